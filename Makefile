@@ -1,0 +1,39 @@
+# Each target does all its own set-up in a private environment (.venv); all it wants is Python 3.11 or newer.
+.PHONY: demo test check bench format clean
+.DEFAULT_GOAL := help
+
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin
+
+help:
+	@echo "make demo   a real workload with incidents in it, and what tracewatch finds"
+	@echo "make test   all tests"
+	@echo "make check  format, lint, strict types, import contract"
+	@echo "make bench  speed and detection quality, into benchmarks/results/"
+
+$(READY): pyproject.toml environment.sh
+	@sh environment.sh $(VENV)
+	@touch $(READY)
+
+demo: $(READY)
+	@$(RUN)/tracewatch demo
+
+test: $(READY)
+	@$(RUN)/python -m pytest -n auto
+
+check: $(READY)
+	@$(RUN)/ruff format --check .
+	@$(RUN)/ruff check .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+format: $(READY)
+	@$(RUN)/ruff format .
+	@$(RUN)/ruff check --fix .
+
+bench: $(READY)
+	@$(RUN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV)

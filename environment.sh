@@ -1,0 +1,38 @@
+#!/bin/sh
+# Makes the private environment that every make target runs in: sh environment.sh .venv
+set -eu
+venv=$1
+
+newest_python() {
+    for name in python3.14 python3.13 python3.12 python3.11 python3 python; do
+        if command -v "$name" >/dev/null 2>&1 &&
+            "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            echo "$name"
+            return
+        fi
+    done
+    echo "tracewatch needs Python 3.11 or newer, and none was found on the PATH. Install one, then run make again." >&2
+    return 1
+}
+
+make_venv() {
+    "$python" -m venv "$venv" >/dev/null 2>&1 && return
+    # Debian keeps venv in a package of its own.
+    package="python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+    rm -rf "$venv"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "Installing $package ..."
+        apt-get install -y -qq "$package" >/dev/null 2>&1 ||
+            { apt-get update -qq && apt-get install -y -qq "$package" >/dev/null; }
+        "$python" -m venv "$venv"
+    else
+        echo "$python cannot make a virtual environment. On Debian: sudo apt-get install $package" >&2
+        return 1
+    fi
+}
+
+python=$(newest_python)
+[ -x "$venv/bin/python" ] || { echo "Making a private environment in $venv (once, about a minute) ..."; make_venv; }
+# pip 25.1 is the first that knows dependency groups.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[server]' --group dev

@@ -1,0 +1,73 @@
+"""Every error tracewatch raises; the docstring is the message, filled with what was given."""
+
+from __future__ import annotations
+
+
+class TracewatchError(Exception):
+    """Something went wrong in tracewatch."""
+
+    def __init__(self, **given: object) -> None:
+        self.given = given
+        super().__init__(" ".join((type(self).__doc__ or "").split()).format_map(given))
+
+
+class MissingExtra(TracewatchError):
+    """{what} needs {package}. Install it with: pip install 'tracewatch[{extra}]'"""
+
+
+class UnknownColumn(TracewatchError):
+    """cannot ask {table} for '{name}': its columns are {columns}"""
+
+
+class BadFilter(TracewatchError):
+    """cannot read the filter '{given}': {why}. Write it like status=error, cost_usd>0.05 or model_name=a,b"""
+
+
+class BadTime(TracewatchError):
+    """cannot read '{given}' as a time. Write it like 24h, 7d, 2026-03-02, 2026-03-02T10:00:00Z or epoch seconds"""
+
+
+class BadCursor(TracewatchError):
+    """cannot continue from the cursor '{given}': it is not one this store gave out. Start again without a cursor"""
+
+
+class BadSetting(TracewatchError):
+    """the setting {name} is '{given}', but {why}"""
+
+
+class StoreNotFound(TracewatchError):
+    """there is no database at {path}. Load something with: tracewatch import FILE --db {path}"""
+
+
+class StoreUnreadable(TracewatchError):
+    """cannot open {path} as a database: {why}"""
+
+
+class StoreTooNew(TracewatchError):
+    """{path} was written by a newer tracewatch (schema {found}; this one knows {known}).
+    Upgrade with: pip install --upgrade tracewatch"""
+
+
+class StoreOccupied(TracewatchError):
+    """{path} has a table '{table}' that tracewatch did not make, so nothing was changed.
+    Use another file with --db, and bring the rows over with: tracewatch import FILE --as traces"""
+
+
+class StoreBusy(TracewatchError):
+    """{path} was locked by another process for {seconds} s. Nothing was written; try again"""
+
+
+class UnknownStore(TracewatchError):
+    """cannot open '{url}' as a store: use a file path, sqlite:///PATH or sqlite:///PATH?durability=full"""
+
+
+class ImportRefused(TracewatchError):
+    """cannot import {path}: {why}"""
+
+
+class NotFound(TracewatchError):
+    """there is no {what} '{given}' in {where}. {hint}"""
+
+
+class BadPrice(TracewatchError):
+    """cannot use this price: {why}"""

@@ -1,0 +1,178 @@
+"""What a store is: a few verbs over records. Every store passes tests/stores/conformance.py."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tracewatch.errors import BadFilter, UnknownColumn
+from tracewatch.records import Column, Record, Span, column_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Operator = Literal["=", "!=", ">=", "<=", ">", "<"]
+Progress = Callable[[int], None]
+"""Called with how many more rows are done."""
+
+_FILTER = re.compile(r"^\s*(?P<name>\w+)\s*(?P<operator>!=|>=|<=|=|>|<)(?P<value>.*)$", re.DOTALL)
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition on one column. Several values after = or != mean any of them; None stands for empty."""
+
+    name: str
+    operator: Operator
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, newest first, and where the next page begins (None: there is none)."""
+
+    records: tuple[Record, ...]
+    next: str | None
+
+
+def parse_filter(text: str, record_type: type[Record] = Span) -> Filter:
+    """A filter from text such as `status=error,timeout`, `cost_usd>0.05` or `user_id=` (empty).
+
+    Raises BadFilter or UnknownColumn.
+    """
+    found = _FILTER.match(text)
+    if not found:
+        raise BadFilter(given=text, why="it has no = or other comparison")
+    column = checked_column(record_type, found["name"])
+    operator: Any = found["operator"]
+    texts = found["value"].split(",") if operator in ("=", "!=") else [found["value"]]
+    return Filter(column.name, operator, tuple(_value(column, each.strip(), text) for each in texts))
+
+
+def checked_column(record_type: type[Record], name: str) -> Column:
+    """The column of that name. Raises UnknownColumn."""
+    known = column_of(record_type)
+    if name not in known:
+        raise UnknownColumn(table=record_type.table, name=name, columns=", ".join(sorted(known)))
+    return known[name]
+
+
+def _value(column: Column, text: str, given: str) -> Any:
+    if text == "":
+        return None
+    if column.kind == "boolean" and text.lower() in _TRUTH:
+        return _TRUTH[text.lower()]
+    if column.kind in ("integer", "real", "time"):
+        try:
+            return float(text)
+        except ValueError as error:
+            raise BadFilter(given=given, why=f"{column.name} is a number and '{text}' is not") from error
+    if column.kind == "boolean":
+        raise BadFilter(given=given, why=f"{column.name} is true or false")
+    return text
+
+
+class Store(ABC):
+    """Where records are kept. Every verb is safe to repeat; writes are whole or not at all."""
+
+    url: str
+
+    @abstractmethod
+    def put(self, records: Iterable[Record]) -> int:
+        """Stores records of one type, replacing those with the same key. Returns how many were given."""
+
+    @abstractmethod
+    def add(self, records: Iterable[Record]) -> int:
+        """Stores those records of one type whose key is not there yet. Returns how many were new."""
+
+    @abstractmethod
+    def add_batch(self, record_type: type[Record], batch: pa.RecordBatch) -> int:
+        """Like `add`, from Arrow columns named as the record's; a column that is missing takes its default."""
+
+    @abstractmethod
+    def get(self, record_type: type[Record], key: Mapping[str, Any]) -> Record | None:
+        """The record with this key, given by the names of its key columns."""
+
+    @abstractmethod
+    def annotate(self, record_type: type[Record], key: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+        """Changes some columns of the record with this key. Returns whether it is there."""
+
+    @abstractmethod
+    def page(
+        self, record_type: type[Record], where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """Newest records first, by keyset: rows that arrive meanwhile neither repeat nor push out others.
+
+        Raises BadCursor.
+        """
+
+    @abstractmethod
+    def trace(self, project: str, trace_id: str) -> tuple[Span, ...]:
+        """All spans of a trace, oldest first; empty when there is none."""
+
+    @abstractmethod
+    def scan(
+        self,
+        record_type: type[Record],
+        names: Sequence[str],
+        where: Sequence[Filter] = (),
+        *,
+        after: str | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Columns of all matching rows as Arrow batches (bounded memory), from one consistent view.
+
+        Times and reals come as float64, integers as int64, booleans as bool, texts, JSON and lists as string.
+        With `after` (a token of `tip`), only what was written since then; a row may come twice, never be missed.
+        """
+
+    @abstractmethod
+    def tip(self) -> str:
+        """A token for everything written so far, to be given to `scan` as `after` later on."""
+
+    @abstractmethod
+    def extent(self, record_type: type[Record], where: Sequence[Filter] = ()) -> tuple[float, float] | None:
+        """The oldest and newest `newest_by` time (epoch s) of the matching rows; None when there are none."""
+
+    @abstractmethod
+    def count(self, record_type: type[Record], where: Sequence[Filter] = ()) -> int:
+        """How many records match."""
+
+    @abstractmethod
+    def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:
+        """Deletes the matching records (not spans: see `retain`). Returns how many there were."""
+
+    @abstractmethod
+    def pending(self) -> int:
+        """How many spans have been written since the rollups were last brought up to date."""
+
+    @abstractmethod
+    def roll_up(self, progress: Progress | None = None) -> int:
+        """Brings the rollups up to date with the spans written so far. Returns how many spans were read."""
+
+    @abstractmethod
+    def rollup(
+        self, since: float, until: float, *, step_s: int = 3600, by: Sequence[str] = (), where: Sequence[Filter] = ()
+    ) -> pa.Table:
+        """Counts, sums and sketches per bucket of `step_s` seconds and per value of the `by` columns.
+
+        Columns: `bucket` (epoch s), the `by` columns, and those of rollups.MEASURES. `by` and `where` take the
+        slices of rollups.SLICES and `project`. `since` and `until` are widened to whole buckets.
+        """
+
+    @abstractmethod
+    def retain(self, before: float) -> int:
+        """Deletes spans that began before that moment (whole hours); rollups stay. Returns how many went."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of the database."""
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
