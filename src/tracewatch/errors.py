@@ -27,6 +27,10 @@ class BadTime(TracewatchError):
     """cannot read '{given}' as a time. Write it like 24h, 7d, 2026-03-02, 2026-03-02T10:00:00Z or epoch seconds"""
 
 
+class BadWindow(TracewatchError):
+    """the period from {since} to {until} is empty: give a --since that lies before --until"""
+
+
 class BadCursor(TracewatchError):
     """cannot continue from the cursor '{given}': it is not one this store gave out. Start again without a cursor"""
 
@@ -57,6 +61,10 @@ class StoreBusy(TracewatchError):
     """{path} was locked by another process for {seconds} s. Nothing was written; try again"""
 
 
+class StoreUnwritable(TracewatchError):
+    """cannot write to {path}: {why}. Nothing of this write was kept"""
+
+
 class UnknownStore(TracewatchError):
     """cannot open '{url}' as a store: use a file path, sqlite:///PATH or sqlite:///PATH?durability=full"""
 
@@ -69,5 +77,33 @@ class NotFound(TracewatchError):
     """there is no {what} '{given}' in {where}. {hint}"""
 
 
+class Ambiguous(TracewatchError):
+    """{count} {what}s begin with '{given}' ({some} …). Give more of the id"""
+
+
 class BadPrice(TracewatchError):
     """cannot use this price: {why}"""
+
+
+class BadRecord(TracewatchError):
+    """cannot keep this {noun}: {name} is {given}, but {why}. Nothing of this write was kept"""
+
+
+class BadSketch(TracewatchError):
+    """cannot use this sketch: {why}"""
+
+
+class BadToken(TracewatchError):
+    """cannot read on from the token '{given}': it is not one this store gave out. Take a new one from its tip"""
+
+
+class BadStep(TracewatchError):
+    """cannot roll up by {given} s: a step is 60 s, 3600 s or a multiple of one of them"""
+
+
+class DemoOccupied(TracewatchError):
+    """{path} is there already and is not a demo of ours, so nothing was changed. Choose another file with --db"""
+
+
+class DemoWorkloadMissing(TracewatchError):
+    """the demo's workload is not at {path}. Install tracewatch again, or run the demo from a checkout"""

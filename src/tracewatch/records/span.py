@@ -14,6 +14,7 @@ COST_STATUSES = (
     "alias",  # found under another name: a gateway prefix, a region, an ARN
     "date_stripped",  # found after the snapshot date was taken off the name
     "override",  # a price the project set itself
+    "default_rate",  # the standard price, because the table has none for the service tier that was asked for
     "reported",  # the caller or the provider said what it cost
     "free",  # a local model, or an answer from a cache of the client's
     "unpriced",  # a paid model without a known price: cost_usd is NULL

@@ -102,6 +102,12 @@ class Store(ABC):
         """Changes some columns of the record with this key. Returns whether it is there."""
 
     @abstractmethod
+    def annotate_all(
+        self, record_type: type[Record], changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> int:
+        """Changes many records, each given as (key, values), in one transaction. Returns how many were there."""
+
+    @abstractmethod
     def page(
         self, record_type: type[Record], where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None
     ) -> Page:
@@ -142,6 +148,10 @@ class Store(ABC):
         """How many records match."""
 
     @abstractmethod
+    def distinct(self, record_type: type[Record], name: str, where: Sequence[Filter] = ()) -> int:
+        """How many different values a column has in the matching records; empty ones are not counted."""
+
+    @abstractmethod
     def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:
         """Deletes the matching records (not spans: see `retain`). Returns how many there were."""
 
@@ -155,17 +165,33 @@ class Store(ABC):
 
     @abstractmethod
     def rollup(
-        self, since: float, until: float, *, step_s: int = 3600, by: Sequence[str] = (), where: Sequence[Filter] = ()
+        self,
+        since: float,
+        until: float,
+        *,
+        step_s: int = 3600,
+        by: Sequence[str] = (),
+        where: Sequence[Filter] = (),
+        measures: Sequence[str] | None = None,
     ) -> pa.Table:
         """Counts, sums and sketches per bucket of `step_s` seconds and per value of the `by` columns.
 
-        Columns: `bucket` (epoch s), the `by` columns, and those of rollups.MEASURES. `by` and `where` take the
-        slices of rollups.SLICES and `project`. `since` and `until` are widened to whole buckets.
+        Columns: `bucket` (epoch s), the `by` columns, and those of rollups.MEASURES (all, or the ones named). `by`
+        and `where` take the slices of rollups.SLICES and `project`. `since` and `until` are widened to whole
+        buckets; a step is a whole number of minutes. Raises UnknownColumn or BadStep.
         """
 
     @abstractmethod
     def retain(self, before: float) -> int:
         """Deletes spans that began before that moment (whole hours); rollups stay. Returns how many went."""
+
+    @abstractmethod
+    def describe(self) -> Mapping[str, str]:
+        """What the store is, for people: its kind and version, where it lies, its schema, its size."""
+
+    @abstractmethod
+    def verify(self) -> str | None:
+        """What is broken in the stored data, in one sentence; None when all of it is sound. Reads everything."""
 
     @abstractmethod
     def close(self) -> None:

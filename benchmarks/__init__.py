@@ -1,0 +1,1 @@
+"""Speed and detection quality; results are kept as text under benchmarks/results/."""

@@ -1,0 +1,81 @@
+"""The command line: one file per noun. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from tracewatch.errors import MissingExtra, TracewatchError
+
+try:
+    import click
+except ImportError as missing:
+    raise SystemExit(str(MissingExtra(what="The tracewatch command", package="click", extra="server"))) from missing
+
+# Command name -> "module:attribute", in the order in which a newcomer meets them.
+COMMANDS = {
+    "demo": "demo:demo",
+    "import": "importing:import_",
+    "detect": "detecting:detect",
+    "anomalies": "anomalies:anomalies",
+    "explain": "anomalies:explain",
+    "traces": "traces:traces",
+    "trace": "traces:trace",
+    "stats": "stats:stats",
+    "prices": "prices:prices",
+    "doctor": "doctor:doctor",
+}
+
+EXAMPLES = """
+\b
+Examples:
+  tracewatch demo                                   see it work on a real workload
+  tracewatch import usage.db --db watch.db          bring in what an app has kept
+  tracewatch detect --db watch.db                   find what is abnormal in the last 24 hours
+  tracewatch traces --status error --since 24h      the newest failed calls
+"""
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Names in reading order, not by alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name].split(":")
+        command: click.Command = getattr(importlib.import_module(f"tracewatch.cli.{module}"), attribute)
+        return command
+
+
+@click.group(cls=LazyCommands, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tracewatch")
+def group() -> None:
+    """tracewatch notices by itself what is abnormal in your application's LLM calls."""
+
+
+def main() -> None:
+    """Runs the command line; an error of ours is one sentence on stderr and exit code 1."""
+    try:
+        group(prog_name="tracewatch")
+    except TracewatchError as error:
+        _fail(error)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; give Python nothing left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except ImportError as missing:
+        if (missing.name or "tracewatch").partition(".")[0] == "tracewatch":
+            raise
+        _fail(MissingExtra(what="This command", package=missing.name, extra="server"))
+
+
+def _fail(error: TracewatchError) -> NoReturn:
+    click.echo(f"tracewatch: {error}", err=True)
+    sys.exit(1)

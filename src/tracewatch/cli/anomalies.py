@@ -1,0 +1,244 @@
+"""`tracewatch anomalies` and `explain`: what was found, and everything known about one finding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracewatch.cli.output import (
+    SEVERITY_STYLES,
+    console,
+    format_option,
+    open_db,
+    plain_table,
+    safe,
+    say,
+    show_json,
+    show_rows,
+    store_options,
+)
+from tracewatch.cli.times import parse_time, show_time
+from tracewatch.errors import Ambiguous, NotFound
+from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, as_dict
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from tracewatch.stores.base import Filter, Store
+
+SHORT_ID = 8
+BINS = 20  # lines of the chart: half a terminal's height
+BAR_WIDTH = 40
+VERBS = {"ack": "acknowledged", "resolve": "resolved", "dismiss": "dismissed"}
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog="""
+\b
+Examples:
+  tracewatch anomalies --severity high,critical --since 24h
+  tracewatch anomalies --type cost --model gpt-4o --format jsonl
+  tracewatch anomalies ack 3f9a12c0
+""",
+)
+@store_options
+@click.option("--severity", help=f"Only these, with commas between: {', '.join(SEVERITIES)}.")
+@click.option("--type", "anomaly_type", help="Only these types: duration, cost, cache_miss …")
+@click.option("--status", help=f"Only these: {', '.join(RESOLUTIONS)}.")
+@click.option("--model", help="Only this model.")
+@click.option("--since", help="Not older than this: 24h, 7d, 2026-03-02 …")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
+@click.option("--cursor", help="Continue where a previous page ended.")
+@format_option()
+@click.pass_context
+def anomalies(context: click.Context, /, db: str, project: str, output: str, **given: Any) -> None:
+    """List what was found, newest first; or acknowledge, resolve or dismiss a finding."""
+    if context.invoked_subcommand is not None:
+        return
+    with open_db(db) as store:
+        page = store.page(Anomaly, _filters(project, given), limit=given["limit"], cursor=given["cursor"])
+    found = [each for each in page.records if isinstance(each, Anomaly)]
+    empty = f"No finding matches in {db} (project {project}). Look for some with: tracewatch detect"
+    show_rows([as_dict(each) for each in found], output, lambda: _listing(found), empty)
+    if page.next:
+        say(f"There are more: add --cursor {page.next}")
+
+
+def _verb(name: str, resolution: str) -> click.Command:
+    @click.argument("ids", nargs=-1, required=True, metavar="ID…")
+    @store_options
+    def change(ids: tuple[str, ...], db: str, project: str) -> None:
+        with open_db(db) as store:
+            for given in ids:
+                finding = find_anomaly(store, project, given, db)
+                key = {"project": finding.project, "id": finding.id}
+                store.annotate(Anomaly, key, {"resolution_status": resolution, "acknowledged": True})
+                say(f"{finding.id[:SHORT_ID]} is {resolution}: {finding.description}")
+
+    return click.command(name, help=f"Mark findings as {resolution}.")(change)
+
+
+for _name, _resolution in VERBS.items():
+    anomalies.add_command(_verb(_name, _resolution))
+
+
+@click.command(epilog="\b\nExample:\n  tracewatch explain 3f9a12c0")
+@click.argument("anomaly_id", metavar="ID")
+@store_options
+@format_option("table", "json")
+def explain(anomaly_id: str, db: str, project: str, output: str) -> None:
+    """Show everything known about one finding, by its id or the beginning of it."""
+    with open_db(db) as store:
+        finding = find_anomaly(store, project, anomaly_id, db)
+        if output == "json":
+            show_json(as_dict(finding))
+            return
+        screen = console()
+        for part in (*_told(finding), _chart(store, finding)):
+            screen.print(part)
+
+
+def find_anomaly(store: Store, project: str, given: str, db: str) -> Anomaly:
+    """The finding whose id begins with `given`. Raises NotFound or Ambiguous."""
+    from tracewatch.stores.base import Filter
+
+    # U+10FFFF is the last character there is: everything that begins with `given` sorts before it.
+    ends = [Filter("id", ">=", (given,)), Filter("id", "<", (given + "\U0010ffff",))]
+    page = store.page(Anomaly, [Filter("project", "=", (project,)), *ends], limit=200)
+    found = [each for each in page.records if isinstance(each, Anomaly)]
+    if not given or not found:
+        raise NotFound(what="finding", given=given, where=db, hint="List the newest with: tracewatch anomalies")
+    exact = [each for each in found if each.id == given] or found
+    if len(exact) > 1:
+        some = ", ".join(sorted(each.id for each in exact)[:3])
+        raise Ambiguous(what="finding", given=given, count=len(exact), some=some)
+    return exact[0]
+
+
+def _filters(project: str, given: dict[str, Any]) -> list[Filter]:
+    from tracewatch.stores.base import Filter
+
+    filters = [Filter("project", "=", (project,))]
+    for option, name in (("severity", "severity"), ("anomaly_type", "anomaly_type"), ("status", "resolution_status")):
+        if given[option]:
+            filters.append(Filter(name, "=", _several(option, given[option])))
+    if given["model"]:
+        filters.append(Filter("model_id", "=", (given["model"],)))
+    if given["since"]:
+        filters.append(Filter("occurred_at", ">=", (parse_time(given["since"]),)))
+    return filters
+
+
+def _several(option: str, text: str) -> tuple[str, ...]:
+    """The words between commas; one that cannot be is refused."""
+    from tracewatch import words
+    from tracewatch.metrics import METRIC_OF
+
+    known = {
+        "severity": SEVERITIES,
+        "status": RESOLUTIONS,
+        "anomaly_type": (*METRIC_OF, *words.RULE_LABELS),
+    }[option]
+    given = tuple(each.strip() for each in text.split(","))
+    for each in given:
+        if each not in known:
+            name = "type" if option == "anomaly_type" else option
+            raise click.BadParameter(f"'{each}' is none of {', '.join(known)}", param_hint=f"--{name}")
+    return given
+
+
+def _listing(found: Sequence[Anomaly]) -> Table:
+    table = plain_table(("id", "since", "severity", "status", "finding"))
+    for each in found:
+        table.add_row(
+            each.id[:SHORT_ID],
+            show_time(each.occurred_at),
+            f"[{SEVERITY_STYLES[each.severity]}]{each.severity}[/]",
+            each.resolution_status,
+            safe(each.description),
+        )
+    return table
+
+
+def _told(finding: Anomaly) -> list[RenderableType]:
+    """The sentence, the facts, what led to it and what to do."""
+    from tracewatch import words
+
+    style = SEVERITY_STYLES[finding.severity]
+    heading = f"[{style}]{finding.severity.capitalize()}[/] · {words.label_of(finding.anomaly_type)} · {finding.id}"
+    parts: list[RenderableType] = [heading, f"[bold]{safe(finding.description)}[/]", _facts(finding)]
+    parts += _list("What may have led to it", finding.contributing_factors or ("No single number stands out.",))
+    parts += _list("What to do next", finding.recommended_actions)
+    if finding.trace_id:
+        parts.append(f"Open the trace: [bold]tracewatch trace {safe(finding.trace_id)}[/]\n")
+    return parts
+
+
+def _facts(finding: Anomaly) -> Table:
+    from rich.table import Table
+
+    from tracewatch import words
+
+    unit = unit_of(finding)
+    lower, upper = words.values_of(finding.statistics)
+    slices = {"model": finding.model_id, "user": finding.user_id, "usage type": finding.statistics.get("usage_type")}
+    where = [f"{name} {value}" for name, value in slices.items() if value]
+    operation = finding.statistics.get("operation_type")
+    facts = {
+        "What came": words.amount(finding.detected_value, unit),
+        "Expected": f"{words.between(lower, upper, unit)}, {words.amount(finding.expected_value, unit)} on average",
+        "Deviation": f"{finding.deviation_percentage:+,.0f} %",
+        "How sure": f"{min(finding.confidence_score, 0.99):.2f} of 1",
+        "Since": f"{show_time(finding.occurred_at)} UTC, found {show_time(finding.detected_at)}",
+        "Where": ", ".join([*([f"operation {operation}"] if operation else []), *where]) or "all calls",
+        "Compared with": f"{finding.statistics.get('n', 0):,} {_compared(finding)}",
+        "Status": finding.resolution_status,
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(f"[dim]{name}[/]", safe(value))
+    return table
+
+
+def unit_of(finding: Anomaly) -> str | None:
+    """The unit of a finding's values; that of a rule follows from its metric."""
+    of_rule = {"cost_usd": "USD", "error_rate": "share", "fallback_rate": "share"}
+    return finding.statistics.get("unit") or of_rule.get(finding.metric_name)
+
+
+def _compared(finding: Anomaly) -> str:
+    window = finding.statistics.get("window") or {}
+    period = f"from {window.get('since', '?')} to {window.get('until', '?')}"
+    if finding.anomaly_type in ("cost_spike", "call_spike"):
+        return "days before"
+    return f"calls {period}"
+
+
+def _list(title: str, entries: Sequence[str]) -> list[RenderableType]:
+    return [f"\n[dim]{title}[/]", *(f"  • {safe(each)}" for each in entries)]
+
+
+def _chart(store: Store, finding: Anomaly) -> RenderableType:
+    """The spread of the window's values, with the line of this one marked; nothing for rules or rows that are gone."""
+    from tracewatch import watch, words
+
+    window = finding.statistics.get("window") or {}
+    if not window or finding.detector != "spec":
+        return ""
+    counts, edges = watch.distribution(store, finding, parse_time(window["since"]), parse_time(window["until"]), BINS)
+    if not any(counts):
+        return ""
+    most, unit = max(counts), unit_of(finding)
+    lines = [f"[dim]All calls of that window by {finding.metric_name}[/]"]
+    for count, low, high in zip(counts, edges, edges[1:], strict=False):
+        here = low <= finding.detected_value < high or (high == edges[-1] == finding.detected_value)
+        # A single call among a million would be a bar of no length; it still gets a mark.
+        bar = "█" * round(count / most * BAR_WIDTH) or ("▏" if count else "")
+        mark = "  [bold red]◀ this call[/]" if here else ""
+        if count or here:
+            lines.append(f"{words.between(low, high, unit):>24}  {bar} {count:,}{mark}")
+    return "\n".join(lines)

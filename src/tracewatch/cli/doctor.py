@@ -1,0 +1,117 @@
+"""Is everything in order? One line per check, and what to do where it is not."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from tracewatch.cli.output import console, format_option, open_db, safe, show_json, store_options
+from tracewatch.cli.times import show_time
+from tracewatch.errors import TracewatchError
+from tracewatch.records import Span
+
+if TYPE_CHECKING:
+    from tracewatch.stores.base import Store
+
+Verdict = Literal["ok", "warning", "problem"]
+MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
+LIBRARIES = ("numpy", "pyarrow", "adbc-driver-sqlite", "genai-prices", "click", "rich")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@click.command(epilog="\b\nExample:\n  tracewatch doctor --db watch.db")
+@store_options
+@format_option("table", "json")
+def doctor(db: str, project: str, output: str) -> None:
+    """Check the installation and the database; exit code 1 when something is broken."""
+    checks = [*_installation(), *_prices(), *_database(db, project)]
+    if output == "json":
+        rows = [{"what": c.what, "verdict": c.verdict, "found": c.found, "advice": c.advice} for c in checks]
+        show_json(rows)
+    else:
+        for each in checks:
+            console().print(f"{MARKS[each.verdict]} {each.what:<14} {safe(each.found)}", soft_wrap=True)
+            if each.advice:
+                console().print(f"  {'':<14} {safe(each.advice)}", soft_wrap=True)
+    if any(each.verdict == "problem" for each in checks):
+        raise SystemExit(1)
+
+
+def _installation() -> Iterator[Check]:
+    yield Check(what="tracewatch", verdict="ok", found=f"{version('tracewatch')} on Python {platform.python_version()}")
+    found, missing = [], []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        advice = "Install them with: pip install 'tracewatch[server]'"
+        yield Check(what="libraries", verdict="problem", found=f"missing: {', '.join(missing)}", advice=advice)
+    else:
+        yield Check(what="libraries", verdict="ok", found=", ".join(found))
+
+
+def _prices() -> Iterator[Check]:
+    from tracewatch import pricing
+
+    age_days = pricing.table_age_days(time.time())
+    found = f"table genai-prices {pricing.table_version()}, {age_days:.0f} days old"
+    if age_days > pricing.STALE_AFTER_DAYS:
+        advice = "New models may lack a price. Update with: pip install --upgrade genai-prices"
+        yield Check(what="prices", verdict="warning", found=found, advice=advice)
+    else:
+        yield Check(what="prices", verdict="ok", found=found)
+
+
+def _database(db: str, project: str) -> Iterator[Check]:
+    try:
+        with open_db(db) as store:
+            about = store.describe()
+            yield Check(what="database", verdict="ok", found=", ".join(f"{k} {v}" for k, v in about.items()))
+            yield from _contents(store, project)
+            broken = store.verify()
+            if broken:
+                advice = "Copy what can be read to a new file with: sqlite3 OLD .recover | sqlite3 NEW"
+                yield Check(what="integrity", verdict="problem", found=broken, advice=advice)
+            else:
+                yield Check(what="integrity", verdict="ok", found="every page is sound")
+    except TracewatchError as error:
+        yield Check(what="database", verdict="problem", found=str(error))
+
+
+def _contents(store: Store, project: str) -> Iterator[Check]:
+    from tracewatch.stores.base import Filter
+
+    ours = [Filter("project", "=", (project,))]
+    calls = store.count(Span, ours)
+    reach = store.extent(Span, ours)
+    if reach is None:
+        advice = "Load something with: tracewatch import FILE"
+        yield Check(what="calls", verdict="warning", found=f"none in project {project}", advice=advice)
+        return
+    oldest, newest = (show_time(each) for each in reach)
+    yield Check(what="calls", verdict="ok", found=f"{calls:,} in project {project}, {oldest} to {newest} UTC")
+    unpriced = store.count(Span, [*ours, Filter("cost_status", "=", ("unpriced",))])
+    if unpriced:
+        advice = "See which models with: tracewatch prices check"
+        yield Check(what="cost", verdict="warning", found=f"{unpriced:,} calls have no price", advice=advice)
+    waiting = store.pending()
+    if waiting:
+        advice = "The next command that shows totals reads them by itself"
+        yield Check(what="totals", verdict="ok", found=f"{waiting:,} calls not counted yet", advice=advice)

@@ -1,0 +1,1 @@
+"""Detectors: pure functions from numbers to numbers. They know no span, no metric and no word."""

@@ -1,0 +1,92 @@
+"""Tables of a SQLite file: the usage database of an app, or another store of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tracewatch.errors import ImportRefused
+from tracewatch.imports.base import CHUNK_ROWS, Chunk, Kind, Source
+from tracewatch.imports.jsonl import array_of
+from tracewatch.records import Span
+
+MAGIC = b"SQLite format 3\0"
+
+# Which table is which kind of export, in the order in which they are looked for.
+TABLES: dict[str, Kind] = {"llm_usage": "usage-db", "llm_traces": "traces", "messages": "messages"}
+
+# The number a store of ours gives to each row as it comes in: it means nothing in another one.
+OWN_SEQUENCE = "seq"
+
+BUSY_S = 30.0  # as long as an app's longest write is likely to hold its lock
+
+
+class Database(Source):
+    """One table of a SQLite file, read only."""
+
+    format = "sqlite"
+    place = "row"
+    unit = "rows"
+
+    def __init__(self, path: Path, kind: Kind | None) -> None:
+        self.path = path
+        try:
+            with closing(read_only(path)) as connection:
+                self.table = _table(connection, kind)
+                if self.table is None:
+                    raise ImportRefused(path=path, why=f"this SQLite file has none of the tables {', '.join(TABLES)}")
+                self.total = connection.execute(f'SELECT count(*) FROM "{self.table}"').fetchone()[0]
+                self.names = names_of(connection, self.table)
+        except sqlite3.Error as error:
+            raise ImportRefused(path=path, why=f"the SQLite file cannot be read ({error})") from error
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Values as SQLite holds them, in the order in which they were written."""
+        assert self.table is not None, "a database without a table is refused when it is opened"
+        after, done = None, 0
+        try:
+            with closing(read_only(self.path)) as connection:
+                while chunk := rows_after(connection, self.table, after, done):
+                    after = chunk.numbers[-1]
+                    done = chunk.done
+                    yield chunk
+        except sqlite3.Error as error:
+            raise ImportRefused(path=self.path, why=f"the SQLite file broke off after row {done} ({error})") from error
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    return connection
+
+
+def names_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """The names of a table's columns; none when there is no such table."""
+    return tuple(row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (table,)))
+
+
+def rows_after(connection: sqlite3.Connection, table: str, after: int | None, done: int = 0) -> Chunk | None:
+    """The rows written next after that rowid, numbered by rowid; None when there are none.
+
+    Each call is a short read of its own, so that the app which owns the file is never kept from writing.
+    """
+    where = "" if after is None else "WHERE rowid > ?"
+    query = f'SELECT rowid, * FROM "{table}" {where} ORDER BY rowid LIMIT {CHUNK_ROWS}'
+    cursor = connection.execute(query, () if after is None else (after,))
+    names = [each[0] for each in cursor.description][1:]
+    rows = cursor.fetchall()
+    if not rows:
+        return None
+    numbers, *values = zip(*rows, strict=True)
+    columns = {name: array_of(list(each)) for name, each in zip(names, values, strict=True)}
+    if table == Span.table:
+        columns.pop(OWN_SEQUENCE, None)
+    return Chunk(columns=columns, numbers=numbers, done=done + len(rows))
+
+
+def _table(connection: sqlite3.Connection, kind: Kind | None) -> str | None:
+    wanted = [table for table, its_kind in TABLES.items() if kind in (None, its_kind)]
+    return next((table for table in wanted if names_of(connection, table)), None)

@@ -1,0 +1,50 @@
+"""Parquet files, row group by row group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracewatch.errors import ImportRefused
+from tracewatch.imports.base import CHUNK_ROWS, Chunk, Source
+
+MAGIC = b"PAR1"
+ENCRYPTED_MAGIC = b"PARE"
+
+
+class Parquet(Source):
+    """A Parquet file."""
+
+    format = "parquet"
+    place = "row"
+    unit = "rows"
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.path = path
+        try:
+            with pq.ParquetFile(path) as file:
+                self.total = file.metadata.num_rows
+                self.names = tuple(file.schema_arrow.names)
+        except (pa.ArrowException, OSError) as error:
+            raise ImportRefused(path=path, why="the Parquet file is damaged or incomplete") from error
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Values in the types of the file."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        done = 0
+        try:
+            with pq.ParquetFile(self.path) as file:
+                # One thread: less processor time and 40 MB less than several (1 M rows × 34 columns), and no slower.
+                for batch in file.iter_batches(batch_size=CHUNK_ROWS, use_threads=False):
+                    numbers = range(done + 1, done + 1 + batch.num_rows)
+                    done += batch.num_rows
+                    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+                    yield Chunk(columns=columns, numbers=numbers, done=done)
+        except (pa.ArrowException, OSError) as error:
+            why = f"the Parquet file is damaged after row {done}"
+            raise ImportRefused(path=self.path, why=why) from error

@@ -1,0 +1,184 @@
+"""Rows of a file -> spans: columns converted at once, rows that cannot be believed refused with the reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tracewatch.imports.base import Chunk, Kind, Refusal
+from tracewatch.imports.completing import began, completed
+from tracewatch.imports.extras import Extras
+from tracewatch.imports.identity import Identities
+from tracewatch.imports.naming import Plan, plan
+from tracewatch.imports.times import times
+from tracewatch.imports.values import READERS, statuses
+from tracewatch.records import Column, Span, column_of, columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EARLIEST = 1_420_070_400.0  # 2015-01-01: before it nobody called a language model, so the time was misread
+DAY_S = 86_400.0  # clocks and time zones may put a call up to a day ahead
+LONGEST_NAME = 256  # characters of an id or of what rows are grouped by: longer ones are no names
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Rows that have one thing wrong: a mask without nulls, what it is, and the values as they stood in the file."""
+
+    rows: pa.Array
+    what: str
+    values: pa.Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """What became of a chunk."""
+
+    batch: pa.RecordBatch
+    refused: tuple[Refusal, ...]
+    naive: int
+
+
+class Converter:
+    """Turns the chunks of one file into spans."""
+
+    def __init__(self, kind: Kind, *, project: str | None = None, keep: Sequence[str] = (), now: float | None = None):
+        self.kind = kind
+        self.extras = Extras(keep)
+        self._project = project
+        self._latest = (time.time() if now is None else now) + DAY_S
+        self._identities = Identities(kind)
+        self._plans: dict[tuple[str, ...], Plan] = {}
+
+    def convert(self, chunk: Chunk) -> Spans:
+        """The spans of a chunk, complete, and the rows that were refused."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows = len(chunk.numbers)
+        its_plan = self._plan_of(tuple(chunk.columns))
+        read, faults, naive = self._read(its_plan, chunk)
+        read |= began(read)
+        faults += _doubts(read, self._latest, rows)
+        refused, good = _refusals(faults, chunk)
+        read |= self.extras.metadata(its_plan, chunk.columns, read.get("metadata"))
+        if refused:
+            read = {name: pc.filter(array, good) for name, array in read.items()}
+            rows -= len(refused)
+        # The ids come before what is derived, so that a better derivation does not change them.
+        read |= self._identities.complete(read, rows) if rows else {}
+        read = completed(read, rows, self.kind) if rows else {}
+        if self._project is not None and rows:
+            read["project"] = pa.repeat(self._project, rows)
+        batch = pa.RecordBatch.from_pydict({each.name: read[each.name] for each in columns(Span) if each.name in read})
+        return Spans(batch, (*chunk.refused, *refused), naive)
+
+    def _plan_of(self, names: tuple[str, ...]) -> Plan:
+        if names not in self._plans:
+            self._plans[names] = plan(names, self.kind)
+        return self._plans[names]
+
+    def _read(self, its_plan: Plan, chunk: Chunk) -> tuple[dict[str, pa.Array], list[Fault], int]:
+        read: dict[str, pa.Array] = {}
+        faults: list[Fault] = []
+        naive = 0
+        for name, origin in its_plan.origins.items():
+            column, raw = column_of(Span)[name], chunk.columns[origin.name]
+            if column.content and not self.extras.keeps(origin.name):
+                continue
+            converted = _reader(column)(raw, origin.scale)
+            read[name] = converted.values
+            if name == "start_time":
+                naive = converted.naive
+            if converted.bad is not None:
+                faults.append(Fault(converted.bad, f"{name} {converted.why}", raw))
+            if _is_amount(column):
+                faults.append(_fault(converted.values, "less", 0, f"{name} is negative", raw))
+            elif _is_name(column):
+                faults.append(_fault(_length(converted.values), "greater", LONGEST_NAME, _too_long(name), None))
+        return read, faults, naive
+
+
+def _reader(column: Column) -> Any:
+    if column.kind == "time":
+        return times
+    if column.name == "status":
+        return lambda raw, _: statuses(raw)
+    return READERS[column.kind]
+
+
+def _is_amount(column: Column) -> bool:
+    """Counts, times and money are never negative; scores may be."""
+    return column.kind == "integer" or (column.kind == "real" and column.unit is not None)
+
+
+def _is_name(column: Column) -> bool:
+    return (
+        column.kind == "text" and column.name != "status" and (column.key or column.sliced or column.name[-2:] == "id")
+    )
+
+
+def _too_long(name: str) -> str:
+    return f"{name} is longer than {LONGEST_NAME} characters"
+
+
+def _length(texts: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.utf8_length(texts)
+
+
+def _fault(values: pa.Array, comparison: str, limit: float, what: str, raw: pa.Array | None) -> Fault:
+    import pyarrow.compute as pc
+
+    return Fault(pc.fill_null(pc.call_function(comparison, [values, limit]), False), what, raw)
+
+
+def _doubts(read: Mapping[str, pa.Array], latest: float, rows: int) -> list[Fault]:
+    """What is wrong with a row as a whole."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    start = read.get("start_time", pa.nulls(rows, pa.float64()))
+    doubts = [
+        Fault(pc.is_null(start), "start_time is missing", None),
+        _fault(start, "less", EARLIEST, "start_time is before 2015", start),
+        _fault(start, "greater", latest, "start_time is more than a day in the future", start),
+    ]
+    if "end_time" in read:
+        doubts.append(_fault(pc.subtract(read["end_time"], start), "less", 0, "end_time is before start_time", None))
+    return doubts
+
+
+def _refusals(faults: Sequence[Fault], chunk: Chunk) -> tuple[tuple[Refusal, ...], pa.Array]:
+    """One refusal for each bad row, with the first of its faults; and a mask of the good rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    first: dict[int, Fault] = {}
+    for fault in faults:
+        if pc.any(fault.rows).as_py():
+            for index in pc.indices_nonzero(fault.rows).to_pylist():
+                first.setdefault(index, fault)
+    bad = sorted(first)
+    given = {name: array.take(pa.array(bad, pa.int64())).to_pylist() for name, array in chunk.columns.items()}
+    rows = [
+        Refusal(
+            number=int(chunk.numbers[index]),
+            what=first[index].what,
+            value=_shown(first[index].values, index),
+            row={name: values[place] for name, values in given.items() if values[place] is not None},
+        )
+        for place, index in enumerate(bad)
+    ]
+    good = [True] * len(chunk.numbers)
+    for index in first:
+        good[index] = False
+    return tuple(rows), pa.array(good, pa.bool_())
+
+
+def _shown(values: pa.Array | None, index: int) -> str | None:
+    return None if values is None else str(values[index].as_py())[:LONGEST_NAME]

@@ -1,0 +1,157 @@
+"""What a person sees first: calls, money, latency and failures of a period, and the rules that raise their hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tracewatch import watch, words
+from tracewatch.findings import Scope
+from tracewatch.records import MESSAGES_SOURCE, STATUSES, Anomaly, Span
+from tracewatch.rules import DAY_S, HOUR_S, Period
+from tracewatch.stores import sketch
+from tracewatch.stores.base import Filter, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FINE_S = 2 * DAY_S  # a period up to this long is counted by the minute, a longer one by the hour
+SHARES = ("model_provider", "usage_type", "operation_type", "model_name")
+
+_MEASURES = (
+    *("calls", "unpriced_calls", "priced_tokens", "unpriced_tokens", "cost_usd_sum", "input_tokens_sum"),
+    *("output_tokens_sum", "duration_ms_sum", "duration_ms_count", "duration_ms_sketch"),
+    *(f"{status}_calls" for status in STATUSES),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Counts and sums over some calls."""
+
+    calls: int
+    by_status: Mapping[str, int]
+    cost_usd: float
+    unpriced_calls: int
+    priced_share: float | None
+    """Share of the tokens whose cost is known; None when no tokens were reported."""
+    input_tokens: int
+    output_tokens: int
+    latency_ms: float | None
+    """The mean over the calls that have a duration."""
+    p95_latency_ms: float | None
+
+    @property
+    def failed_share(self) -> float:
+        """Share of the calls that did not end ok."""
+        return 1 - self.by_status["ok"] / self.calls if self.calls else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The figures of a period of one project."""
+
+    since: float
+    until: float
+    totals: Totals
+    queries: int
+    """Traces: one for each request of a user."""
+    conversations: int
+    today: Totals
+    shares: Mapping[str, Mapping[str | None, Totals]]
+    """Per column of SHARES and value of it, the one with the most calls first."""
+    fired: tuple[Anomaly, ...]
+    messages_left_out: int
+
+    def response(self) -> dict[str, Any]:
+        """The answer of `GET /api/admin/stats`."""
+        return {
+            "total_queries": self.queries,
+            "avg_latency_ms": self.totals.latency_ms,
+            "total_conversations": self.conversations,
+            "total_llm_calls": self.totals.calls,
+            "total_llm_cost": self.totals.cost_usd,
+            "today_cost": self.today.cost_usd,
+            "today_calls": self.today.calls,
+            "cost_alert": any(each.anomaly_type == "cost_spike" for each in self.fired),
+            "anomalies": [_alert(each) for each in self.fired],
+        }
+
+
+def overview(store: Store, *, project: str, since: float, until: float) -> Overview:
+    """The figures of the calls of `since` <= start < `until` (whole minutes; whole hours beyond two days).
+
+    Rollups must be up to date. Rows of the messages source are left out when there are others, since they are the old
+    view of the same calls.
+    """
+    ours = [Filter("project", "=", (project,))]
+    of_messages = [*ours, Filter("source", "=", (MESSAGES_SOURCE,))]
+    others = [*ours, Filter("source", "!=", (MESSAGES_SOURCE,))]
+    step_s = 60 if until - since <= FINE_S else HOUR_S
+    table = _rolled(store, since, until, step_s, others)
+    messages = _rolled(store, since, until, step_s, of_messages)
+    if not table.num_rows:
+        table, others, messages = messages, of_messages, messages.slice(0, 0)
+    where = [*others, Filter("start_time", ">=", (since,)), Filter("start_time", "<", (until,))]
+    day = Period(until=until).day
+    scope = Scope(project=project, source="traces", since=since, until=until, now=until)
+    return Overview(
+        since=since,
+        until=until,
+        totals=totals(table.to_pylist()),
+        queries=store.distinct(Span, "trace_id", where),
+        conversations=store.distinct(Span, "conversation_id", where),
+        today=totals(_rolled(store, day, until, 60, others).to_pylist()),
+        shares={name: _shares(table, name) for name in SHARES},
+        fired=tuple(watch.judge_rules(store, scope)),
+        messages_left_out=sum(messages["calls"].to_pylist()),
+    )
+
+
+def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
+    """Rows of a rollup, added up."""
+
+    def total(name: str) -> Any:
+        return sum(each[name] or 0 for each in rows)
+
+    timed, tokens = total("duration_ms_count"), total("priced_tokens") + total("unpriced_tokens")
+    merged = sketch.merge(each["duration_ms_sketch"] for each in rows)
+    return Totals(
+        calls=total("calls"),
+        by_status={status: total(f"{status}_calls") for status in STATUSES},
+        cost_usd=float(total("cost_usd_sum")),
+        unpriced_calls=total("unpriced_calls"),
+        priced_share=total("priced_tokens") / tokens if tokens else None,
+        input_tokens=round(total("input_tokens_sum")),
+        output_tokens=round(total("output_tokens_sum")),
+        latency_ms=total("duration_ms_sum") / timed if timed else None,
+        p95_latency_ms=sketch.quantile(merged, 0.95),
+    )
+
+
+def _rolled(store: Store, since: float, until: float, step_s: int, where: Sequence[Filter]) -> pa.Table:
+    return store.rollup(since, until, step_s=step_s, by=SHARES, where=where, measures=_MEASURES)
+
+
+def _shares(table: pa.Table, name: str) -> dict[str | None, Totals]:
+    rows: dict[str | None, list[Mapping[str, Any]]] = {}
+    for each in table.to_pylist():
+        rows.setdefault(each[name], []).append(each)
+    summed = {value: totals(part) for value, part in rows.items()}
+    return dict(sorted(summed.items(), key=lambda item: -item[1].calls))
+
+
+def _alert(anomaly: Anomaly) -> dict[str, Any]:
+    return {
+        "type": anomaly.anomaly_type,
+        "severity": words.stats_severity(anomaly.severity),
+        "message": anomaly.description,
+        "details": {
+            "detected_value": anomaly.detected_value,
+            "expected_value": anomaly.expected_value,
+            "threshold_value": anomaly.threshold_value,
+            "usage_type": anomaly.statistics.get("usage_type"),
+            "trace_id": anomaly.trace_id,
+        },
+    }

@@ -1,0 +1,327 @@
+"""The SQLite store: one file in WAL mode that several processes write while others read."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from tracewatch.errors import StoreUnreadable, UnknownColumn
+from tracewatch.records import Record, Span, columns, key_of
+from tracewatch.stores import sqlite_rollups
+from tracewatch.stores.address import Durability
+from tracewatch.stores.base import Filter, Page, Progress, Store, checked_column
+from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
+from tracewatch.stores.measures import MEASURES, Measure
+from tracewatch.stores.sqlite_hours import rolled
+from tracewatch.stores.sqlite_order import in_order
+from tracewatch.stores.sqlite_plans import Walk, span_walk
+from tracewatch.stores.sqlite_queries import (
+    EVERYTHING,
+    Condition,
+    condition,
+    decode_cursor,
+    decode_token,
+    encode_cursor,
+    encode_token,
+)
+from tracewatch.stores.sqlite_schema import VERSION
+from tracewatch.stores.sqlite_stream import stream
+from tracewatch.stores.sqlite_writing import BULK, SqliteWriter, add_sql, open_connection, told
+from tracewatch.stores.values import from_row, to_value
+
+INSERT_ROWS = 2_000  # Python objects of 2 000 rows are some 4 MB; larger slices gained nothing (measured)
+FETCH_ROWS = 8_192
+SMALL_ROWS = 100_000  # up to here sqlite3 (5 µs a row) is done before a child process has started and answered
+READER_CACHE_KIB = 16_384  # the upper pages of all indexes of a million rows
+
+
+class SqliteStore(Store):
+    """Records in a SQLite file. May be used by several threads; each question is answered from one snapshot."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        create: bool = False,
+        durability: Durability = "normal",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Opens the file, and makes or migrates our tables in it. Raises the Store… errors."""
+        self.path = path
+        self.url = path
+        self._clock = clock
+        self._writer = SqliteWriter(path, create=create, durability=durability, room=BULK)
+        sqlite_rollups.teach(self._writer.connection)
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def put(self, records: Iterable[Record]) -> int:
+        return self._writer.put(records)
+
+    def add(self, records: Iterable[Record]) -> int:
+        return self._writer.add(records)
+
+    def add_batch(self, record_type: type[Record], batch: pa.RecordBatch) -> int:
+        rows = stored_batch(record_type, batch)
+        sql = add_sql(record_type, tuple(rows.schema.names))
+        with self._writer.transaction() as connection:
+            before = _last_seq(connection)
+            added = sum(connection.executemany(sql, part).rowcount for part in row_slices(rows, INSERT_ROWS))
+            if record_type is Span and added == rows.num_rows and rolled(connection) == before:
+                # Nothing else is waiting to be rolled up: do it here, without reading the rows back.
+                sqlite_rollups.add_rolled(connection, rows, _last_seq(connection), self._clock())
+            return added
+
+    def get(self, record_type: type[Record], key: Mapping[str, Any]) -> Record | None:
+        sql = f"SELECT {_names(record_type)} FROM {record_type.table} WHERE {_key_sql(record_type)}"
+        with self._reading() as connection:
+            row = connection.execute(sql, _key_values(record_type, key)).fetchone()
+        return None if row is None else from_row(record_type, row)
+
+    def annotate(self, record_type: type[Record], key: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+        return self.annotate_all(record_type, [(key, values)]) == 1
+
+    def annotate_all(
+        self, record_type: type[Record], changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> int:
+        with self._writer.transaction() as connection:
+            return sum(_annotate(connection, record_type, key, values) for key, values in changes)
+
+    def page(
+        self, record_type: type[Record], where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        assert limit > 0, "a page has at least one record"
+        time = record_type.newest_by
+        beyond = EVERYTHING
+        if cursor is not None:
+            last_time, last_seq = decode_cursor(record_type, cursor)
+            beyond = Condition(f"({time}, seq) < (?, ?)", (last_time, last_seq))
+            where = (*where, Filter(time, "<=", (last_time,)))
+        with self._reading() as connection, _snapshot(connection):
+            rows = list(islice(in_order(connection, record_type, where, beyond, limit + 1), limit + 1))
+        more = len(rows) > limit
+        last = rows[limit - 1] if more else None
+        return Page(
+            tuple(from_row(record_type, row[2:]) for row in rows[:limit]),
+            encode_cursor(record_type, last[0], last[1]) if last else None,
+        )
+
+    def trace(self, project: str, trace_id: str) -> tuple[Span, ...]:
+        # Left to itself SQLite would walk all spans in order of time, to save itself the sorting of a few.
+        of_trace = f"FROM {Span.table} INDEXED BY {Span.table}_key WHERE project = ? AND trace_id = ?"
+        sql = f"SELECT {_names(Span)} {of_trace} ORDER BY start_time, seq"
+        with self._reading() as connection:
+            return tuple(from_row(Span, row) for row in connection.execute(sql, (project, trace_id)))
+
+    def scan(
+        self,
+        record_type: type[Record],
+        names: Sequence[str],
+        where: Sequence[Filter] = (),
+        *,
+        after: str | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        schema = arrow_schema(record_type, names)
+        condition(record_type, where)  # says what is wrong with a filter before the first batch is asked for
+        return self._scan(record_type, schema, where, None if after is None else decode_token(record_type, after))
+
+    def tip(self) -> str:
+        with self._reading() as connection:
+            return encode_token(dict(connection.execute("SELECT name, seq FROM sqlite_sequence")))
+
+    def extent(self, record_type: type[Record], where: Sequence[Filter] = ()) -> tuple[float, float] | None:
+        with self._reading() as connection, _snapshot(connection):
+            oldest = next(in_order(connection, record_type, where, EVERYTHING, 1, newest=False), None)
+            newest = next(in_order(connection, record_type, where, EVERYTHING, 1), None)
+        return (oldest[0], newest[0]) if oldest and newest else None
+
+    def count(self, record_type: type[Record], where: Sequence[Filter] = ()) -> int:
+        met = condition(record_type, where)
+        with self._reading() as connection:
+            return _number(connection, f"SELECT count(*) FROM {record_type.table} WHERE {met.sql}", met.values)
+
+    def distinct(self, record_type: type[Record], name: str, where: Sequence[Filter] = ()) -> int:
+        met = condition(record_type, where)
+        sql = (
+            f"SELECT count(DISTINCT {checked_column(record_type, name).name}) FROM {record_type.table} WHERE {met.sql}"
+        )
+        with self._reading() as connection:
+            return _number(connection, sql, met.values)
+
+    def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:
+        assert record_type is not Span, "spans go by retain(), which keeps their rollups"
+        met = condition(record_type, where)
+        with self._writer.transaction() as connection:
+            return connection.execute(f"DELETE FROM {record_type.table} WHERE {met.sql}", met.values).rowcount
+
+    def pending(self) -> int:
+        with self._reading() as connection, _snapshot(connection):
+            return sqlite_rollups.pending(connection)
+
+    def roll_up(self, progress: Progress | None = None) -> int:
+        done = 0
+        while (redone := self._rolling(lambda connection: sqlite_rollups.redo_next(connection))) is not None:
+            done += redone
+            _tell(progress, redone)
+        while new := self._rolling(lambda connection: sqlite_rollups.roll_next(connection, self._clock())):
+            done += new
+            _tell(progress, new)
+        return done
+
+    def rollup(
+        self,
+        since: float,
+        until: float,
+        *,
+        step_s: int = 3600,
+        by: Sequence[str] = (),
+        where: Sequence[Filter] = (),
+        measures: Sequence[str] | None = None,
+    ) -> pa.Table:
+        chosen = MEASURES if measures is None else [_measure(name) for name in measures]
+        with self._reading() as connection, _snapshot(connection):
+            return sqlite_rollups.read(connection, since, until, step_s=step_s, by=by, where=where, measures=chosen)
+
+    def retain(self, before: float) -> int:
+        self.roll_up()
+        hour = before // sqlite_rollups.HOUR_S * sqlite_rollups.HOUR_S
+        with self._writer.transaction() as connection:
+            sqlite_rollups.forget_spans_before(connection, hour)
+        gone = 0
+        while some := self._rolling(lambda connection: sqlite_rollups.delete_spans_before(connection, hour)):
+            gone += some
+        self._writer.give_back()
+        return gone
+
+    def describe(self) -> Mapping[str, str]:
+        files = (self.path, f"{self.path}-wal")
+        size = sum(os.path.getsize(each) for each in files if os.path.exists(each))
+        return {
+            "SQLite": sqlite3.sqlite_version,
+            "at": self.path,
+            "schema": str(VERSION),
+            "size": f"{size / 1e6:,.1f} MB",
+        }
+
+    def verify(self) -> str | None:
+        with self._reading() as connection:
+            found = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
+        return None if found == ["ok"] else f"{self.path} is damaged: {'; '.join(found)}"
+
+    def close(self) -> None:
+        self._writer.close()
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection of one's own for one question, so that it sees the newest rows and no one else's snapshot."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = open_connection(self.path, create=False)
+            connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+            sqlite_rollups.teach(connection)
+        try:
+            with told(self.path, StoreUnreadable):
+                yield connection
+        finally:
+            with self._lock:
+                self._idle.append(connection)
+
+    def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
+        with self._writer.transaction() as connection:
+            return step(connection)
+
+    def _scan(
+        self, record_type: type[Record], schema: pa.Schema, where: Sequence[Filter], after: int | None
+    ) -> Iterator[pa.RecordBatch]:
+        with self._reading() as connection:
+            walk = (
+                span_walk(connection, where, after)
+                if record_type is Span
+                else Walk("", condition(record_type, where), 0)
+            )
+            names = ", ".join(schema.names) or "NULL"
+            sql = f"SELECT {names} FROM {record_type.table} {walk.by} WHERE {walk.met.sql}"
+            if walk.rows <= SMALL_ROWS:
+                yield from _fetch(connection, schema, sql, walk.met.values)
+                return
+        yield from stream(self.path, schema, sql, walk.met.values)
+
+
+def _names(record_type: type[Record]) -> str:
+    return ", ".join(each.name for each in columns(record_type))
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """All questions within see the same rows."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _tell(progress: Progress | None, rows: int) -> None:
+    if progress is not None:
+        progress(rows)
+
+
+def _measure(name: str) -> Measure:
+    for each in MEASURES:
+        if each.name == name:
+            return each
+    raise UnknownColumn(table="rollups", name=name, columns=", ".join(each.name for each in MEASURES))
+
+
+def _last_seq(connection: sqlite3.Connection) -> int:
+    return _number(connection, "SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (Span.table,))
+
+
+def _number(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> int:
+    found = connection.execute(sql, values).fetchone()
+    return int(found[0] or 0) if found else 0
+
+
+def _key_sql(record_type: type[Record]) -> str:
+    return " AND ".join(f"{name} = ?" for name in key_of(record_type))
+
+
+def _key_values(record_type: type[Record], key: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(
+        to_value(record_type, checked_column(record_type, name), key.get(name)) for name in key_of(record_type)
+    )
+
+
+def _annotate(
+    connection: sqlite3.Connection, record_type: type[Record], key: Mapping[str, Any], values: Mapping[str, Any]
+) -> int:
+    changed = [checked_column(record_type, name) for name in values]
+    assert changed, "there is nothing to change"
+    assert not any(each.key for each in changed), "the key of a record does not change: put another record"
+    news = [to_value(record_type, each, values[each.name]) for each in changed]
+    to = ", ".join(f"{each.name} = ?" for each in changed)
+    sql = f"UPDATE {record_type.table} SET {to} WHERE {_key_sql(record_type)}"
+    return connection.execute(sql, (*news, *_key_values(record_type, key))).rowcount
+
+
+def _fetch(
+    connection: sqlite3.Connection, schema: pa.Schema, sql: str, values: Sequence[Any]
+) -> Iterator[pa.RecordBatch]:
+    cursor = connection.execute(sql, values)
+    try:
+        while rows := cursor.fetchmany(FETCH_ROWS):
+            yield from_rows(schema, rows)
+    finally:
+        cursor.close()

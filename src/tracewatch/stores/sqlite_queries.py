@@ -1,0 +1,111 @@
+"""Filters and pages as SQL: names are checked against the columns, values are always bound."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracewatch.errors import BadCursor, BadToken
+from tracewatch.records import RECORDS, Column, Record
+from tracewatch.stores.base import Filter, checked_column
+from tracewatch.stores.values import comparable
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """SQL to stand after WHERE, and the values for its question marks."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+    def and_(self, *others: Condition) -> Condition:
+        """All of them together."""
+        together = [each for each in (self, *others) if each.sql != EVERYTHING.sql] or [EVERYTHING]
+        return Condition(
+            " AND ".join(each.sql for each in together), tuple(value for each in together for value in each.values)
+        )
+
+
+EVERYTHING = Condition("1")
+
+
+def condition(record_type: type[Record], where: Iterable[Filter]) -> Condition:
+    """Rows that meet all filters. Raises UnknownColumn."""
+    return EVERYTHING.and_(*(_filter(checked_column(record_type, each.name), each) for each in where))
+
+
+def encode_cursor(record_type: type[Record], time_s: float, seq: int) -> str:
+    """Where a page ended, as text that is safe in an address."""
+    text = json.dumps([record_type.table, time_s, seq], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(record_type: type[Record], cursor: str) -> tuple[float, int]:
+    """Where the page before ended. Raises BadCursor."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        table, time_s, seq = json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise BadCursor(given=cursor) from error
+    if table != record_type.table or type(time_s) not in (int, float) or type(seq) is not int:
+        raise BadCursor(given=cursor)
+    return time_s, seq
+
+
+def encode_token(sequences: dict[str, int]) -> str:
+    """How far each table had been written, as text such as `llm_traces:41,anomaly_detections:7`."""
+    return ",".join(f"{record.table}:{sequences.get(record.table, 0)}" for record in RECORDS)
+
+
+def decode_token(record_type: type[Record], token: str) -> int:
+    """The sequence number of that table in the token; 0 for a table the token does not know. Raises BadToken."""
+    try:
+        pairs = dict(each.split(":") for each in token.split(","))
+        return max(0, min(int(pairs.get(record_type.table, "0")), 2**63 - 1))
+    except ValueError as error:
+        raise BadToken(given=token) from error
+
+
+def _filter(column: Column, given: Filter) -> Condition:
+    if column.kind == "list" and given.operator in ("=", "!="):
+        return _contains(column, given)
+    values = tuple(comparable(column, each) for each in given.values)
+    present = tuple(each for each in values if each is not None)
+    empty_too = len(present) < len(values)
+    name = column.name
+    if given.operator == "=":
+        return _any_of(name, present, empty_too=empty_too)
+    if given.operator == "!=":
+        return _none_of(name, present, empty_too=empty_too)
+    if not present:
+        return Condition("0")  # nothing is more or less than empty
+    return Condition(f"{name} {given.operator} ?", present[:1])
+
+
+def _any_of(name: str, values: Sequence[Any], *, empty_too: bool) -> Condition:
+    if not values:
+        return Condition(f"{name} IS NULL" if empty_too else "0")
+    one_of = f"{name} = ?" if len(values) == 1 else f"{name} IN ({', '.join('?' * len(values))})"
+    return Condition(f"({name} IS NULL OR {one_of})" if empty_too else one_of, tuple(values))
+
+
+def _none_of(name: str, values: Sequence[Any], *, empty_too: bool) -> Condition:
+    """Rows whose value is none of these; an empty value is none of them, unless empty is among them."""
+    if not values:
+        return Condition(f"{name} IS NOT NULL") if empty_too else EVERYTHING
+    none_of = f"{name} NOT IN ({', '.join('?' * len(values))})"
+    return Condition(none_of if empty_too else f"({name} IS NULL OR {none_of})", tuple(values))
+
+
+def _contains(column: Column, given: Filter) -> Condition:
+    """A list is asked for what it contains; empty asks for a list that is not there or has no entry."""
+    texts = tuple(str(each) for each in given.values if each is not None)
+    entries = f"SELECT 1 FROM json_each({column.name}) WHERE json_valid({column.name})"
+    parts = [f"EXISTS ({entries} AND value IN ({', '.join('?' * len(texts))}))"] if texts else []
+    if len(texts) < len(given.values):
+        parts.append(f"ifnull({column.name}, '[]') = '[]'")
+    any_of = f"({' OR '.join(parts) or '0'})"
+    return Condition(any_of if given.operator == "=" else f"NOT {any_of}", texts)

@@ -1,0 +1,260 @@
+"""Rollups in SQLite: kept up with the spans exactly once, recomputed where spans were replaced, merged on reading.
+
+Every change is one transaction together with the sequence number up to which spans have been rolled up, so it does
+not matter who calls, how many call at once, or where one of them is killed. See docs/decisions/0003-rollups.md.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tracewatch.errors import BadStep, UnknownColumn
+from tracewatch.records import Span
+from tracewatch.stores import sketch
+from tracewatch.stores.base import Filter
+from tracewatch.stores.columns import arrow_schema, from_rows
+from tracewatch.stores.measures import KEYS, MEASURES, Measure
+from tracewatch.stores.rollups import READ, measure_schema, roll
+from tracewatch.stores.sqlite_hours import rolled
+from tracewatch.stores.sqlite_plans import all_projects
+from tracewatch.stores.sqlite_queries import Condition, condition
+from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, rollup_sql
+
+HOUR_S = 3600
+MINUTE_S = 60
+MINUTES_KEPT_S = 2 * 86_400  # charts by the minute look at today and yesterday; older ones are made from the spans
+DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait
+CHUNK_ROWS = 20_000  # spans rolled up in one transaction: a quarter of a second in which other writers wait
+
+_SCHEMA = arrow_schema(Span, READ)
+_NAMES = ", ".join(READ)
+_MEASURE_NAMES = tuple(each.name for each in MEASURES)
+
+
+def teach(connection: sqlite3.Connection) -> None:
+    """Gives the connection the functions that merge sketches."""
+    connection.create_function("sketches_merged", 2, lambda one, other: sketch.merge((one, other)), deterministic=True)
+    # typeshed wants a narrower protocol than sqlite3 does
+    connection.create_aggregate("sketch_total", 1, _Total)  # type: ignore[arg-type]
+
+
+def pending(connection: sqlite3.Connection) -> int:
+    """How many spans the rollups lack, or must be made from again."""
+    new = _number(connection, f"SELECT count(*) FROM {Span.table} WHERE seq > ?", (rolled(connection),))
+    hour = f"start_time >= hour AND start_time < hour + {HOUR_S} AND {Span.table}.project = {DIRTY}.project"
+    again = f"SELECT count(*) FROM {DIRTY} CROSS JOIN {Span.table} INDEXED BY {BY_TIME.name} ON {hour}"
+    return new + _number(connection, f"{again} WHERE seq <= ?", (rolled(connection),))
+
+
+def add_rolled(connection: sqlite3.Connection, spans: pa.RecordBatch, upto: int, now: float) -> None:
+    """Adds spans to the rollups and notes that all up to that sequence number are in them."""
+    keep_minutes_from(connection, now)
+    _add(connection, spans)
+    _set_meta(connection, "rolled", upto)
+
+
+def roll_next(connection: sqlite3.Connection, now: float) -> int:
+    """Rolls up the next spans, if there are any. Returns how many."""
+    keep_minutes_from(connection, now)
+    last = rolled(connection)
+    sql = f"SELECT seq, {_NAMES} FROM {Span.table} WHERE seq > ? ORDER BY seq LIMIT {CHUNK_ROWS}"
+    rows = connection.execute(sql, (last,)).fetchall()
+    if rows:
+        _add(connection, from_rows(_SCHEMA, [row[1:] for row in rows]))
+        _set_meta(connection, "rolled", rows[-1][0])
+    return len(rows)
+
+
+def redo_next(connection: sqlite3.Connection) -> int | None:
+    """Makes one hour in which spans were replaced again from its spans. Returns how many; None when none is left."""
+    dirty = connection.execute(f"SELECT project, hour FROM {DIRTY} LIMIT 1").fetchone()
+    if dirty is None:
+        return None
+    project, hour = dirty
+    slices = f"slice IN (SELECT id FROM {SLICE_TABLE} WHERE project = ?)"
+    for table in (HOURS, MINUTES):
+        within = f"bucket >= ? AND bucket < ? AND {slices}"
+        connection.execute(f"DELETE FROM {table} WHERE {within}", (hour, hour + HOUR_S, project))
+    connection.execute(f"DELETE FROM {DIRTY} WHERE project = ? AND hour = ?", (project, hour))
+    done = 0
+    here = Condition("project = ? AND start_time >= ? AND start_time < ?", (project, hour, hour + HOUR_S))
+    for spans in rolled_spans(connection, here):
+        _add(connection, spans)
+        done += spans.num_rows
+    return done
+
+
+def keep_minutes_from(connection: sqlite3.Connection, now: float) -> None:
+    """Forgets the minutes that have become too old. They never come back: older ones are made from the spans."""
+    begin = int((now - MINUTES_KEPT_S) // HOUR_S * HOUR_S)
+    if begin > int(_meta(connection, "minutes_from")):
+        slices = f"slice IN (SELECT id FROM {SLICE_TABLE})"
+        connection.execute(f"DELETE FROM {MINUTES} WHERE {slices} AND bucket < ?", (begin,))
+        _set_meta(connection, "minutes_from", begin)
+
+
+def forget_spans_before(connection: sqlite3.Connection, hour: float) -> None:
+    """From now on hours before that one are not made again from spans, because these are going."""
+    if hour > _meta(connection, "retained"):
+        _set_meta(connection, "retained", hour)
+        connection.execute(f"DELETE FROM {DIRTY} WHERE hour < ?", (hour,))
+
+
+def delete_spans_before(connection: sqlite3.Connection, hour: float) -> int:
+    """Deletes the next spans before that hour which are in the rollups. Returns how many."""
+    old = f"SELECT seq FROM {Span.table} WHERE project = ? AND start_time < ? AND seq <= ? LIMIT {DELETE_ROWS}"
+    gone = 0
+    for project in all_projects(connection):
+        values = (project, hour, rolled(connection))
+        gone = connection.execute(f"DELETE FROM {Span.table} WHERE seq IN ({old})", values).rowcount
+        if gone:
+            break
+    return gone
+
+
+def rolled_spans(connection: sqlite3.Connection, met: Condition) -> Iterator[pa.RecordBatch]:
+    """The columns READ of those spans, as far as they are in the rollups."""
+    here = met.and_(Condition("seq <= ?", (rolled(connection),)))
+    cursor = connection.execute(
+        f"SELECT {_NAMES} FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE {here.sql}", here.values
+    )
+    while rows := cursor.fetchmany(CHUNK_ROWS):
+        yield from_rows(_SCHEMA, rows)
+
+
+def read(
+    connection: sqlite3.Connection,
+    since: float,
+    until: float,
+    *,
+    step_s: int,
+    by: Sequence[str],
+    where: Sequence[Filter],
+    measures: Sequence[Measure],
+) -> pa.Table:
+    """The rollups of these buckets, merged over all columns that are not in `by`. Raises UnknownColumn, BadStep."""
+    for name in (*by, *(each.name for each in where)):
+        if name not in KEYS:
+            raise UnknownColumn(table="rollups", name=name, columns=", ".join(KEYS))
+    if step_s <= 0 or step_s % MINUTE_S:
+        raise BadStep(given=step_s)
+    begin, end = int(since // step_s * step_s), int(-(-until // step_s) * step_s)
+    met = condition(Span, where)
+    source = _source(connection, begin, end, step_s, met)
+    bucket = f"bucket - ((bucket % {step_s} + {step_s}) % {step_s})"
+    keys = ", ".join((bucket, *by))
+    sums = ", ".join(_total(each) for each in measures) or "NULL"
+    sql = (
+        f"SELECT {keys}, {sums} FROM {SLICE_TABLE} CROSS JOIN {source} ON slice = id "
+        f"WHERE bucket >= ? AND bucket < ? AND {met.sql} GROUP BY {keys} ORDER BY {keys}"
+    )
+    rows = connection.execute(sql, (begin, end, *met.values)).fetchall()
+    fields = [pa.field("bucket", pa.int64()), *(pa.field(name, pa.string()) for name in by), *measure_schema(measures)]
+    width = len(fields)
+    columns = zip(*(row[:width] for row in rows), strict=True) if rows else ((),) * width
+    arrays = [pa.array(values, field.type) for field, values in zip(fields, columns, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _source(connection: sqlite3.Connection, begin: int, end: int, step_s: int, met: Condition) -> str:
+    """The table to read: hours, minutes, or minutes and those made just now from spans that are too old for them."""
+    if step_s % HOUR_S == 0:
+        return HOURS
+    minutes_from = int(_meta(connection, "minutes_from"))
+    if begin >= minutes_from:
+        return MINUTES
+    connection.execute("DROP TABLE IF EXISTS temp.older_minutes")
+    connection.execute(rollup_sql("temp.older_minutes"))
+    here = met.and_(Condition("start_time >= ? AND start_time < ?", (begin, min(end, minutes_from))))
+    for spans in rolled_spans(connection, here):
+        _merge(connection, "temp.older_minutes", roll(spans, MINUTE_S))
+    names = ", ".join(("slice", "bucket", *_MEASURE_NAMES))
+    return f"(SELECT {names} FROM temp.older_minutes UNION ALL SELECT {names} FROM {MINUTES})"
+
+
+def _total(measure: Measure) -> str:
+    return f"sketch_total({measure.name})" if measure.kind == "sketch" else f"sum({measure.name})"
+
+
+def _add(connection: sqlite3.Connection, spans: pa.RecordBatch) -> None:
+    _merge(connection, HOURS, roll(spans, HOUR_S))
+    minutes_from = float(_meta(connection, "minutes_from"))
+    recent = spans.filter(pc.greater_equal(spans["start_time"], minutes_from))
+    if recent.num_rows:
+        _merge(connection, MINUTES, roll(recent, MINUTE_S))
+
+
+def _merge(connection: sqlite3.Connection, table: str, measured: pa.Table) -> None:
+    """Adds rolled spans to what the table already holds for the same bucket and slice."""
+    slices = _slice_ids(connection, measured)
+    values = [measured["bucket"].to_pylist(), slices, *(measured[name].to_pylist() for name in _MEASURE_NAMES)]
+    connection.executemany(_merge_sql(table), zip(*values, strict=True))
+
+
+def _merge_sql(table: str) -> str:
+    news = ", ".join(f"{each.name} = {_merged(each)}" for each in MEASURES)
+    marks = ", ".join("?" * (len(MEASURES) + 2))
+    names = ", ".join(("bucket", "slice", *_MEASURE_NAMES))
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT (slice, bucket) DO UPDATE SET {news}"
+
+
+def _merged(measure: Measure) -> str:
+    name = measure.name
+    if measure.kind != "sketch":
+        return f"{name} + excluded.{name}"
+    new = f"excluded.{name}"
+    both = f"sketches_merged({name}, {new})"  # called only where there are two: a call into Python takes 1 µs
+    return f"CASE WHEN {new} IS NULL THEN {name} WHEN {name} IS NULL THEN {new} ELSE {both} END"
+
+
+def _slice_ids(connection: sqlite3.Connection, measured: pa.Table) -> list[int]:
+    known: dict[tuple[Any, ...], int] = {}
+    ids = []
+    for values in zip(*(measured[name].to_pylist() for name in KEYS), strict=True):
+        if values not in known:
+            known[values] = _slice_id(connection, values)
+        ids.append(known[values])
+    return ids
+
+
+def _slice_id(connection: sqlite3.Connection, values: tuple[Any, ...]) -> int:
+    same = " AND ".join(f"{name} IS ?" for name in KEYS)  # IS, not =: an empty value is a value here
+    row = connection.execute(f"SELECT id FROM {SLICE_TABLE} WHERE {same}", values).fetchone()
+    if row:
+        return int(row[0])
+    marks = ", ".join("?" * len(KEYS))
+    made = connection.execute(f"INSERT INTO {SLICE_TABLE} ({', '.join(KEYS)}) VALUES ({marks})", values)
+    assert made.lastrowid is not None
+    return made.lastrowid
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> float:
+    row: tuple[float] = connection.execute(f"SELECT value FROM {META} WHERE name = ?", (name,)).fetchone()
+    return row[0]
+
+
+def _set_meta(connection: sqlite3.Connection, name: str, value: float) -> None:
+    connection.execute(f"UPDATE {META} SET value = ? WHERE name = ?", (value, name))
+
+
+def _number(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> int:
+    return int(connection.execute(sql, values).fetchone()[0])
+
+
+class _Total:
+    """The aggregate that merges the sketches of a group."""
+
+    def __init__(self) -> None:
+        self.sketches: list[bytes] = []
+
+    def step(self, one: bytes | None) -> None:
+        if one is not None:
+            self.sketches.append(one)
+
+    def finalize(self) -> bytes | None:
+        return sketch.merge(self.sketches)

@@ -1,0 +1,220 @@
+"""The tables of a SQLite store, read off the records, and the way from every older form of them to this one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tracewatch.errors import StoreOccupied, StoreTooNew, StoreUnreadable
+from tracewatch.records import RECORDS, Column, Record, Span, columns, key_of
+from tracewatch.stores.measures import KEYS, MEASURES, Measure
+from tracewatch.stores.values import defaults_of, may_be_empty
+
+VERSION = 2
+META = "tracewatch_meta"
+HOURS = "tracewatch_hours"
+MINUTES = "tracewatch_minutes"
+SLICE_TABLE = "tracewatch_slices"
+DIRTY = "tracewatch_dirty"
+
+_TYPES = {
+    "text": "TEXT",
+    "integer": "INTEGER",
+    "real": "REAL",
+    "time": "REAL",
+    "boolean": "INTEGER",
+    "json": "TEXT",
+    "list": "TEXT",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index of `llm_traces`, which condition (if any) a row must meet to be in it, and the values that do not."""
+
+    name: str
+    columns: tuple[str, ...]
+    only: str = ""
+    leaves_out: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """The statement that makes it, if it is not there."""
+        where = f" WHERE {self.only}" if self.only else ""
+        return f"CREATE INDEX IF NOT EXISTS {self.name} ON {Span.table} ({', '.join(self.columns)}){where}"
+
+
+BY_TIME = Index(name="llm_traces_by_time", columns=("project", "start_time"))
+
+# Which ones, and what each costs, was measured: see docs/storage.md, "Indexes".
+INDEXES = (
+    BY_TIME,
+    Index(name="llm_traces_by_model", columns=("project", "model_name", "start_time")),
+    Index(name="llm_traces_by_usage", columns=("project", "usage_type", "start_time"), only="usage_type IS NOT NULL"),
+    Index(name="llm_traces_by_user", columns=("project", "user_id", "start_time"), only="user_id IS NOT NULL"),
+    Index(name="llm_traces_by_session", columns=("project", "session_id", "start_time"), only="session_id IS NOT NULL"),
+    Index(
+        name="llm_traces_by_status",
+        columns=("project", "status", "start_time"),
+        only="status <> 'ok'",
+        leaves_out=("ok",),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One step from the schema before to `version`, in the order of MIGRATIONS; columns need none (see `missing`)."""
+
+    version: int
+    what: str
+    statements: tuple[str, ...]
+
+
+def rollup_sql(table: str) -> str:
+    """The statement that makes a table of rollups."""
+    lines = ",\n  ".join(_measure_sql(each) for each in MEASURES)
+    keys = "slice INTEGER NOT NULL,\n  bucket INTEGER NOT NULL"
+    return f"CREATE TABLE {table} (\n  {keys},\n  {lines},\n  PRIMARY KEY (slice, bucket)\n) WITHOUT ROWID"
+
+
+def _measure_sql(measure: Measure) -> str:
+    if measure.kind == "sketch":
+        return f"{measure.name} BLOB"
+    return f"{measure.name} {_TYPES[measure.kind]} NOT NULL DEFAULT 0"
+
+
+_SECOND = "(CAST(OLD.start_time AS INTEGER) - (OLD.start_time < CAST(OLD.start_time AS INTEGER)))"  # rounded down
+_HOUR = f"{_SECOND} - (({_SECOND} % 3600 + 3600) % 3600)"
+_ROLLED = f"""WHERE seq <= (SELECT value FROM {META} WHERE name = 'rolled')
+  AND start_time >= (SELECT value FROM {META} WHERE name = 'retained')"""
+_MARK_DIRTY = f"""WHEN OLD.seq <= (SELECT value FROM {META} WHERE name = 'rolled')
+  AND OLD.start_time >= (SELECT value FROM {META} WHERE name = 'retained')
+BEGIN
+  INSERT OR IGNORE INTO {DIRTY} (project, hour) VALUES (OLD.project, {_HOUR});
+END"""
+
+ROLLUPS = (
+    f"CREATE TABLE {SLICE_TABLE} (id INTEGER PRIMARY KEY, {', '.join(f'{name} TEXT' for name in KEYS)})",
+    f"CREATE INDEX {SLICE_TABLE}_key ON {SLICE_TABLE} ({', '.join(KEYS)})",
+    rollup_sql(HOURS),
+    rollup_sql(MINUTES),
+    f"CREATE TABLE {DIRTY} (project TEXT NOT NULL, hour INTEGER NOT NULL, PRIMARY KEY (project, hour)) WITHOUT ROWID",
+    f"CREATE TRIGGER llm_traces_deleted AFTER DELETE ON {Span.table} {_MARK_DIRTY}",
+    f"CREATE TRIGGER llm_traces_changed AFTER UPDATE ON {Span.table} {_MARK_DIRTY}",
+    f"INSERT INTO {META} (name, value) VALUES ('rolled', 0), ('retained', -1e11), ('minutes_from', 0)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(version=2, what="rollups, and what marks them as out of date", statements=ROLLUPS),
+)
+
+
+def prepare(connection: sqlite3.Connection, path: str, *, create: bool) -> None:
+    """Makes, completes or migrates our tables in one transaction; does not write when nothing is missing.
+
+    Raises StoreTooNew, StoreOccupied (with nothing changed) or StoreUnreadable.
+    """
+    if version_of(connection) == VERSION and not any(missing(connection)):
+        return
+    connection.execute("BEGIN IMMEDIATE")  # and look again: another process may have done it meanwhile
+    try:
+        _prepare(connection, path, create=create)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def version_of(connection: sqlite3.Connection) -> int | None:
+    """The schema version of the tables in this database; None when none of them is tracewatch's."""
+    if META not in tables_of(connection):
+        return None
+    row = connection.execute(f"SELECT value FROM {META} WHERE name = 'schema'").fetchone()
+    return int(row[0]) if row else None
+
+
+def tables_of(connection: sqlite3.Connection) -> set[str]:
+    """Names of all tables in the database."""
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def missing(connection: sqlite3.Connection) -> Iterator[str]:
+    """Statements that add the tables and columns which the records declare and the database lacks."""
+    for record_type in RECORDS:
+        there = {row[1] for row in connection.execute(f"PRAGMA table_info({record_type.table})")}
+        if not there:
+            yield from table_sql(record_type)
+            continue
+        for each in columns(record_type):
+            if each.name not in there:
+                yield f"ALTER TABLE {record_type.table} ADD COLUMN {_column_sql(record_type, each, added=True)}"
+    yield from _missing_in_rollups(connection)
+
+
+def _missing_in_rollups(connection: sqlite3.Connection) -> Iterator[str]:
+    """Statements that add measures and slices which Span has gained, and have all hours made again with them."""
+    measures = {each.name: _measure_sql(each) for each in MEASURES}
+    wanted = {HOURS: measures, MINUTES: measures, SLICE_TABLE: {name: f"{name} TEXT" for name in KEYS}}
+    added = []
+    for table, columns_sql in wanted.items():
+        there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if there:  # or else the migration is still to come
+            added += [f"ALTER TABLE {table} ADD COLUMN {sql}" for name, sql in columns_sql.items() if name not in there]
+    yield from added
+    if added:
+        yield f"INSERT OR IGNORE INTO {DIRTY} SELECT DISTINCT project, {_HOUR.replace('OLD.', '')} FROM {Span.table} {_ROLLED}"
+
+
+def table_sql(record_type: type[Record]) -> Sequence[str]:
+    """Statements that make a record's table: a sequence, the columns in their order, and the key."""
+    lines = ",\n  ".join(_column_sql(record_type, each) for each in columns(record_type))
+    table = record_type.table
+    return (
+        # AUTOINCREMENT: a number once used is never given out again, so a reader's cursor cannot miss a row.
+        f"CREATE TABLE {table} (\n  seq INTEGER PRIMARY KEY AUTOINCREMENT,\n  {lines}\n)",
+        f"CREATE UNIQUE INDEX {table}_key ON {table} ({', '.join(key_of(record_type))})",
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: str, *, create: bool) -> None:
+    found = version_of(connection)
+    if found is None:
+        _claim(connection, path, create=create)
+    elif found > VERSION:
+        raise StoreTooNew(path=path, found=found, known=VERSION)
+    for statement in list(missing(connection)):
+        connection.execute(statement)
+    for migration in MIGRATIONS:
+        if migration.version > (found or 1):
+            for statement in migration.statements:
+                connection.execute(statement)
+    for index in INDEXES:
+        connection.execute(index.sql)
+    connection.execute(f"INSERT OR REPLACE INTO {META} (name, value) VALUES ('schema', ?)", (VERSION,))
+
+
+def _claim(connection: sqlite3.Connection, path: str, *, create: bool) -> None:
+    """Puts our mark into a database that is not ours yet."""
+    there = tables_of(connection)
+    for record_type in RECORDS:
+        if record_type.table in there:
+            raise StoreOccupied(path=path, table=record_type.table)
+    if META in there or not create:
+        raise StoreUnreadable(path=path, why="it has no tables of tracewatch; tracewatch import makes them")
+    connection.execute(f"CREATE TABLE {META} (name TEXT PRIMARY KEY, value) WITHOUT ROWID")
+
+
+def _column_sql(record_type: type[Record], column: Column, *, added: bool = False) -> str:
+    default = defaults_of(record_type).get(column.name)
+    words = [column.name, _TYPES[column.kind]]
+    if not may_be_empty(record_type, column) and not (added and default is None):
+        words.append("NOT NULL")  # a required column that comes later cannot be: rows are already there
+    if default is not None:
+        words.append(f"DEFAULT {_literal(default)}")
+    return " ".join(words)
+
+
+def _literal(value: str | float) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)

@@ -1,0 +1,210 @@
+"""The edge between records and rows of a database: every value is converted here, once (standard library only)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+from tracewatch.errors import BadRecord
+from tracewatch.records import Column, Record, columns
+
+INTEGERS = range(
+    -(2**63), 2**63
+)  # what an 8-byte column holds; anything beyond is no count of anything and is kept empty
+MOMENTS = 1e11  # seconds from 1970, to both sides: the year 5138
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # NUL ends a text in C, and half a surrogate pair has no UTF-8
+REPLACEMENT = "\ufffd"
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+def _once(make: Callable[[type[Record]], T]) -> Callable[[type[Record]], T]:
+    """What is read off a record's columns is read once for each type of record."""
+    made: dict[type[Record], T] = {}
+
+    @wraps(make)
+    def get(record_type: type[Record]) -> T:
+        if record_type not in made:
+            made[record_type] = make(record_type)
+        return made[record_type]
+
+    return get
+
+
+def to_row(record: Record) -> Row:
+    """The record's values as a database holds them, in the order of its columns. Raises BadRecord."""
+    return tuple([convert(getattr(record, name)) for name, convert in _writers(type(record))])
+
+
+def from_row(record_type: type[Record], row: Row) -> Any:
+    """The record that a row (its columns in order) holds."""
+    readers = _readers(record_type)
+    return record_type(**{name: read(value) for (name, read), value in zip(readers, row, strict=True)})
+
+
+def to_value(record_type: type[Record], column: Column, value: Any) -> Any:
+    """One value of a column as a database holds it. Raises BadRecord where the column must not be empty."""
+    return _writer_of(record_type)[column.name](value)
+
+
+def comparable(column: Column, value: Any) -> Any:
+    """A value to compare the column with, as a database holds it; None stays None."""
+    if value is None:
+        return None
+    if column.kind in ("integer", "boolean") and isinstance(value, float):
+        return value  # between two integers is a place, too
+    return value if column.kind in ("json", "list") and isinstance(value, str) else _CONVERSIONS[column.kind](value)
+
+
+@_once
+def defaults_of(record_type: type[Record]) -> Mapping[str, Any]:
+    """What stands for an empty value in each column, as a database holds it; required columns are left out."""
+    given = {each.name: each.default for each in dataclasses.fields(record_type)}
+    return {
+        each.name: None if given[each.name] is None else _CONVERSIONS[each.kind](given[each.name])
+        for each in columns(record_type)
+        if not each.required
+    }
+
+
+def may_be_empty(record_type: type[Record], column: Column) -> bool:
+    """Whether NULL is a value of this column."""
+    return not column.required and defaults_of(record_type)[column.name] is None
+
+
+def clean_text(value: Any) -> str:
+    """Text that any database takes: NUL and lone surrogates become U+FFFD.
+
+    >>> clean_text("a\\x00b")
+    'a\\ufffdb'
+    """
+    text = value if isinstance(value, str) else str(value)
+    return UNSTORABLE.sub(REPLACEMENT, text)
+
+
+def finite(value: Any) -> float | None:
+    """The number, or None for NaN, an infinity or an integer beyond what a float holds."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def moment(value: Any) -> float | None:
+    """Epoch seconds, or None for what cannot be any: later than MOMENTS it is milliseconds taken for seconds."""
+    number = finite(value)
+    return number if number is not None and abs(number) <= MOMENTS else None
+
+
+def whole(value: Any) -> int | None:
+    """The integer (a fraction is rounded), or None for NaN, an infinity or what does not fit 64 bits."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = round(value)
+    number = int(value)
+    return number if number in INTEGERS else None
+
+
+def as_json(value: Any) -> str:
+    """JSON text in UTF-8 without NaN (null instead); what JSON cannot say is written as text."""
+    try:
+        return _CLEAN_JSON.sub(REPLACEMENT, json.dumps(value, allow_nan=False, **_JSON))
+    except ValueError:
+        return _CLEAN_JSON.sub(REPLACEMENT, json.dumps(_without_nan(value), **_JSON))
+
+
+_JSON: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":"), "default": str}
+_CLEAN_JSON = re.compile("(?:\\\\u0000|[\x00\ud800-\udfff])")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _without_nan(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    return value
+
+
+def _object(text: Any) -> Any:
+    """A JSON object from stored text; anything else that a stranger wrote there is kept under `value`."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError):
+        found = text
+    return found if isinstance(found, dict) else {"value": found}
+
+
+def _texts(text: Any) -> tuple[str, ...]:
+    """A list of texts from a stored JSON array; anything else that a stranger wrote there is one entry."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError):
+        found = [text]
+    return tuple(str(each) for each in found) if isinstance(found, list) else (str(found),)
+
+
+_CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
+    "text": clean_text,
+    "integer": whole,
+    "real": finite,
+    "time": moment,
+    "boolean": lambda value: 1 if value else 0,
+    "json": lambda value: as_json(value if isinstance(value, Mapping) else {"value": value}),
+    "list": lambda value: as_json([str(each) for each in value]),
+}
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {"boolean": bool, "json": _object, "list": _texts}
+
+
+@_once
+def _writer_of(record_type: type[Record]) -> Mapping[str, Callable[[Any], Any]]:
+    return {each.name: _writer(record_type, each) for each in columns(record_type)}
+
+
+@_once
+def _writers(record_type: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    return tuple(_writer_of(record_type).items())
+
+
+def _writer(record_type: type[Record], column: Column) -> Callable[[Any], Any]:
+    convert = _CONVERSIONS[column.kind]
+    empty = may_be_empty(record_type, column)
+    default = defaults_of(record_type).get(column.name)
+
+    def refuse(value: Any, why: str) -> BadRecord:
+        return BadRecord(noun=record_type.noun, name=column.name, given=repr(value)[:80], why=why)
+
+    def write(value: Any) -> Any:
+        if value is None and empty:
+            return None
+        try:
+            converted = default if value is None else convert(value)
+        except (TypeError, ValueError) as error:
+            raise refuse(value, f"it must be {column.kind}") from error
+        if converted is None and not empty:
+            raise refuse(value, "it must not be empty")
+        return converted
+
+    return write
+
+
+@_once
+def _readers(record_type: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    return tuple((each.name, _reader(each)) for each in columns(record_type))
+
+
+def _reader(column: Column) -> Callable[[Any], Any]:
+    read = _READERS.get(column.kind)
+    if read is None:
+        return lambda value: value
+    return lambda value: None if value is None else read(value)

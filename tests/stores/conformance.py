@@ -1,0 +1,518 @@
+"""What every store does. A store's tests subclass `Conformance` and give it a fixture `store`, empty, at time NOW."""
+
+import itertools
+import math
+import random
+import string
+
+import pyarrow as pa
+import pytest
+from conftest import NOW
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tracewatch.errors import BadCursor, BadRecord, BadStep, BadToken, UnknownColumn
+from tracewatch.records import STATUSES, Anomaly, PriceOverride, Span, columns
+from tracewatch.stores import Filter, sketch
+from tracewatch.stores.measures import KEYS, ROLLED, SKETCHED
+
+HOUR = 3600
+SOME_DAYS = (NOW - 5 * 86400, NOW + 86400)
+
+
+def an_anomaly(**odd):
+    ordinary = {
+        "id": "one",
+        "anomaly_type": "duration",
+        "severity": "high",
+        "confidence_score": 0.9,
+        "metric_name": "duration_ms",
+        "detected_value": 900.0,
+        "expected_value": 100.0,
+        "threshold_value": 200.0,
+        "deviation_percentage": 800.0,
+        "statistics": {"trace_id": "trace-1", "expectedRange": {"lower": 1.0, "upper": None}},
+        "description": "A call took 900 ms.",
+        "contributing_factors": ("a long prompt", "a full queue"),
+        "detected_at": NOW,
+        "occurred_at": NOW - 60,
+        "detector": "spec",
+    }
+    return Anomaly(**{**ordinary, **odd})
+
+
+def key(span):
+    return {"project": span.project, "trace_id": span.trace_id, "span_id": span.span_id}
+
+
+def rows(batches):
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
+def busy_days(spans=400, seed=3):
+    """Spans of some days, two projects, with values and slices missing now and then."""
+    chance = random.Random(seed)
+
+    def maybe(value, share=0.8):
+        return value if chance.random() < share else None
+
+    for number in range(spans):
+        tokens = chance.randrange(5000)
+        yield Span(
+            project=chance.choice(["default", "default", "other"]),
+            trace_id=f"t{number // 2}",
+            span_id=f"s{number}",
+            start_time=NOW - chance.random() * 4 * 86400,
+            duration_ms=maybe(chance.lognormvariate(6, 1)),
+            ttft_ms=maybe(chance.lognormvariate(5, 1), 0.3),
+            cost_usd=maybe(chance.choice([0.0, tokens * 3e-6])),
+            input_tokens=maybe(tokens),
+            output_tokens=maybe(tokens // 7),
+            total_tokens=maybe(tokens + tokens // 7, 0.5),
+            retry_count=maybe(chance.randrange(3)),
+            status=chance.choices(STATUSES, (90, 5, 3, 2))[0],
+            model_name=maybe(chance.choice(["small", "large"])),
+            model_provider=chance.choice(["openai", "anthropic"]),
+            usage_type=maybe(chance.choice(["chat", "rerank"]), 0.5),
+            user_id=maybe(f"user-{chance.randrange(9)}"),
+        )
+
+
+def expected_rollup(spans, step, by):
+    """Rollups the slow and plain way: measures by (bucket, value of each `by` column)."""
+    groups = {}
+    for span in spans:
+        bucket = math.floor(span.start_time / step) * step
+        groups.setdefault((bucket, *(getattr(span, name) for name in by)), []).append(span)
+    return {place: _measured(group) for place, group in groups.items()}
+
+
+def _measured(spans):
+    def tokens(span):
+        return (
+            span.total_tokens if span.total_tokens is not None else (span.input_tokens or 0) + (span.output_tokens or 0)
+        )
+
+    measured = {"calls": len(spans), "retried_calls": sum((span.retry_count or 0) > 0 for span in spans)}
+    measured |= {f"{status}_calls": sum(span.status == status for span in spans) for status in STATUSES}
+    measured["priced_tokens"] = sum(tokens(span) for span in spans if span.cost_usd is not None)
+    measured["unpriced_tokens"] = sum(tokens(span) for span in spans if span.cost_usd is None)
+    measured["unpriced_calls"] = sum(span.cost_usd is None and tokens(span) > 0 for span in spans)
+    for name in ROLLED:
+        values = [getattr(span, name) for span in spans if getattr(span, name) is not None]
+        measured |= {f"{name}_count": len(values), f"{name}_sum": pytest.approx(sum(values))}
+        if name in SKETCHED:
+            measured[f"{name}_sketch"] = sketch.of(values) if values else None
+    return measured
+
+
+def rolled_up(table, by):
+    return {
+        (row.pop("bucket"), *(row.pop(name) for name in by)): row
+        for row in sorted(table.to_pylist(), key=lambda row: row["bucket"])
+    }
+
+
+texts = st.text(st.characters(blacklist_characters="\x00", blacklist_categories=["Cs"]), max_size=20)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+VALUES = {
+    "text": texts,
+    "integer": st.integers(-(2**63), 2**63 - 1),
+    "real": st.floats(allow_nan=False, allow_infinity=False),
+    "boolean": st.booleans(),
+    "time": st.floats(-1e10, 1e11, allow_nan=False),
+    "json": st.dictionaries(texts, json_values, max_size=3),
+    "list": st.lists(texts, max_size=3).map(tuple),
+}
+spans = st.fixed_dictionaries(
+    {"start_time": VALUES["time"], "status": st.sampled_from(STATUSES)},
+    optional={
+        each.name: VALUES[each.kind] | st.none()
+        for each in columns(Span)
+        if not each.key and each.name not in ("start_time", "status")
+    },
+)
+fresh_names = (f"fresh-{number}" for number in itertools.count())
+
+
+class Conformance:
+    # What goes in comes out.
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(values=spans, odd_key=texts)
+    def test_any_span_comes_back_as_it_went_in(self, store, values, odd_key):
+        span = Span(**values, project=next(fresh_names), trace_id=odd_key, span_id=odd_key)
+        assert store.add([span]) == 1
+        here = [Filter("project", "=", (span.project,))]
+        assert store.get(Span, key(span)) == span
+        assert store.page(Span, here).records == (span,)
+        assert store.trace(span.project, span.trace_id) == (span,)
+        plain = [each.name for each in columns(Span) if each.kind not in ("json", "list")]
+        assert rows(store.scan(Span, plain, here)) == [{name: getattr(span, name) for name in plain}]
+
+    def test_values_that_no_database_holds_are_kept_as_near_as_they_can_be(self, store, a_span):
+        odd = a_span(
+            error_message="a\x00b\ud800c",
+            duration_ms=math.nan,
+            cost_usd=math.inf,
+            input_tokens=10**30,
+            end_time=NOW * 1000,
+            metadata={"\ud800": math.nan, "when": NOW},
+        )
+        store.add([odd])
+        found = store.get(Span, key(odd))
+        assert found.error_message == "a\ufffdb\ufffdc"
+        assert (found.duration_ms, found.cost_usd, found.input_tokens, found.end_time) == (None, None, None, None)
+        assert found.metadata == {"\ufffd": None, "when": NOW}
+
+    def test_a_span_without_a_time_is_refused_and_nothing_of_its_write_is_kept(self, store, a_span):
+        with pytest.raises(BadRecord, match="start_time is nan, but it must not be empty"):
+            store.add([a_span(), a_span(start_time=math.nan)])
+        assert store.count(Span) == 0
+
+    def test_a_write_that_breaks_off_is_not_kept(self, store, a_span):
+        def broken():
+            yield from (a_span() for _ in range(5000))
+            raise RuntimeError("the source broke off")
+
+        with pytest.raises(RuntimeError):
+            store.add(broken())
+        assert store.count(Span) == 0
+        assert store.add([a_span()]) == 1
+
+    def test_add_keeps_what_is_there_and_counts_what_is_new(self, store, a_span):
+        first, second = a_span(model_name="first"), a_span()
+        assert store.add([first]) == 1
+        assert store.add([a_span(**key(first), model_name="again"), second]) == 1
+        assert store.get(Span, key(first)).model_name == "first"
+        assert store.add([]) == 0
+
+    def test_put_replaces_by_key(self, store, a_span):
+        first = a_span(model_name="first")
+        assert store.put([first, a_span()]) == 2
+        assert store.put([a_span(**key(first), model_name="again")]) == 1
+        assert store.get(Span, key(first)).model_name == "again"
+        assert store.count(Span) == 2
+
+    def test_every_record_has_its_table(self, store):
+        price = PriceOverride(pattern="gpt-.*", input_per_million=1.0, output_per_million=2.0)
+        store.put([an_anomaly()])
+        store.put([price])
+        assert store.get(Anomaly, {"project": "default", "id": "one"}) == an_anomaly()
+        assert store.page(PriceOverride).records == (price,)
+        assert store.get(Anomaly, {"project": "default", "id": "two"}) is None
+
+    def test_annotate_changes_some_columns_of_one_record(self, store, a_span):
+        span = a_span()
+        store.add([span])
+        assert store.annotate(Span, key(span), {"cost_usd": 0.5, "warning_flags": ("slow",)})
+        found = store.get(Span, key(span))
+        assert (found.cost_usd, found.warning_flags, found.duration_ms) == (0.5, ("slow",), 100.0)
+        assert not store.annotate(Span, {**key(span), "span_id": "other"}, {"cost_usd": 0.5})
+        with pytest.raises(UnknownColumn, match="its columns are"):
+            store.annotate(Span, key(span), {"cots_usd": 0.5})
+
+    def test_annotate_all_changes_many_or_none(self, store, a_span):
+        some = [a_span() for _ in range(3)]
+        store.add(some)
+        assert store.annotate_all(Span, [(key(each), {"cost_usd": 1.0}) for each in some]) == 3
+        with pytest.raises(UnknownColumn):
+            store.annotate_all(Span, [(key(some[0]), {"cost_usd": 2.0}), (key(some[1]), {"nonsense": 1})])
+        assert {each.cost_usd for each in store.page(Span).records} == {1.0}
+
+    def test_remove_deletes_what_matches(self, store):
+        store.add([an_anomaly(id=name, severity="low") for name in "ab"] + [an_anomaly(id="c")])
+        assert store.remove(Anomaly, [Filter("severity", "=", ("low",))]) == 2
+        assert [each.id for each in store.page(Anomaly).records] == ["c"]
+
+    # Arrow in.
+
+    def test_a_batch_takes_the_defaults_of_missing_columns(self, store):
+        batch = pa.RecordBatch.from_pydict(
+            {"trace_id": ["t", "t"], "span_id": ["a", "b"], "start_time": [NOW, NOW + 1]}
+        )
+        assert store.add_batch(Span, batch) == 2
+        expected = tuple(Span(trace_id="t", span_id=name, start_time=NOW + at) for at, name in enumerate("ab"))
+        assert store.trace("default", "t") == expected
+        assert store.add_batch(Span, batch) == 0
+
+    def test_a_batch_may_be_typed_as_other_tools_type_it(self, store):
+        batch = pa.RecordBatch.from_pydict(
+            {
+                "trace_id": pa.array(["t"]).dictionary_encode(),
+                "span_id": pa.array([7]),
+                "start_time": pa.array([int(NOW * 1e9) + 500_000_000], pa.timestamp("ns", "UTC")),
+                "status": pa.array([None], pa.string()),
+                "input_tokens": pa.array([12.0]),
+                "duration_ms": pa.array([math.nan]),
+                "streaming_enabled": pa.array([1.0]),
+                "warning_flags": pa.array([["slow", "big"]]),
+                "metadata": pa.array([{"a": 1}]),
+                "error_message": pa.array(["a\x00b"], pa.large_string()),
+            }
+        )
+        assert store.add_batch(Span, batch) == 1
+        assert store.trace("default", "t") == (
+            Span(
+                trace_id="t",
+                span_id="7",
+                start_time=NOW + 0.5,
+                input_tokens=12,
+                streaming_enabled=True,
+                warning_flags=("slow", "big"),
+                metadata={"a": 1},
+                error_message="a\ufffdb",
+            ),
+        )
+
+    def test_a_batch_with_an_empty_key_is_refused_whole(self, store):
+        batch = pa.RecordBatch.from_pydict({"trace_id": ["t", None], "span_id": ["a", "b"], "start_time": [NOW, NOW]})
+        with pytest.raises(BadRecord, match="trace_id is empty"):
+            store.add_batch(Span, batch)
+        with pytest.raises(UnknownColumn):
+            store.add_batch(Span, batch.rename_columns(["trace_id", "span_id", "nonsense"]))
+        assert store.count(Span) == 0
+
+    # Questions.
+
+    @pytest.mark.parametrize(
+        ("filter", "holds"),
+        [
+            (Filter("model_name", "=", ("small",)), lambda span: span.model_name == "small"),
+            (Filter("model_name", "=", ("small", "large")), lambda span: span.model_name is not None),
+            (Filter("model_name", "=", (None,)), lambda span: span.model_name is None),
+            (Filter("model_name", "=", ("small", None)), lambda span: span.model_name != "large"),
+            (Filter("model_name", "!=", ("small",)), lambda span: span.model_name != "small"),
+            (Filter("model_name", "!=", ("small", "large")), lambda span: span.model_name is None),
+            (Filter("model_name", "!=", (None,)), lambda span: span.model_name is not None),
+            (Filter("model_name", "!=", ("small", None)), lambda span: span.model_name == "large"),
+            (Filter("status", "=", ("error", "timeout")), lambda span: span.status in ("error", "timeout")),
+            (Filter("status", "=", ("ok", "error")), lambda span: span.status in ("ok", "error")),
+            (Filter("user_id", "=", ("user-3",)), lambda span: span.user_id == "user-3"),
+            (Filter("project", "=", ("other",)), lambda span: span.project == "other"),
+            (Filter("project", "!=", ("other",)), lambda span: span.project != "other"),
+            (Filter("duration_ms", ">", (400.0,)), lambda span: (span.duration_ms or 0) > 400),
+            (Filter("duration_ms", ">=", (400.0,)), lambda span: (span.duration_ms or 0) >= 400),
+            (
+                Filter("input_tokens", "<", (99.5,)),
+                lambda span: span.input_tokens is not None and span.input_tokens < 99.5,
+            ),
+            (Filter("input_tokens", "<=", (9,)), lambda span: span.input_tokens is not None and span.input_tokens <= 9),
+            (Filter("start_time", ">=", (NOW - 86400,)), lambda span: span.start_time >= NOW - 86400),
+            (Filter("cost_usd", ">", (None,)), lambda span: False),
+            (Filter("trace_id", "=", ("'; DROP TABLE llm_traces; --",)), lambda span: False),
+        ],
+        ids=lambda value: f"{value.name}{value.operator}{value.values}" if isinstance(value, Filter) else "",
+    )
+    def test_filters_mean_what_they_say(self, store, filter, holds):
+        given = list(busy_days(200))
+        store.add(given)
+        expected = sorted((span for span in given if holds(span)), key=lambda span: -span.start_time)
+        assert store.count(Span, [filter]) == len(expected)
+        assert store.page(Span, [filter], limit=300).records == tuple(expected)
+        assert sorted(row["span_id"] for row in rows(store.scan(Span, ["span_id"], [filter]))) == sorted(
+            span.span_id for span in expected
+        )
+        assert store.extent(Span, [filter]) == ((expected[-1].start_time, expected[0].start_time) if expected else None)
+
+    def test_lists_are_asked_for_what_they_contain(self, store, a_span):
+        store.add(
+            [a_span(warning_flags=("slow", "big"), model_name="both"), a_span(warning_flags=(), model_name="none")]
+        )
+        store.add([a_span(model_name="empty"), a_span(warning_flags=("big",), model_name="big")])
+
+        def models(operator, *values):
+            return {each.model_name for each in store.page(Span, [Filter("warning_flags", operator, values)]).records}
+
+        assert models("=", "slow") == {"both"}
+        assert models("=", "slow", "big") == {"both", "big"}
+        assert models("=", None) == {"none", "empty"}
+        assert models("!=", "slow") == {"none", "empty", "big"}
+
+    def test_unknown_columns_are_named(self, store):
+        for ask in (
+            lambda: store.page(Span, [Filter("modle", "=", ("x",))]),
+            lambda: store.count(Span, [Filter("modle", "=", ("x",))]),
+            lambda: store.scan(Span, ["modle"]),
+            lambda: store.scan(Span, ["status"], [Filter("modle", "=", ("x",))]),
+        ):
+            with pytest.raises(UnknownColumn, match="cannot ask llm_traces for 'modle'"):
+                ask()
+
+    def test_pages_neither_repeat_nor_lose_rows_while_new_ones_arrive(self, store, a_span):
+        first = [a_span(start_time=NOW + number // 3) for number in range(20)]  # times that are the same, too
+        store.add(first)
+        seen, cursor = [], None
+        while True:
+            page = store.page(Span, limit=7, cursor=cursor)
+            assert len(page.records) <= 7
+            seen += page.records
+            cursor = page.next
+            store.add([a_span(start_time=NOW + 1000)])
+            if cursor is None:
+                break
+        assert sorted(each.trace_id for each in seen) == sorted(each.trace_id for each in first)
+        assert [each.start_time for each in seen] == sorted((each.start_time for each in first), reverse=True)
+
+    def test_a_page_that_holds_all_has_no_next(self, store, a_span):
+        store.add([a_span(), a_span()])
+        assert store.page(Span, limit=2).next is None
+        assert store.page(Anomaly).records == ()
+
+    @pytest.mark.parametrize("cursor", ["", "nonsense", "bnVsbA", "WzEsMl0", "é", "W10=", "a" * 1000])
+    def test_a_cursor_of_somebody_elses_is_refused(self, store, a_span, cursor):
+        store.add([a_span(), a_span()])
+        with pytest.raises(BadCursor, match="Start again without a cursor"):
+            store.page(Span, cursor=cursor)
+        with pytest.raises(BadCursor):
+            store.page(Anomaly, cursor=store.page(Span, limit=1).next)
+
+    def test_a_trace_is_told_oldest_first(self, store, a_span):
+        late, early = a_span(trace_id="t", span_id="late"), a_span(trace_id="t", span_id="early", start_time=NOW - 9)
+        store.add([late, early, a_span(trace_id="t", project="other")])
+        assert store.trace("default", "t") == (early, late)
+        assert store.trace("default", "none") == ()
+
+    def test_scans_are_typed_even_where_all_is_empty(self, store, a_span):
+        store.add([a_span(duration_ms=None)])
+        names = [
+            "start_time",
+            "duration_ms",
+            "input_tokens",
+            "streaming_enabled",
+            "status",
+            "metadata",
+            "warning_flags",
+        ]
+        (batch,) = store.scan(Span, names)
+        text = pa.string()
+        assert batch.schema.types == [pa.float64(), pa.float64(), pa.int64(), pa.bool_(), text, text, text]
+
+    def test_a_scan_is_one_view_of_the_store(self, store, a_span):
+        store.add([a_span() for _ in range(9_000)])
+        batches = iter(store.scan(Span, ["span_id"]))
+        seen = next(batches).num_rows
+        store.add([a_span()])
+        assert seen + sum(batch.num_rows for batch in batches) == 9_000
+
+    def test_after_a_token_only_what_was_written_since_comes(self, store, a_span):
+        old = [a_span(), a_span()]
+        assert rows(store.scan(Span, ["trace_id"], after=store.tip())) == []
+        store.add(old)
+        token = store.tip()
+        store.put([an_anomaly()])
+        again, new = a_span(**key(old[0]), model_name="again"), a_span(start_time=NOW - 10**6)
+        store.put([again])
+        store.add([new])
+        assert {row["trace_id"] for row in rows(store.scan(Span, ["trace_id"], after=token))} == {
+            again.trace_id,
+            new.trace_id,
+        }
+        assert rows(store.scan(Span, ["trace_id"], after=store.tip())) == []
+        with pytest.raises(BadToken):
+            store.scan(Span, ["trace_id"], after="nonsense")
+
+    # Rollups.
+
+    @pytest.mark.parametrize("step", [60, 600, HOUR, 6 * HOUR, 86400])
+    @pytest.mark.parametrize("by", [(), ("model_name",), ("project", "usage_type"), KEYS], ids=",".join)
+    def test_rollups_are_what_the_spans_add_up_to(self, store, step, by):
+        given = list(busy_days())
+        store.add(given)
+        assert store.pending() == len(given)
+        assert store.roll_up() == len(given)
+        assert store.pending() == store.roll_up() == 0
+        assert rolled_up(store.rollup(*SOME_DAYS, step_s=step, by=by), by) == expected_rollup(given, step, by)
+
+    def test_rollups_are_filtered_by_their_slices(self, store):
+        given = list(busy_days())
+        store.add(given)
+        store.roll_up()
+        where = [Filter("project", "=", ("default",)), Filter("model_name", "=", (None, "large"))]
+        kept = [span for span in given if span.project == "default" and span.model_name != "small"]
+        for step in (600, HOUR):
+            table = store.rollup(*SOME_DAYS, step_s=step, where=where)
+            assert rolled_up(table, ()) == expected_rollup(kept, step, ())
+        for ask in ({"by": ["user_id"]}, {"where": [Filter("user_id", "=", ("x",))]}, {"measures": ["user_id"]}):
+            with pytest.raises(UnknownColumn, match="cannot ask rollups for 'user_id'"):
+                store.rollup(*SOME_DAYS, **ask)
+        with pytest.raises(BadStep):
+            store.rollup(*SOME_DAYS, step_s=90)
+
+    def test_rollups_widen_to_whole_buckets_and_may_be_empty(self, store, a_span):
+        store.add([a_span(start_time=NOW + 10), a_span(start_time=NOW + HOUR + 10)])
+        store.roll_up()
+        assert store.rollup(NOW + 20, NOW + 30, measures=["calls"]).to_pylist() == [{"bucket": int(NOW), "calls": 1}]
+        nothing = store.rollup(NOW - 9000, NOW - 5000, by=["model_name"])
+        assert nothing.num_rows == 0
+        assert nothing.schema.field("calls").type == pa.int64()
+
+    def test_rollups_follow_what_is_put_and_annotated_afterwards(self, store, a_span):
+        given = {span.span_id: span for span in busy_days(150)}
+        store.add(given.values())
+        store.roll_up()
+        chance = random.Random(5)
+        for span in chance.sample(list(given.values()), 40):
+            moved = Span(**{**key(span), "start_time": span.start_time + chance.choice([0, 5000]), "duration_ms": 7.0})
+            given[span.span_id] = moved
+            store.put([moved])
+        store.roll_up()
+        for span in chance.sample(list(given.values()), 40):
+            values = {each.name: getattr(span, each.name) for each in columns(Span)} | {"cost_usd": 9.0}
+            given[span.span_id] = Span(**values)
+            store.annotate(Span, key(span), {"cost_usd": 9.0})
+        assert store.pending() > 0
+        store.roll_up()
+        for step in (60, HOUR):
+            table = store.rollup(*SOME_DAYS, step_s=step, by=("project",))
+            assert rolled_up(table, ("project",)) == expected_rollup(given.values(), step, ("project",))
+
+    def test_batches_come_to_the_same_rollups_as_records(self, store):
+        given = list(busy_days(300))
+        names = [each.name for each in columns(Span)]
+        batch = pa.Table.from_pylist([{name: getattr(span, name) for name in names} for span in given]).combine_chunks()
+        for part in batch.to_batches(max_chunksize=70):
+            assert store.add_batch(Span, part) == part.num_rows
+            assert store.add_batch(Span, part) == 0
+        store.roll_up()
+        assert rolled_up(store.rollup(*SOME_DAYS, by=KEYS), KEYS) == expected_rollup(given, HOUR, KEYS)
+
+    def test_a_span_changed_before_it_was_rolled_up_counts_once(self, store, a_span):
+        span = a_span()
+        store.add([span])
+        store.put([a_span(**key(span), duration_ms=7.0)])
+        store.annotate(Span, key(span), {"cost_usd": 2.0})
+        store.roll_up()
+        (row,) = store.rollup(NOW, NOW + 60, measures=["calls", "duration_ms_sum", "cost_usd_sum"]).to_pylist()
+        assert row == {"bucket": int(NOW), "calls": 1, "duration_ms_sum": 7.0, "cost_usd_sum": 2.0}
+
+    def test_spans_before_1970_have_their_hour_too(self, store, a_span):
+        old = a_span(start_time=-1800.5)
+        store.add([old])
+        store.roll_up()
+        store.annotate(Span, key(old), {"cost_usd": 2.0})
+        store.roll_up()
+        asked = store.rollup(-4000, 0, measures=["calls", "cost_usd_sum"]).to_pylist()
+        assert asked == [{"bucket": -3600, "calls": 1, "cost_usd_sum": 2.0}]
+
+    def test_retention_deletes_whole_hours_and_keeps_their_rollups(self, store, a_span):
+        given = [a_span(start_time=NOW - 3 * HOUR + minute * 60) for minute in range(180)]
+        store.add(given)
+        asked = (NOW - 4 * HOUR, NOW)
+        assert store.retain(NOW - HOUR + 1800) == 120  # not rolled up yet: it sees to that first
+        before = store.rollup(*asked)
+        assert store.count(Span) == 60
+        assert sum(before["calls"].to_pylist()) == 180
+        assert store.retain(NOW - HOUR) == 0
+        store.roll_up()
+        assert store.rollup(*asked).equals(before)
+        assert store.pending() == 0
+
+    def test_text_of_every_script_can_be_asked_for(self, store, a_span):
+        odd = a_span(span_name="Größe 大小 🙂 " + string.punctuation)
+        store.add([odd])
+        assert store.page(Span, [Filter("span_name", "=", (odd.span_name,))]).records == (odd,)

@@ -1,0 +1,465 @@
+"""One pass over a store: what it judges, what it finds, and that it keeps each finding once."""
+
+import math
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tracewatch import causes, watch
+from tracewatch.metrics import METRIC_OF, METRICS
+from tracewatch.records import RESOLUTIONS, Anomaly, PriceOverride, Span, key_of
+from tracewatch.stores import Filter, open_store
+from tracewatch.words import RULE_LABELS
+
+DAY_S = 86400
+MIDNIGHT = 1772409600.0  # 2 March 2026
+NOON = MIDNIGHT + DAY_S / 2
+TEN_KEYS = [
+    *("duration", "ttft", "throughput", "tokens", "cache_miss"),
+    *("cost", "rag_latency", "rag_relevance", "context_bloat", "queue_time"),
+]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(str(tmp_path / "watch.db"), create=True) as store:
+        yield store
+
+
+def a_span(number, **odd):
+    ordinary = {
+        "start_time": NOON - 4000,
+        "trace_id": f"trace-{number}",
+        "span_id": f"span-{number}",
+        "operation_type": "chat",
+        "model_name": "gpt-4o",
+        "usage_type": "chat_answer",
+        "cost_status": "exact",
+        "source": "traces",
+    }
+    return Span(**ordinary | odd)
+
+
+def usual(name, level=100.0, count=50, **odd):
+    """Calls whose values of one field differ a little."""
+    return [a_span(number, **{name: level + number % 5} | odd) for number in range(count)]
+
+
+def kept(store):
+    return store.page(Anomaly, limit=1000).records
+
+
+def detect(store, **odd):
+    watch.catch_up(store)
+    ordinary = {"project": "default", "since": NOON - DAY_S, "until": NOON, "now": NOON + 60}
+    return watch.detect(store, **ordinary | odd)
+
+
+def found(detection):
+    return {key: count for key, count in detection.breakdown.items() if count}
+
+
+def test_an_empty_store_answers_zeros(store):
+    detection = detect(store)
+    assert detection.response() == {
+        "success": True,
+        "analyzed_traces": 0,
+        "anomaly_types_analyzed": 10,
+        "anomalies_detected": 0,
+        "anomalies_saved": 0,
+        "breakdown": dict.fromkeys(TEN_KEYS, 0),
+    }
+    assert list(detection.breakdown) == TEN_KEYS
+
+
+@pytest.mark.parametrize(
+    ("key", "ordinary", "odd"),
+    [
+        ("duration", {"duration_ms": 900.0}, {"duration_ms": 9000.0}),
+        ("ttft", {"ttft_ms": 200.0, "streaming_enabled": True}, {"ttft_ms": 4000.0, "streaming_enabled": True}),
+        ("throughput", {"tokens_per_second": 60.0}, {"tokens_per_second": 1.0}),
+        ("tokens", {"input_tokens": 500, "output_tokens": 10}, {"input_tokens": 5, "output_tokens": 9000}),
+        (
+            "cache_miss",
+            {"cache_read_input_tokens": 800, "input_tokens": 1000},
+            {"cache_read_input_tokens": 0, "input_tokens": 1000},
+        ),
+        ("cost", {"cost_usd": 0.01}, {"cost_usd": 0.9}),
+        ("rag_latency", {"retrieval_latency_ms": 50.0}, {"retrieval_latency_ms": 5000.0}),
+        ("rag_relevance", {"rag_relevance_score": 0.8}, {"rag_relevance_score": 0.1}),
+        ("context_bloat", {"context_tokens": 2000}, {"context_tokens": 90_000}),
+        ("queue_time", {"queue_time_ms": 20.0}, {"queue_time_ms": 2000.0}),
+    ],
+)
+def test_each_type_finds_its_outlier_and_says_where(store, key, ordinary, odd):
+    store.add([*(a_span(number, **ordinary) for number in range(50)), a_span(99, user_id="u1", **odd)])
+    detection = detect(store)
+    assert detection.breakdown[key] == 1
+    assert detection.analyzed == 51
+    finding = next(each for each in detection.findings if each.anomaly_type == key)
+    metric = next(each for each in METRICS if each.key == key)
+    assert (finding.metric_name, finding.trace_id, finding.span_id) == (metric.name, "trace-99", "span-99")
+    assert (finding.user_id, finding.model_id) == ("u1", "gpt-4o")
+    assert finding.statistics["trace_id"] == "trace-99"
+    assert finding.statistics["operation_type"] == "chat"
+    assert finding.statistics["confidence"] == finding.confidence_score
+    ends = finding.statistics["expectedRange"]
+    assert ends["lower"] <= finding.expected_value <= ends["upper"]
+    assert ends["lower"] >= 0
+    assert (finding.detected_value > finding.threshold_value) == (metric.bad == "up")
+    assert finding.recommended_actions
+    assert finding.description.startswith("Chat on gpt-4o ")
+    assert finding in kept(store)
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        {"ttft_ms": 9000.0, "streaming_enabled": False},
+        {"ttft_ms": 9000.0, "streaming_enabled": None},
+        {"ttft_ms": None, "streaming_enabled": True},
+    ],
+)
+def test_first_tokens_count_where_the_answer_was_streamed(store, left_out):
+    store.add([*usual("ttft_ms", streaming_enabled=True), a_span(99, **left_out)])
+    assert detect(store).breakdown["ttft"] == 0
+
+
+def test_cache_misses_count_where_cache_tokens_are_reported(store):
+    rows = usual("cache_read_input_tokens", 80, input_tokens=100)
+    store.add([*rows, a_span(98, input_tokens=100), a_span(99, input_tokens=0, cache_read_input_tokens=0)])
+    assert detect(store).breakdown["cache_miss"] == 0
+
+
+def test_unpriced_calls_are_not_calls_that_cost_nothing(store):
+    store.add([*usual("cost_usd", 0.5, count=9), a_span(99, cost_usd=900.0, cost_status="exact")])
+    assert detect(store).breakdown["cost"] == 0  # ten values cannot be three deviations apart
+    store.add([a_span(number, cost_usd=None, cost_status="unpriced") for number in range(200, 300)])
+    assert detect(store).breakdown["cost"] == 0
+
+
+def test_calls_without_tokens_do_not_count_as_zero_tokens(store):
+    store.add([a_span(number, input_tokens=100 + number % 5) for number in range(20)])
+    store.add([a_span(number, operation_type="tool") for number in range(20, 400)])
+    assert found(detect(store)) == {}
+
+
+def test_nine_rows_say_nothing(store):
+    store.add([*usual("duration_ms", count=8), a_span(99, duration_ms=1e9)])
+    assert found(detect(store)) == {}
+
+
+def test_only_the_window_is_judged_and_its_end_is_not_in_it(store):
+    outside = [NOON - DAY_S - 0.001, NOON]
+    store.add([a_span(900 + place, start_time=time, duration_ms=1e6) for place, time in enumerate(outside)])
+    store.add(usual("duration_ms"))
+    store.add([a_span(800, start_time=NOON - DAY_S, duration_ms=5000.0)])
+    detection = detect(store)
+    assert detection.analyzed == 51
+    assert [each.trace_id for each in detection.findings] == ["trace-800"]
+
+
+def test_running_twice_saves_nothing_and_changes_nothing(store):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=9e3)])
+    first = detect(store)
+    assert (first.detected, first.saved) == (1, 1)
+    before = kept(store)
+    second = detect(store, now=NOON + 3600)
+    assert (second.detected, second.saved) == (1, 0)
+    assert kept(store) == before
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS[1:])
+def test_what_people_did_to_a_finding_stays(store, resolution):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=9e3)])
+    finding = detect(store).findings[0]
+    key = {name: getattr(finding, name) for name in key_of(Anomaly)}
+    store.annotate(Anomaly, key, {"resolution_status": resolution, "acknowledged": True})
+    detect(store)
+    assert [(each.resolution_status, each.acknowledged) for each in kept(store)] == [(resolution, True)]
+
+
+def test_a_finding_is_another_one_in_another_project(store):
+    rows = [*usual("duration_ms"), a_span(99, duration_ms=9e3)]
+    other = [*usual("duration_ms", project="other"), a_span(99, duration_ms=9e3, project="other")]
+    store.add([*rows, *other])
+    one, two = detect(store), detect(store, project="other")
+    assert one.analyzed == two.analyzed == 51
+    assert one.findings[0].id != two.findings[0].id
+    assert len(kept(store)) == 2
+
+
+def test_one_users_rows_are_judged_by_themselves(store):
+    store.add(usual("duration_ms", user_id="slow", level=5000.0))
+    store.add([a_span(500 + number, user_id="fast", duration_ms=10.0 + number % 3) for number in range(50)])
+    store.add([a_span(700, user_id="fast", duration_ms=400.0)])
+    detection = detect(store, user="fast")
+    assert detection.analyzed == 51
+    assert [each.trace_id for each in detection.findings] == ["trace-700"]
+
+
+def test_messages_and_traces_are_kept_apart(store):
+    messages = usual("duration_ms", source="messages", input_tokens=10)
+    store.add([*messages, a_span(99, source="messages", duration_ms=9e3)])
+    store.add(
+        [
+            a_span(1000 + number, duration_ms=900.0 + number % 3, source=None if number % 2 else "otlp")
+            for number in range(40)
+        ]
+    )
+    traces, old = detect(store), detect(store, source="messages")
+    assert (traces.analyzed, found(traces)) == (40, {})
+    assert (old.analyzed, found(old)) == (51, {"latency": 1})
+    assert list(old.breakdown) == [*TEN_KEYS, "latency"]
+    finding = old.findings[0]
+    assert (finding.metric_name, finding.anomaly_type, finding.source) == ("latency_ms", "latency", "messages")
+    assert old.response()["anomaly_types_analyzed"] == 2
+
+
+def test_a_long_answer_is_named_as_the_reason(store):
+    rows = [a_span(n, duration_ms=900.0 + n % 7, output_tokens=100, ttft_ms=50.0) for n in range(50)]
+    store.add(
+        [*rows, a_span(99, duration_ms=9000.0, output_tokens=1000, ttft_ms=50.0, retry_count=2, status="timeout")]
+    )
+    finding = next(each for each in detect(store).findings if each.anomaly_type == "duration")
+    assert finding.contributing_factors == (
+        "the call ended as timeout",
+        "2 retries before the answer",
+        "the answer is 1,000 tokens, 10× the usual 100 tokens of chat on gpt-4o",
+    )
+    assert "Cap the length of answers with max_tokens." in finding.recommended_actions
+
+
+def test_a_kind_of_call_that_is_always_slow_is_said_to_be_ordinary(store):
+    store.add(usual("duration_ms", count=500))
+    batch = [a_span(900 + n, duration_ms=9000.0 + n, operation_type="batch", model_name="big") for n in range(10)]
+    store.add(batch)
+    factors = {each.contributing_factors for each in detect(store).findings}
+    assert factors == {("ordinary for batch on big (its median is 9 s), rare in the mix of all calls",)}
+
+
+def test_numbers_that_break_nature_are_survived(store):
+    store.add(
+        [*usual("duration_ms"), a_span(98, duration_ms=-1e300), a_span(99, duration_ms=1e300, input_tokens=2**62)]
+    )
+    assert detect(store).analyzed == 52
+
+
+def a_day(days_ago, cost, calls=10, **odd):
+    """Calls of one day, from midnight on, that cost so much together."""
+    begin = MIDNIGHT - days_ago * DAY_S
+    return [
+        a_span(f"{days_ago}-{call}", start_time=begin + call, cost_usd=cost / calls, **odd) for call in range(calls)
+    ]
+
+
+def a_week(cost=1.0, **odd):
+    return [span for days_ago in range(1, 8) for span in a_day(days_ago, cost, **odd)]
+
+
+def fired(detection):
+    return [each.anomaly_type for each in detection.rules]
+
+
+def test_normal_days_raise_nothing(store):
+    store.add([*a_week(), *a_day(0, 1.2)])
+    assert fired(detect(store)) == []
+
+
+def test_a_day_at_four_times_the_cost_raises_one_critical_finding(store):
+    store.add([*a_week(), *a_day(0, 4.0)])
+    detection = detect(store)
+    assert fired(detection) == ["cost_spike"]
+    finding = detection.rules[0]
+    assert (finding.severity, finding.detector) == ("critical", "rules")
+    assert finding.description == "Calls have cost $4.00 on 2 Mar, 4× the daily average of $1.00 over 7 days."
+    assert finding.occurred_at == MIDNIGHT
+    assert finding.statistics["severity"] == "critical"
+    assert finding in kept(store)
+
+
+def test_two_days_of_history_raise_nothing(store):
+    store.add([*a_day(2, 1.0), *a_day(1, 1.0), *a_day(0, 40.0)])
+    assert fired(detect(store)) == []
+
+
+def test_the_eighth_day_before_is_not_history(store):
+    store.add([*a_day(8, 1.0), *a_day(2, 1.0), *a_day(1, 1.0), *a_day(0, 40.0)])
+    assert fired(detect(store)) == []
+
+
+def test_a_rule_that_fired_today_is_kept_once(store):
+    store.add([*a_week(), *a_day(0, 4.0)])
+    assert detect(store).rules_saved == 1
+    again = detect(store, until=NOON + 3600)
+    assert (fired(again), again.rules_saved) == (["cost_spike"], 0)
+
+
+def test_the_day_of_a_window_that_ends_at_midnight_is_the_one_before(store):
+    store.add([*a_week(), *a_day(0, 4.0)])
+    assert fired(detect(store, until=MIDNIGHT + DAY_S)) == ["cost_spike"]
+    assert fired(detect(store, until=MIDNIGHT + DAY_S + 1)) == []
+
+
+def test_calls_after_the_end_of_the_window_are_not_seen(store):
+    later = [a_span(f"later-{n}", start_time=NOON + n, cost_usd=100.0, status="error") for n in range(50)]
+    store.add([*a_week(), *a_day(0, 1.0), *later])
+    assert fired(detect(store)) == []
+    assert set(fired(detect(store, until=NOON + 50))) == {"cost_spike", "call_spike", "high_error_rate"}
+
+
+def test_one_usage_type_that_is_called_more_often_is_named(store):
+    store.add([*a_week(cost=0.0, calls=4), *a_day(0, 0.0, calls=13)])
+    store.add([a_span(f"new-{n}", start_time=MIDNIGHT + n, usage_type="new") for n in range(50)])
+    detection = detect(store)
+    assert fired(detection) == ["call_spike"]
+    assert detection.rules[0].statistics["usage_type"] == "chat_answer"
+    assert detection.rules[0].severity == "high"
+
+
+def test_errors_of_the_last_hour_are_judged_by_themselves(store):
+    def an_hour(failed, begin, **odd):
+        return [
+            a_span(f"{begin}-{n}", start_time=begin + n, status="timeout" if n < failed else "ok", **odd)
+            for n in range(10)
+        ]
+
+    store.add(an_hour(10, NOON - 3611))
+    store.add(an_hour(2, NOON - 3600))
+    assert fired(detect(store)) == []
+    store.add([a_span("one-more", start_time=NOON - 1, status="error")])
+    finding = detect(store).rules[0]
+    assert (finding.anomaly_type, finding.trace_id) == ("high_error_rate", "trace-one-more")
+    assert finding.detected_value == pytest.approx(3 / 11)
+
+
+def test_reranks_that_fell_back_are_judged_over_the_day(store):
+    odd = {"usage_type": "chat_rerank", "status": "fallback"}
+    store.add([a_span(f"r{n}", start_time=MIDNIGHT + n, **odd) for n in range(2)])
+    store.add([a_span("other", start_time=MIDNIGHT, status="fallback")])
+    assert fired(detect(store)) == []
+    store.add([a_span("r3", start_time=NOON - 5000, operation_type="Rerank", status="ok")])
+    detection = detect(store)
+    assert fired(detection) == ["high_fallback_rate"]
+    assert detection.rules[0].detected_value == pytest.approx(2 / 3)
+
+
+def test_rules_are_about_the_project_not_about_one_user(store):
+    store.add([*a_week(user_id="u"), *a_day(0, 4.0, user_id="u")])
+    assert fired(detect(store, user="u")) == []
+
+
+def test_messages_do_not_count_in_the_rules(store):
+    store.add([*a_week(source="messages"), *a_day(0, 4.0, source="messages")])
+    assert fired(detect(store)) == []
+
+
+def test_calls_that_were_written_unpriced_are_priced_first(store):
+    odd = {"cost_status": None, "model_name": "gpt-4o-mini", "model_provider": "openai"}
+    store.add([a_span(n, input_tokens=1_000_000, output_tokens=0, **odd) for n in range(3)])
+    done = watch.catch_up(store)
+    assert (done.priced, done.rolled_up) == (3, 3)
+    assert len(done.sentences()) == 2
+    span = store.trace("default", "trace-0")[0]
+    assert (span.cost_usd, span.cost_status) == (pytest.approx(0.15), "exact")
+    again = watch.catch_up(store)
+    assert (again.priced, again.rolled_up, again.sentences()) == (0, 0, [])
+
+
+def test_rows_of_every_project_are_priced_each_by_its_own_prices(store):
+    store.put([PriceOverride(project="two", pattern="mine", input_per_million=2.0, output_per_million=2.0)])
+    odd = {"cost_status": None, "model_name": "mine", "model_provider": "me", "input_tokens": 1_000_000}
+    store.add([a_span(1, project="one", **odd), a_span(1, project="two", **odd)])
+    assert watch.catch_up(store, project="one").priced == 2
+    one, two = (store.trace(project, "trace-1")[0] for project in ("one", "two"))
+    assert (one.cost_usd, one.cost_status) == (None, "unpriced")
+    assert (two.cost_usd, two.cost_status) == (2.0, "override")
+
+
+def test_priced_rows_are_in_the_rollups(store):
+    odd = {"cost_status": None, "model_name": "gpt-4o-mini", "model_provider": "openai"}
+    store.roll_up()
+    store.add([a_span(1, input_tokens=1_000_000, output_tokens=0, **odd)])
+    watch.catch_up(store)
+    rolled = store.rollup(MIDNIGHT, MIDNIGHT + DAY_S, step_s=DAY_S, measures=("cost_usd_sum",))
+    assert rolled["cost_usd_sum"].to_pylist() == [pytest.approx(0.15)]
+
+
+def test_the_newest_call_of_each_source(store):
+    assert watch.newest(store, project="default") is None
+    store.add([a_span(1, start_time=5.0, source="messages"), a_span(2, start_time=3.0)])
+    assert watch.newest(store, project="default") == 3.0
+    assert watch.newest(store, project="default", source="messages") == 5.0
+
+
+def test_the_spread_of_a_window_has_all_its_values(store):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=9e3)])
+    detection = detect(store)
+    counts, edges = watch.distribution(store, detection.findings[0], NOON - DAY_S, NOON, 10)
+    assert (sum(counts), len(edges)) == (51, 11)
+    assert edges[-1] == 9e3
+    assert counts[-1] == 1
+
+
+def test_what_is_stored_is_plain_json(store):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=9e3)])
+    detect(store)
+    numbers = [value for value in kept(store)[0].statistics.values() if isinstance(value, float)]
+    assert numbers
+    assert all(math.isfinite(value) for value in numbers)
+
+
+def test_findings_of_one_type_can_be_asked_for(store):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=9e3)])
+    detect(store)
+    assert len(store.page(Anomaly, [Filter("anomaly_type", "=", ("duration",))]).records) == 1
+    assert store.page(Anomaly, [Filter("anomaly_type", "=", ("cost",))]).records == ()
+
+
+def test_every_metric_is_documented_as_it_is():
+    page = (Path(__file__).parent.parent / "docs" / "detection.md").read_text(encoding="utf-8")
+    for each in METRIC_OF.values():
+        row = f"| `{each.key}` | {each.label} | `{each.name}` | {each.bad} | {each.threshold:g} | {each.used} |"
+        assert row in page
+
+
+def test_every_rule_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "detection.md").read_text(encoding="utf-8")
+    assert all(f"| `{rule}` |" in page for rule in RULE_LABELS)
+
+
+@pytest.mark.parametrize("metric", METRIC_OF.values(), ids=METRIC_OF)
+def test_every_metric_has_causes_and_actions(metric):
+    assert causes.actions(metric.key)
+    assert metric.key in causes.EXPLAINED_BY
+    assert set(causes.EXPLAINED_BY[metric.key]) <= set(causes.DRIVERS)
+
+
+@pytest.mark.parametrize("rule", RULE_LABELS)
+def test_every_rule_has_actions(rule):
+    assert causes.actions(rule)
+
+
+def test_what_an_app_keeps_writing_into_its_usage_table_comes_over(store):
+    with closing(sqlite3.connect(store.url)) as app:
+        app.execute(
+            "CREATE TABLE llm_usage (id INTEGER PRIMARY KEY, timestamp TEXT, provider TEXT, model TEXT, "
+            "usage_type TEXT, input_tokens INTEGER, output_tokens INTEGER, cost_usd REAL, conversation_id TEXT, "
+            "metadata TEXT)"
+        )
+        row = ("2026-03-02T10:00:00", "openai", "gpt-4o-mini", "chat_answer", 1_000_000, 0)
+        insert = (
+            "INSERT INTO llm_usage (timestamp, provider, model, usage_type, input_tokens, output_tokens) "
+            "VALUES (?, ?, ?, ?, ?, ?)"
+        )
+        with app:
+            app.execute(insert, row)
+        first = watch.catch_up(store)
+        with app:
+            app.execute(insert, row)
+        second = watch.catch_up(store)
+    assert [(each.brought, each.priced) for each in (first, second)] == [(1, 1), (1, 1)]
+    assert first.sentences()[0] == "New rows of llm_usage brought over: 1."
+    assert detect(store).analyzed == 2
