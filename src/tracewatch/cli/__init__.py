@@ -54,7 +54,11 @@ class LazyCommands(click.Group):
         return command
 
 
-@click.group(cls=LazyCommands, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyCommands,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="tracewatch")
 def group() -> None:
     """tracewatch notices by itself what is abnormal in your application's LLM calls."""

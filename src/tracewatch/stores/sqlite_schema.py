@@ -85,14 +85,18 @@ def _measure_sql(measure: Measure) -> str:
     return f"{measure.name} {_TYPES[measure.kind]} NOT NULL DEFAULT 0"
 
 
-_SECOND = "(CAST(OLD.start_time AS INTEGER) - (OLD.start_time < CAST(OLD.start_time AS INTEGER)))"  # rounded down
-_HOUR = f"{_SECOND} - (({_SECOND} % 3600 + 3600) % 3600)"
+def _hour_sql(time: str) -> str:
+    """The beginning of the hour of a time, before 1970 as well: SQLite's division and % round towards zero."""
+    second = f"(CAST({time} AS INTEGER) - ({time} < CAST({time} AS INTEGER)))"
+    return f"{second} - (({second} % 3600 + 3600) % 3600)"
+
+
 _ROLLED = f"""WHERE seq <= (SELECT value FROM {META} WHERE name = 'rolled')
   AND start_time >= (SELECT value FROM {META} WHERE name = 'retained')"""
 _MARK_DIRTY = f"""WHEN OLD.seq <= (SELECT value FROM {META} WHERE name = 'rolled')
   AND OLD.start_time >= (SELECT value FROM {META} WHERE name = 'retained')
 BEGIN
-  INSERT OR IGNORE INTO {DIRTY} (project, hour) VALUES (OLD.project, {_HOUR});
+  INSERT OR IGNORE INTO {DIRTY} (project, hour) VALUES (OLD.project, {_hour_sql("OLD.start_time")});
 END"""
 
 ROLLUPS = (
@@ -164,7 +168,8 @@ def _missing_in_rollups(connection: sqlite3.Connection) -> Iterator[str]:
             added += [f"ALTER TABLE {table} ADD COLUMN {sql}" for name, sql in columns_sql.items() if name not in there]
     yield from added
     if added:
-        yield f"INSERT OR IGNORE INTO {DIRTY} SELECT DISTINCT project, {_HOUR.replace('OLD.', '')} FROM {Span.table} {_ROLLED}"
+        hours = f"SELECT DISTINCT project, {_hour_sql('start_time')} FROM {Span.table} {_ROLLED}"
+        yield f"INSERT OR IGNORE INTO {DIRTY} {hours}"
 
 
 def table_sql(record_type: type[Record]) -> Sequence[str]:
