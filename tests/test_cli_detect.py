@@ -1,6 +1,7 @@
 """`tracewatch detect`, `anomalies` and `explain` as a person uses them."""
 
 import json
+import re
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from tracewatch.cli import group
 from tracewatch.cli.times import parse_time
+from tracewatch.errors import BadWindow, NotFound
 from tracewatch.records import Span
 from tracewatch.stores import open_store
 
@@ -108,7 +110,7 @@ def test_findings_are_told_in_words(filled):
     assert "2 findings in 52 calls" in output
     assert "2 new" in output
     assert "Duration Spike" in output
-    assert "Chat on gpt-4o took 9 s at 10:54 on 2 Mar, usually up to " in output
+    assert "Chat on gpt-4o took 9 s at 2026-03-02 10:54:59 UTC, usually up to " in output
     assert "Chat on [b]odd took" in output
     assert "tracewatch explain " in output
 
@@ -134,6 +136,94 @@ def test_both_sources_are_compared(filled):
     output = run("detect", "--until", "newest", "--source", "both", db=filled).output
     assert "traces" in output
     assert "Latency Spike" in output
+
+
+def test_near_identical_findings_are_one_group(filled):
+    with open_store(filled) as store:
+        store.add([a_span(1000 + number, start_time=NOON - 5000) for number in range(500)])
+        store.add([a_span(97, duration_ms=8000.0)])
+    output = run("detect", "--until", "newest", db=filled).output
+    assert "3 findings in 553 calls" in output
+    assert "Duration Spike · chat on gpt-4o: 2 calls, 2026-03-02 10:54:57 to 2026-03-02 10:54:59 UTC" in output
+    assert "Duration Spike · chat on [b]odd: 1 call, 2026-03-02 10:54:58 UTC" in output
+    assert output.count(" took ") == 2
+
+
+def test_few_calls_are_said_to_be_too_few(db):
+    with open_store(db) as store:
+        store.add([a_span(1), a_span(2)])
+    output = run("detect", "--until", "newest", db=db).output
+    assert "Too few calls to judge (2; it takes 10)" in output
+    assert "Nothing abnormal" not in output
+
+
+def test_many_calls_without_numbers_cannot_be_judged_either(db):
+    with open_store(db) as store:
+        store.add(fifty(duration_ms=None))
+    assert (
+        "Too few calls to judge (none of 50 calls says enough; it takes 10)"
+        in run("detect", "--until", "newest", db=db).output
+    )
+
+
+def test_a_metric_that_no_call_records_is_said_to_be_so(filled):
+    lines = run("detect", "--until", "newest", db=filled).output.splitlines()
+    cells = {words[0]: words[-1] for line in lines if (words := line.split())}
+    assert (cells["duration"], cells["queue_time"], cells["cost"]) == ("2", "recorded", "recorded")
+    assert detected(filled)["breakdown"]["queue_time"] == 0
+
+
+def test_rules_that_are_quiet_say_so(filled):
+    with open_store(filled) as store:
+        store.add([a_span(600 + day, start_time=NOON - day * 86400) for day in (1, 2)])
+    words = "cost_spike and call_spike cannot judge yet: 2 days of history, it takes 3."
+    assert words in run("detect", "--until", "newest", db=filled).output
+    with open_store(filled) as store:
+        store.add([a_span(700 + number, start_time=NOON - 3 * 86400) for number in range(60)])
+    assert "were asked and are quiet" in run("detect", "--until", "newest", db=filled).output
+
+
+def test_another_source_that_has_rows_is_named(filled):
+    result = run("detect", "--source", "messages", db=filled)
+    assert "has no messages, but it has traces, the newest of 2026-03-02 10:54:59" in result.stderr
+    assert f"tracewatch detect --until newest --db {filled}" in result.stderr
+
+
+def test_a_user_nobody_knows_is_named(filled):
+    result = run("detect", "--user", "u9", "--until", "newest", db=filled)
+    assert "There are no calls of user u9 in" in result.stderr
+
+
+def test_a_window_that_ends_before_it_begins_is_refused(filled):
+    result = CliRunner().invoke(group, ["detect", "--since", "2026-03-03", "--until", "2026-03-02", "--db", filled])
+    assert isinstance(result.exception, BadWindow)
+    assert result.exit_code == 1
+
+
+def test_a_finding_saved_before_is_shown_as_it_is_stored(filled):
+    first = detected(filled)["findings"]
+    with open_store(filled) as store:
+        store.add([a_span(1000 + number, start_time=NOON - 90_000) for number in range(3000)])
+    again = detected(filled, "--since", "7d")
+    assert sorted(again["findings"], key=str) == sorted(first, key=str)
+    assert (again["anomalies_detected"], again["anomalies_saved"]) == (2, 0)
+    assert sorted(again["findings"], key=str) == sorted(listed(filled), key=str)
+
+
+def test_a_bad_finding_that_is_new_gives_exit_code_3_once(filled):
+    words = ("detect", "--until", "newest", "--fail-on", "medium")
+    severities = {each["severity"] for each in detected(filled)["findings"]}
+    assert severities == {"low", "high"}
+    assert run(*words, db=filled).exit_code == 0
+    with open_store(filled) as store:
+        store.add([a_span(1000 + number, start_time=NOON - 5000) for number in range(500)])
+        store.add([a_span(97, duration_ms=20_000.0)])
+    assert run(*words, "--format", "json", db=filled).exit_code == 3
+
+
+def test_a_new_finding_that_is_not_so_bad_gives_exit_code_0(filled):
+    assert run("detect", "--until", "newest", "--fail-on", "critical", db=filled).exit_code == 0
+    assert listed(filled)
 
 
 def test_one_user_alone(filled):
@@ -197,6 +287,61 @@ def test_people_can_deal_with_a_finding(filled, verb, status):
     assert [each["id"] for each in listed(filled, "--status", status)] == [finding["id"]]
     detected(filled)
     assert [each["acknowledged"] for each in listed(filled, "--status", status)] == [True]
+
+
+def test_options_before_the_verb_count_for_it(filled, tmp_path, monkeypatch):
+    finding = detected(filled)["findings"][0]
+    elsewhere = str(tmp_path / "elsewhere.db")
+    with open_store(elsewhere, create=True):
+        monkeypatch.setenv("TRACEWATCH_DB", elsewhere)
+    before = ["anomalies", "--db", filled, "--project", "default", "dismiss", finding["id"]]
+    assert CliRunner().invoke(group, before).exit_code == 0
+    assert [each["id"] for each in listed(filled, "--status", "dismissed")] == [finding["id"]]
+    both = ["anomalies", "--db", elsewhere, "ack", finding["id"], "--db", filled]
+    assert CliRunner().invoke(group, both).exit_code == 0
+    assert len(listed(filled, "--status", "acknowledged")) == 1
+    wrong = CliRunner().invoke(group, ["anomalies", "--project", "other", "ack", finding["id"], "--db", filled])
+    assert isinstance(wrong.exception, NotFound)
+
+
+@pytest.mark.parametrize("option", [("--format", "json"), ("--severity", "low"), ("--limit", "3")])
+def test_options_of_the_list_are_refused_before_a_verb(filled, option):
+    result = CliRunner().invoke(group, ["anomalies", *option, "ack", "abc", "--db", filled])
+    assert result.exit_code == 2
+    assert f"{option[0]} is about the list: 'ack' takes the ids of findings." in result.output
+
+
+def test_times_on_a_card_are_written_in_one_way(filled):
+    finding = detected(filled)["findings"][0]
+    output = run("explain", finding["id"], db=filled).output
+    assert "At" in [line.split()[0] for line in output.splitlines() if line.split()]
+    assert "Since" not in output
+    assert not re.search(r"\dT\d|\d on \d", output)
+    dates = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", output)
+    assert len(dates) == len(re.findall(r"\d{4}-\d\d-\d\d", output)) == 5
+
+
+def test_a_far_call_leaves_the_others_more_than_one_bar_and_the_gap_is_marked(db):
+    with open_store(db) as store:
+        store.add([a_span(number, duration_ms=100.0 * 1.03**number) for number in range(50)])
+        store.add([a_span(99, duration_ms=1e6)])
+    finding = next(each for each in detected(db)["findings"] if each["trace_id"] == "trace-99")
+    output = run("explain", finding["id"], db=db).output
+    assert output.count("█") > 40
+    assert len([line for line in output.splitlines() if "█" in line or "▏" in line]) > 2
+    assert "⋮  no call from" in output
+
+
+def test_a_limit_is_not_a_range(db):
+    with open_store(db) as store:
+        store.add(fifty(status="error", model_name="small"))
+    finding = detected(db)["findings"][0]
+    output = run("explain", finding["id"], db=db).output
+    assert "at most 20 %" in output
+    assert "on average" not in output
+    assert "model small: all 50 calls that failed" in output
+    assert "No single number stands out" not in output
+    assert "Since" in output
 
 
 def test_everything_about_one_finding(filled):

@@ -1,13 +1,18 @@
 """`tracewatch import`, as a user types it."""
 
 import json
+import os
 import sqlite3
+import sys
+import threading
 from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
 
 from tracewatch.cli import group
+from tracewatch.errors import ImportRefused
+from tracewatch.imports import spooled
 from tracewatch.records import Span
 from tracewatch.stores import open_store
 
@@ -116,3 +121,99 @@ def test_the_database_itself_without_such_a_table(run, traces):
     done = run("watch.db", "--db", "watch.db")
     assert done.exit_code == 1
     assert "it is the database itself" in done.stderr
+
+
+@pytest.fixture
+def usage(tmp_path):
+    """An app's database with a call that can be read, one of an unknown model, and one that cannot be read."""
+    path = tmp_path / "ip.db"
+    with closing(sqlite3.connect(path)) as app, app:
+        app.execute(
+            "CREATE TABLE llm_usage (id INTEGER PRIMARY KEY, timestamp TEXT, provider TEXT, model TEXT,"
+            " usage_type TEXT, input_tokens INTEGER)"
+        )
+        add = "INSERT INTO llm_usage (timestamp, provider, model, input_tokens) VALUES (?, 'openai', ?, 10)"
+        app.executemany(add, [("2026-03-02", "gpt-4o-mini"), ("2026-03-02", "gpt-99-imaginary"), ("never", "x")])
+    return path
+
+
+def test_all_that_is_said_of_a_usage_database_in_place(run, usage, tmp_path):
+    done = run("ip.db", "--db", "ip.db", "--project", "shop")
+    assert done.exit_code == 0
+    reason = "timestamp (start_time) is not a time (write it like 2026-03-02T10:00:00Z, or in epoch seconds)"
+    behind = [
+        "  1 rows of llm_usage stayed behind in all; they are in ip.db.rejects.jsonl",
+        f"  stayed behind 1: {reason}",
+    ]
+    assert done.stdout.splitlines()[1:] == [
+        "2 rows of llm_usage came over; what the app writes from now on follows by itself.",
+        *behind,
+        "  2 time stamps name no time zone and were taken as UTC.",
+        "  No price is known for gpt-99-imaginary: the cost of 1 calls stays empty. See: tracewatch prices --help",
+        "Next: tracewatch detect --db ip.db --project shop --until 2026-03-02T00:00:01Z",
+    ]
+    (line,) = (tmp_path / "ip.db.rejects.jsonl").read_text().splitlines()
+    assert json.loads(line)["row_number"] == 3
+    again = run("ip.db", "--db", "ip.db").stdout.splitlines()
+    assert again[1] == behind[0].replace("in all;", "in all, 0 of them now;")
+    assert again[-1] == "Next: tracewatch detect --db ip.db --project shop"
+    told = json.loads(run("ip.db", "--db", "ip.db", "--format", "json").stdout)["upgrades"][0]
+    assert (told["rows_brought"], told["stayed_behind"]) == (0, {reason: 1})
+
+
+def test_another_project_in_place_is_refused(run, usage):
+    run("ip.db", "--db", "ip.db", "--project", "shop")
+    done = run("ip.db", "--db", "ip.db", "--project", "other")
+    assert done.exit_code == 1
+    assert "its rows went to the project 'shop'" in done.stderr
+    assert run("ip.db", "--db", "ip.db", "--project", "shop").exit_code == 0
+    assert "--keep" in run("ip.db", "--db", "ip.db", "--keep", "model").stderr
+
+
+def test_standard_input(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["import", "-", "--db", "watch.db"]
+    done = CliRunner().invoke(group, words, input=TRACES, catch_exceptions=False)
+    assert done.stdout.splitlines()[:2] == [
+        "standard input: traces in csv",
+        "  3 rows read: 2 stored, 0 already there, 1 refused",
+    ]
+    (line,) = (tmp_path / "stdin.rejects.jsonl").read_text().splitlines()
+    assert (json.loads(line)["file"], json.loads(line)["line"]) == ("standard input", 4)
+    jsonl = '{"timestamp": "2026-03-02T10:00:00Z", "span_id": "z"}\n'
+    assert "1 stored" in CliRunner().invoke(group, words, input=jsonl, catch_exceptions=False).stdout
+    empty = CliRunner().invoke(group, words, input="", catch_exceptions=False)
+    assert empty.stderr == "tracewatch: cannot import standard input: it is empty\n"
+    assert empty.exit_code == 1
+
+
+def test_a_named_pipe(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(TRACES,))
+    writer.start()
+    assert "2 stored" in run("pipe", "--db", "watch.db").stdout
+    writer.join()
+    assert (tmp_path / "pipe.rejects.jsonl").exists()
+
+
+def test_a_stream_larger_than_there_is_room_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(TRACES,))
+    writer.start()
+    with pytest.raises(ImportRefused, match="more than half of what is free"), spooled(tmp_path / "pipe", share=0.0):
+        pass
+    writer.join()
+
+
+def test_a_store_that_gives_up_is_one_sentence_and_the_rest_is_still_said(run, traces, tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("timestamp\n" + "".join(f"{1_772_445_600 + row}\n" for row in range(300)))
+    monkeypatch.setattr("tracewatch.imports.delimited.CHUNK_ROWS", 100)
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    done = run("traces.csv", "rows.csv", "--db", "watch.db")
+    assert done.exit_code == 1
+    assert "2 stored" in done.stdout
+    assert done.stderr.count("tracewatch: ") == 1
+    assert "The import of rows.csv stopped there: 100 rows of it are in the database" in done.stderr
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert "200 stored, 100 already there" in run("rows.csv", "--db", "watch.db").stdout

@@ -91,14 +91,13 @@ def test_check_for_people_names_the_model_and_the_way_out(kept):
     assert "Without a price: acme-large. Set one with: tracewatch prices set" in done.stderr
 
 
-def test_calls_that_are_not_priced_yet_do_not_count_as_priced(db):
+def test_calls_that_are_not_priced_yet_are_priced_first(db):
     with open_store(db, create=True) as store:
         store.add([a_span(0)])
         store.roll_up()
     told = run("check", db=db)
-    assert "0.0 % of tokens priced" in told.stderr
-    assert "not priced yet" in told.stdout
-    assert "Changed 1 of 1 call: $0.00 before, $1.00 after." in run("reprice", db=db).stderr
+    assert "Priced 1 call" in told.stderr
+    assert "100.0 % of tokens priced" in told.stderr
 
 
 def test_check_warns_of_a_table_that_has_had_no_news_for_a_month(kept, monkeypatch):
@@ -135,12 +134,23 @@ def test_a_price_of_ones_own_prices_what_was_stored_once_it_is_priced_anew(kept)
     run("check", db=kept)
     run("set", "acme-.*", "--input", "2", "--output", "8", "--provider", "acme", db=kept)
     rehearsed = run("reprice", "--dry-run", db=kept)
-    assert "1 of 6 calls would change: $1.25 before, $7.25 after. Nothing was written." in rehearsed.stderr
+    assert (
+        "1 of 6 calls would change: $1.25 (1 call unknown) before, $7.25 after. Nothing was written."
+        in rehearsed.stderr
+    )
     assert costs(kept)[2] == (None, "unpriced")
     done = run("reprice", "--format", "jsonl", db=kept)
-    assert "Changed 1 of 6 calls: $1.25 before, $7.25 after." in done.stderr
+    assert "Changed 1 of 6 calls: $1.25 (1 call unknown) before, $7.25 after." in done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"model": "acme-large", "calls": 1, "changed": 1, "before_usd": 0.0, "after_usd": 6.0}
+        {
+            "model": "acme-large",
+            "calls": 1,
+            "changed": 1,
+            "before_usd": None,
+            "before_unknown_calls": 1,
+            "after_usd": 6.0,
+            "after_unknown_calls": 0,
+        }
     ]
     assert costs(kept)[2] == (6.0, "override")
     assert "Changed 0 of 6 calls" in run("reprice", db=kept).stderr
@@ -167,7 +177,8 @@ def test_a_window_and_a_model_bound_what_is_priced_anew(kept):
 def test_all_replaces_reported_costs_and_keeps_what_was_reported(kept):
     run("check", db=kept)
     assert "Changed 0 of 6" in run("reprice", db=kept).stderr
-    assert "Changed 1 of 6 calls: $1.25 before, $2.00 after." in run("reprice", "--all", db=kept).stderr
+    told = run("reprice", "--all", db=kept).stderr
+    assert "Changed 1 of 6 calls: $1.25 (1 call unknown) before, $2.00 (1 call unknown) after." in told
     assert costs(kept)[3] == (pytest.approx(1.0), "exact")
     with open_store(kept) as store:
         span = store.get(Span, {"project": "default", "trace_id": "t3", "span_id": "s3"})
@@ -231,3 +242,42 @@ def test_impossible_usage_is_marked_when_it_is_priced(db):
     with open_store(db) as store:
         (span,) = store.page(Span).records
     assert span.warning_flags == ("slow", "inconsistent_usage")
+
+
+def test_an_unknown_amount_is_never_shown_as_nothing(kept):
+    run("check", db=kept)
+    run("set", "acme-large", "--input", "2", "--output", "8", db=kept)
+    row = next(line for line in run("reprice", "--dry-run", db=kept).stdout.splitlines() if "acme-large" in line)
+    assert row.split() == ["acme-large", "1", "1", "unknown", "$6.00"]
+
+
+def test_check_says_when_calls_without_a_price_would_have_one_by_now(kept):
+    assert "Known by now" not in run("check", db=kept).stderr
+    run("set", "acme-large", "--input", "2", "--output", "8", db=kept)
+    told = run("check", db=kept).stderr
+    assert "Known by now: the price of acme-large. Price stored calls with: tracewatch prices reprice" in told
+    assert "Without a price" not in told
+    run("reprice", db=kept)
+    assert "Known by now" not in run("check", db=kept).stderr
+
+
+def test_not_quite_all_is_not_said_to_be_all(db):
+    with open_store(db, create=True) as store:
+        store.add(
+            [a_span(0, input_tokens=10_000_000), a_span(1, model_name="acme", model_provider="x", input_tokens=9)]
+        )
+    assert "99.9 % of tokens priced" in run("check", db=db).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("acme-larg",), "No call has the model 'acme-larg'; did you mean 'acme-large'?"),
+        (("zzz", "--provider", "acme"), "No call has the model of acme 'zzz'; there are: acme-large."),
+        (("acme.*", "--provider", "acmee"), "No call has the provider 'acmee'; did you mean 'acme'?"),
+        (("ACME-.*", "--provider", "Acme"), "Price the stored ones anew"),
+    ],
+)
+def test_a_price_for_no_stored_call_says_so(words, hint, kept):
+    run("check", db=kept)
+    assert hint in run("set", *words, "--input", "1", "--output", "1", db=kept).stderr

@@ -118,6 +118,21 @@ def test_the_demo_spares_a_file_that_is_not_its_own(tracewatch, tmp_path):
     assert (tmp_path / "mine.db").read_text() == "my notes"
 
 
+def test_the_demo_spares_the_database_of_an_app(tracewatch, usage_db):
+    for _ in range(2):
+        tracewatch("demo", "--db", str(usage_db), code=1)
+        connection = sqlite3.connect(usage_db)
+        assert connection.execute("SELECT count(*) FROM llm_usage").fetchone() == (160,)
+        connection.close()
+        tracewatch("stats", "--db", str(usage_db))
+
+
+def test_a_demo_that_somebody_added_to_is_not_made_anew(tracewatch, usage_db):
+    tracewatch("demo")
+    tracewatch("import", str(usage_db), "--db", "tracewatch-demo.db")
+    assert "nothing was changed" in tracewatch("demo", code=1).stderr
+
+
 def test_an_empty_folder_gets_advice_not_a_stack(tracewatch):
     for words in (
         ["stats"],

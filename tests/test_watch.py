@@ -3,11 +3,13 @@
 import math
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tracewatch import causes, watch
+from tracewatch.findings import grouped
 from tracewatch.metrics import METRIC_OF, METRICS
 from tracewatch.records import RESOLUTIONS, Anomaly, PriceOverride, Span, key_of
 from tracewatch.stores import Filter, open_store
@@ -274,7 +276,7 @@ def test_a_day_at_four_times_the_cost_raises_one_critical_finding(store):
     assert fired(detection) == ["cost_spike"]
     finding = detection.rules[0]
     assert (finding.severity, finding.detector) == ("critical", "rules")
-    assert finding.description == "Calls have cost $4.00 on 2 Mar, 4× the daily average of $1.00 over 7 days."
+    assert finding.description == "Calls have cost $4.00 on 2026-03-02, 4× the daily average of $1.00 over 7 days."
     assert finding.occurred_at == MIDNIGHT
     assert finding.statistics["severity"] == "critical"
     assert finding in kept(store)
@@ -346,6 +348,129 @@ def test_reranks_that_fell_back_are_judged_over_the_day(store):
     assert detection.rules[0].detected_value == pytest.approx(2 / 3)
 
 
+def factors(store, **odd):
+    return detect(store, **odd).rules[0].contributing_factors
+
+
+def test_a_cost_spike_says_which_kind_of_call_made_it_and_how(store):
+    ordinary = {"usage_type": "summarize", "model_name": "claude-sonnet-4-5", "input_tokens": 1000}
+    chat = {"usage_type": "chat_answer", "input_tokens": 100}
+    for days_ago in range(1, 8):
+        store.add(a_day(days_ago, 0.5, user_id="u1", **ordinary))
+        store.add([replace(each, span_id="chat", user_id="u2") for each in a_day(days_ago, 0.5, **chat)])
+    store.add(a_day(0, 3.3, user_id="u1", **ordinary | {"input_tokens": 4100}))
+    store.add([replace(each, span_id="chat", user_id="u2") for each in a_day(0, 0.7, **chat)])
+    assert factors(store) == (
+        "summarize on claude-sonnet-4-5: $2.80 of the extra $3.00 (93.3 %); tokens per call 4.1× the usual; "
+        "cost per token 1.6× the usual",
+        "model claude-sonnet-4-5: $2.80 of the extra $3.00 (93.3 %)",
+        "usage type summarize: $2.80 of the extra $3.00 (93.3 %)",
+        "user u1: $2.80 of the extra $3.00 (93.3 %)",
+    )
+
+
+def test_a_kind_of_call_that_is_new_is_said_to_be(store):
+    store.add([*a_week(), *a_day(0, 1.0)])
+    store.add([replace(each, span_id="new", usage_type="crawl") for each in a_day(0, 9.0, calls=20)])
+    assert factors(store)[0] == "crawl on gpt-4o: all of the extra $9.00; none on the days before"
+
+
+def test_calls_after_the_window_do_not_contribute(store):
+    store.add([*a_week(), *a_day(0, 4.0)])
+    store.add([a_span(f"later-{n}", start_time=NOON + n, cost_usd=9.0, usage_type="later") for n in range(1, 5)])
+    assert factors(store, until=NOON + 0.5) == ("chat_answer on gpt-4o: all of the extra $3.00",)
+
+
+def test_a_call_spike_says_which_model_and_user_made_it(store):
+    store.add(a_week(cost=0.0, user_id="u1"))
+    store.add(a_day(0, 0.0, user_id="u1"))
+    store.add([replace(each, span_id="x", user_id="u2") for each in a_day(0, 0.0, calls=40, model_name="small")])
+    store.add([replace(each, span_id="y", usage_type="other") for each in a_day(0, 0.0, calls=99)])
+    assert factors(store) == (
+        "chat_answer on small: all of the extra 40 calls; none on the days before",
+        "model small: all of the extra 40 calls",
+        "user u2: all of the extra 40 calls",
+    )
+
+
+def test_errors_are_told_by_category_model_and_usage_type(store):
+    bad = {"status": "error", "error_category": "rate_limit", "model_name": "small", "start_time": NOON - 60}
+    store.add([a_span(n, **bad) for n in range(9)])
+    store.add([a_span(20 + n, start_time=NOON - 60) for n in range(20)])
+    store.add([a_span(50, start_time=NOON - 60, status="timeout")])
+    assert factors(store) == (
+        "error category rate_limit: 9 of the 10 (90 %) calls that failed",
+        "model small: 9 of the 10 (90 %) calls that failed; 100 % of its 9 calls failed, 4.8 % of the others",
+        "usage type chat_answer: all 10 calls that failed; it has all 30 calls",
+    )
+
+
+def test_fallbacks_are_told_among_rerank_calls_alone(store):
+    odd = {"usage_type": "chat_rerank", "status": "fallback", "error_type": "ValueError"}
+    store.add([a_span(f"r{n}", start_time=MIDNIGHT + n, **odd) for n in range(3)])
+    store.add([a_span(f"o{n}", start_time=MIDNIGHT, status="fallback", model_name="other") for n in range(9)])
+    assert factors(store) == (
+        "error type ValueError: all 3 calls that fell back",
+        "model gpt-4o: all 3 calls that fell back; it has all 3 calls",
+        "usage type chat_rerank: all 3 calls that fell back; it has all 3 calls",
+    )
+
+
+def test_a_finding_that_is_there_already_is_given_as_it_is_stored(store):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=9e3)])
+    first = detect(store)
+    assert first.new == first.findings
+    slow = [a_span(f"slow-{n}", start_time=NOON - 2 * DAY_S, duration_ms=9e3 + n) for n in range(2)]
+    store.add([*usual("duration_ms", start_time=NOON - 2 * DAY_S, count=0), *slow])
+    again = detect(store, since=NOON - 3 * DAY_S)
+    assert {each.trace_id for each in again.new} == {"trace-slow-0", "trace-slow-1"}
+    assert (again.detected, again.saved) == (3, 2)
+    assert sorted(again.findings, key=lambda each: each.id) == sorted(kept(store), key=lambda each: each.id)
+    assert first.findings[0] in again.findings
+
+
+def test_many_findings_are_looked_up_in_one_walk(store):
+    store.add(usual("duration_ms", count=20_000))
+    store.add([a_span(f"odd-{n}", duration_ms=9e3 + n) for n in range(watch.FEW + 1)])
+    first = detect(store)
+    again = detect(store, since=NOON - 2 * DAY_S)
+    assert first.saved == watch.FEW + 1
+    assert (again.findings, again.new) == (first.findings, ())
+
+
+def test_what_is_there_already_is_not_counted_as_new(store):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=9e3)])
+    finding = detect(store).findings[0]
+    key = {name: getattr(finding, name) for name in key_of(Anomaly)}
+    store.annotate(Anomaly, key, {"severity": "low"})
+    theirs = store.get(Anomaly, key)
+    assert watch.keep(store, [finding]) == ([theirs], [])
+
+
+def test_a_rule_that_fired_before_is_given_as_it_is_stored(store):
+    store.add([*a_week(), *a_day(0, 4.0)])
+    first = detect(store)
+    store.add([a_span("more", start_time=NOON - 1, cost_usd=5.0)])
+    again = detect(store, since=NOON - 3600)
+    assert again.rules == first.rules
+    assert (again.rules_saved, again.new) == (0, again.findings)
+
+
+def test_it_is_counted_how_many_values_each_type_had(store):
+    store.add([*usual("duration_ms", count=20), a_span(99, queue_time_ms=1.0)])
+    detection = detect(store)
+    assert {key: count for key, count in detection.used.items() if count} == {"duration": 20, "queue_time": 1}
+    assert detection.judged
+    assert not detect(store, user="nobody").judged
+
+
+def test_days_of_history_are_counted_where_rules_are_asked(store):
+    store.add([*a_day(2, 1.0), *a_day(1, 1.0)])
+    assert detect(store).history_days == 2
+    assert detect(store, user="u").history_days is None
+    assert detect(store, source="messages").history_days is None
+
+
 def test_rules_are_about_the_project_not_about_one_user(store):
     store.add([*a_week(user_id="u"), *a_day(0, 4.0, user_id="u")])
     assert fired(detect(store, user="u")) == []
@@ -401,6 +526,36 @@ def test_the_spread_of_a_window_has_all_its_values(store):
     assert (sum(counts), len(edges)) == (51, 11)
     assert edges[-1] == 9e3
     assert counts[-1] == 1
+
+
+def test_the_spread_of_two_decades_and_more_is_in_logarithms(store):
+    store.add([*usual("duration_ms"), a_span(99, duration_ms=1e6)])
+    counts, edges = watch.distribution(store, detect(store).findings[0], NOON - DAY_S, NOON, 10)
+    assert (edges[0], edges[-1], sum(counts)) == (100.0, 1e6, 51)
+    assert edges[1] / edges[0] == pytest.approx(edges[-1] / edges[-2])
+
+
+def test_a_spread_with_zeros_has_no_logarithms(store):
+    store.add([*usual("duration_ms"), a_span(98, duration_ms=0.0), a_span(99, duration_ms=1e6)])
+    _, edges = watch.distribution(store, detect(store).findings[0], NOON - DAY_S, NOON, 10)
+    assert edges[1] - edges[0] == pytest.approx(edges[-1] - edges[-2])
+
+
+def test_a_slow_answer_is_so_many_times_slower(store):
+    odd = {"duration_ms": 9e3, "tokens_per_second": 2.0}
+    store.add([*usual("duration_ms", tokens_per_second=42.0), a_span(99, **odd)])
+    finding = next(each for each in detect(store).findings if each.anomaly_type == "duration")
+    text = "the answer came at 2 tokens/s, 21 times slower than the usual 42 tokens/s of chat on gpt-4o"
+    assert finding.contributing_factors == (text,)
+
+
+def test_findings_are_grouped_by_type_operation_and_model(store):
+    store.add([*usual("duration_ms", count=200), a_span(900, duration_ms=9e3), a_span(901, duration_ms=9100.0)])
+    store.add([a_span(902, duration_ms=5e3, model_name="other"), a_span(903, duration_ms=5e3, operation_type="tool")])
+    groups = grouped(detect(store).findings)
+    assert [len(each.findings) for each in groups] == [2, 1, 1]
+    assert groups[0].worst.trace_id == "trace-901"
+    assert groups[0].period == (NOON - 4000, NOON - 4000)
 
 
 def test_what_is_stored_is_plain_json(store):
@@ -461,5 +616,20 @@ def test_what_an_app_keeps_writing_into_its_usage_table_comes_over(store):
             app.execute(insert, row)
         second = watch.catch_up(store)
     assert [(each.brought, each.priced) for each in (first, second)] == [(1, 1), (1, 1)]
-    assert first.sentences()[0] == "New rows of llm_usage brought over: 1."
+    assert first.sentences()[:2] == [
+        "watch.db was an app's usage database: 4 columns were added to llm_usage, every row was kept.",
+        "New rows of llm_usage brought over: 1.",
+    ]
+    assert second.sentences()[0] == "New rows of llm_usage brought over: 1."
     assert detect(store).analyzed == 2
+
+
+def test_rows_that_cannot_come_over_are_said_once_and_stay_known(store):
+    with closing(sqlite3.connect(store.url)) as app, app:
+        app.execute("CREATE TABLE llm_usage (timestamp TEXT, provider TEXT, model TEXT, usage_type TEXT)")
+        app.execute("INSERT INTO llm_usage VALUES ('soon', 'openai', 'gpt-4o-mini', 'chat_answer')")
+    first, second = watch.catch_up(store), watch.catch_up(store)
+    assert sum(first.refused.values()) == 1
+    assert first.sentences()[1].startswith("1 row of llm_usage could not come over: 1 × ")
+    assert second.sentences() == []
+    assert second.stayed_behind == first.stayed_behind == first.refused

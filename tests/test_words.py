@@ -28,7 +28,7 @@ def test_every_metric_has_a_sentence_without_jargon(key):
     metric = METRIC_OF[key]
     told = words.describe(metric, 0.5, words.usually(metric, 0.2, 0.4), "chat on gpt-4o", AT_TWO)
     assert told.startswith("chat on gpt-4o ")
-    assert " at 14:02 on 2 Mar, usually " in told
+    assert " at 2026-03-02 14:02:00 UTC, usually " in told
     assert not {"σ", "z", "baseline", "nan"} & set(told.split())
 
 
@@ -76,6 +76,14 @@ UNITS = ["ms", "USD", "share", "tokens", "tokens/s", "score", None]
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(UNITS))
 def test_any_number_can_be_said(value, unit):
     assert words.amount(value, unit)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.5, "2 times slower than"), (0.66, "1.5 times slower than"), (1 / 1234, "1,234 times slower than")],
+)
+def test_what_is_below_the_usual_is_said_as_so_many_times(ratio, text):
+    assert words.below(ratio, "slower") == text
 
 
 def test_a_range_says_its_unit_once():

@@ -28,6 +28,8 @@ class Driver:
     unit: str | None
     bad: Direction
     advice: str
+    less: str
+    """What a number below the usual means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,8 @@ class Alike:
     medians: Mapping[str, Floats]
 
 
-def _driver(name: str, text: str, unit: str | None, advice: str, bad: Direction = "up") -> Driver:
-    return Driver(name=name, text=text, unit=unit, advice=advice, bad=bad)
+def _driver(name: str, text: str, unit: str | None, advice: str, bad: Direction = "up", less: str = "less") -> Driver:
+    return Driver(name=name, text=text, unit=unit, advice=advice, bad=bad, less=less)
 
 
 DRIVERS = {
@@ -68,7 +70,9 @@ DRIVERS = {
             "queue_time_ms", "the provider's queue took", "ms", "Check the provider's status page and rate limits."
         ),
         _driver("retrieval_latency_ms", "retrieval took", "ms", "Look at the index and its load at that time."),
-        _driver("tokens_per_second", "the answer came at", "tokens/s", "Try another model or region.", "down"),
+        _driver(
+            "tokens_per_second", "the answer came at", "tokens/s", "Try another model or region.", "down", "slower"
+        ),
         _driver(
             "cache_hit_rate", "the cache gave", "share", "Compare the start of the prompt with earlier ones.", "down"
         ),
@@ -214,7 +218,8 @@ def _driven(driver: Driver, like: Alike, positions: Integers) -> Iterator[Told]:
         ratio = ratios[place].item()
         usual = words.known_amount(medians[place].item(), driver.unit)
         value = words.amount(values[place].item(), driver.unit)
-        text = f"{driver.text} {value}, {words.times(ratio)} the usual {usual} of {like.subjects[positions[place]]}"
+        far = words.times(ratio) if driver.bad == "up" else words.below(ratio, driver.less)
+        text = f"{driver.text} {value}, {far} the usual {usual} of {like.subjects[positions[place]]}"
         # A number of a tenth tells as much as one of ten times; nothing at all tells more than either.
         weight = ratio if driver.bad == "up" else 1 / max(ratio, 0.01)
         yield place, (weight, Factor(name=driver.name, text=text, advice=driver.advice))

@@ -19,6 +19,10 @@ class UnknownColumn(TracewatchError):
     """cannot ask {table} for '{name}': its columns are {columns}"""
 
 
+class MisspeltColumn(UnknownColumn):
+    """cannot ask {table} for '{name}': did you mean {guess}?"""
+
+
 class BadFilter(TracewatchError):
     """cannot read the filter '{given}': {why}. Write it like status=error, cost_usd>0.05 or model_name=a,b"""
 
@@ -73,6 +77,11 @@ class ImportRefused(TracewatchError):
     """cannot import {path}: {why}"""
 
 
+class ImportStopped(TracewatchError):
+    """{why}. The import of {path} stopped there: {stored:,} rows of it are in the database, and the same command
+    continues"""
+
+
 class NotFound(TracewatchError):
     """there is no {what} '{given}' in {where}. {hint}"""
 
@@ -107,3 +116,11 @@ class DemoOccupied(TracewatchError):
 
 class DemoWorkloadMissing(TracewatchError):
     """the demo's workload is not at {path}. Install tracewatch again, or run the demo from a checkout"""
+
+
+class OutputLost(TracewatchError):
+    """cannot write the output: {why}. What was asked has been done; only the text is incomplete"""
+
+
+class OutputRefused(TracewatchError):
+    """cannot write to {path}: {why}. Name another file"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from tracewatch import causes, words
 from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Integers, Outliers, Verdict
 from tracewatch.metrics import Metric, Rows
-from tracewatch.records import SEVERITIES, Anomaly, iso
+from tracewatch.records import MESSAGES_SOURCE, SEVERITIES, Anomaly, iso
+from tracewatch.stores.base import Filter, Operator
 
 SPEC, RULES = "spec", "rules"
 """Names of the two detectors of the first form, as `Anomaly.detector` has them."""
@@ -39,9 +40,51 @@ class Scope:
         text = "\x1f".join((self.project, self.source, *(part or "" for part in parts)))
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
+    def rows(self) -> list[Filter]:
+        """The project's rows that are messages, or that are not."""
+        same: Operator = "=" if self.source == "messages" else "!="
+        return [Filter("project", "=", (self.project,)), Filter("source", same, (MESSAGES_SOURCE,))]
+
     def window(self, since: float) -> dict[str, str]:
         """The time that was looked at; its end to the millisecond after, so that the last call is within it."""
         return {"since": iso(since), "until": iso((math.ceil(self.until * 1000) + 0.5) / 1000)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Findings of one type in one kind of call: what a person would call one thing."""
+
+    findings: tuple[Anomaly, ...]
+
+    @property
+    def worst(self) -> Anomaly:
+        """The finding that stands for the others."""
+        return max(self.findings, key=lambda each: (SEVERITIES.index(each.severity), each.confidence_score))
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        """How much it deserves attention: by how bad the worst one is, then by how often it came."""
+        return SEVERITIES.index(self.worst.severity), len(self.findings)
+
+    @property
+    def period(self) -> tuple[float, float]:
+        """When the first and the last of them began, in epoch seconds."""
+        times = [each.occurred_at for each in self.findings]
+        return min(times), max(times)
+
+
+def grouped(anomalies: Iterable[Anomaly]) -> list[Group]:
+    """Findings by type, operation and model, the group that deserves most attention first."""
+    kinds: dict[tuple[str, str | None, str | None], list[Anomaly]] = {}
+    for each in anomalies:
+        kind = (each.anomaly_type, each.statistics.get("operation_type"), each.model_id)
+        kinds.setdefault(kind, []).append(each)
+    return sorted((Group(findings=tuple(some)) for some in kinds.values()), key=lambda each: each.weight, reverse=True)
+
+
+def between(since: float, until: float) -> list[Filter]:
+    """Spans that began in `since` <= start < `until`."""
+    return [Filter("start_time", ">=", (since,)), Filter("start_time", "<", (until,))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ import pyarrow as pa
 from tracewatch.detectors.spec import Direction, Floats, Integers
 from tracewatch.records import Span, column_of
 
+WIDE = 100.0  # two decades: beyond them one far value leaves a single bar for all others
+
 Unit = Literal["ms", "tokens/s", "tokens", "share", "USD", "score"]
 
 
@@ -72,8 +74,13 @@ class Metric:
 
 def read(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Rows:
     """The rows of a scan."""
+    return Rows(table_of(batches, names))
+
+
+def table_of(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
+    """A scan of those columns as one table; it has them also when the scan found nothing."""
     kept = list(batches)
-    return Rows(pa.Table.from_batches(kept) if kept else pa.table({name: _empty(name) for name in names}))
+    return pa.Table.from_batches(kept) if kept else pa.table({name: _empty(name) for name in names})
 
 
 def _empty(name: str) -> pa.Array:
@@ -88,9 +95,28 @@ def measure(metric: Metric, rows: Rows) -> Floats:
     return values
 
 
+def used(metric: Metric, rows: Rows) -> int:
+    """How many rows have a value."""
+    return int(np.isfinite(measure(metric, rows)).sum())
+
+
 def histogram(values: Floats, bins: int) -> tuple[list[int], list[float]]:
-    """How many values fall into each of equally wide bins, and the edges of the bins (one more)."""
-    counts, edges = np.histogram(values[np.isfinite(values)], bins)
+    """How many values fall into each bin, and the edges of the bins (one more).
+
+    Bins are equally wide; equally wide in logarithms where all values are positive and the largest is more than
+    WIDE times the smallest.
+
+    >>> histogram(np.array([1.0, 2.0, 1000.0]), 3)[0]
+    [2, 0, 1]
+    """
+    used = values[np.isfinite(values)]
+    least, most = (float(used.min()), float(used.max())) if len(used) else (0.0, 0.0)
+    # Divided this way round, because the other may overflow.
+    wide = least > 0 and least / most < 1 / WIDE
+    edges = np.geomspace(least, most, bins + 1) if wide else np.histogram_bin_edges(used, bins)
+    if wide:
+        edges[0], edges[-1] = least, most  # rounding must not put the ends outside
+    counts, edges = np.histogram(used, edges)
     return counts.tolist(), edges.tolist()
 
 

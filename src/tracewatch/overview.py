@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from tracewatch import watch, words
 from tracewatch.findings import Scope
-from tracewatch.records import MESSAGES_SOURCE, STATUSES, Anomaly, Span
-from tracewatch.rules import DAY_S, HOUR_S, Period
+from tracewatch.records import MESSAGES_SOURCE, STATUSES, Anomaly, Span, iso
+from tracewatch.rules import HOUR_S, Period
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FINE_S = 2 * DAY_S  # a period up to this long is counted by the minute, a longer one by the hour
+MINUTE_S = 60
 SHARES = ("model_provider", "usage_type", "operation_type", "model_name")
 
 _MEASURES = (
@@ -64,6 +64,21 @@ class Overview:
     fired: tuple[Anomaly, ...]
     messages_left_out: int
 
+    def document(self) -> dict[str, Any]:
+        """All of it, ready for JSON: `response()` and what it has no place for."""
+        return {
+            **self.response(),
+            "since": iso(self.since),
+            "until": iso(self.until),
+            **_document(self.totals),
+            "today": _document(self.today),
+            "breakdown": {
+                name: [{"value": value, **_document(part)} for value, part in parts.items()]
+                for name, parts in self.shares.items()
+            },
+            "messages_left_out": self.messages_left_out,
+        }
+
     def response(self) -> dict[str, Any]:
         """The answer of `GET /api/admin/stats`."""
         return {
@@ -80,17 +95,17 @@ class Overview:
 
 
 def overview(store: Store, *, project: str, since: float, until: float) -> Overview:
-    """The figures of the calls of `since` <= start < `until` (whole minutes; whole hours beyond two days).
+    """The figures of the calls of `since` <= start < `until`, widened to whole minutes.
 
     Rollups must be up to date. Rows of the messages source are left out when there are others, since they are the old
     view of the same calls.
     """
+    since, until = float(since // MINUTE_S * MINUTE_S), float(-(-until // MINUTE_S) * MINUTE_S)
     ours = [Filter("project", "=", (project,))]
     of_messages = [*ours, Filter("source", "=", (MESSAGES_SOURCE,))]
     others = [*ours, Filter("source", "!=", (MESSAGES_SOURCE,))]
-    step_s = 60 if until - since <= FINE_S else HOUR_S
-    table = _rolled(store, since, until, step_s, others)
-    messages = _rolled(store, since, until, step_s, of_messages)
+    table = _rolled(store, since, until, others)
+    messages = _rolled(store, since, until, of_messages)
     if not table.num_rows:
         table, others, messages = messages, of_messages, messages.slice(0, 0)
     where = [*others, Filter("start_time", ">=", (since,)), Filter("start_time", "<", (until,))]
@@ -102,7 +117,7 @@ def overview(store: Store, *, project: str, since: float, until: float) -> Overv
         totals=totals(table.to_pylist()),
         queries=store.distinct(Span, "trace_id", where),
         conversations=store.distinct(Span, "conversation_id", where),
-        today=totals(_rolled(store, day, until, 60, others).to_pylist()),
+        today=totals(_rolled(store, day, until, others).to_pylist()),
         shares={name: _shares(table, name) for name in SHARES},
         fired=tuple(watch.judge_rules(store, scope)),
         messages_left_out=sum(messages["calls"].to_pylist()),
@@ -130,8 +145,18 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
     )
 
 
-def _rolled(store: Store, since: float, until: float, step_s: int, where: Sequence[Filter]) -> pa.Table:
-    return store.rollup(since, until, step_s=step_s, by=SHARES, where=where, measures=_MEASURES)
+def _rolled(store: Store, since: float, until: float, where: Sequence[Filter]) -> pa.Table:
+    """Whole hours from the hours, and the minutes before and after them: few rows, however long the period is."""
+    import pyarrow as pa
+
+    first, last = -(-since // HOUR_S) * HOUR_S, until // HOUR_S * HOUR_S
+    parts = [(since, first, MINUTE_S), (first, last, HOUR_S), (last, until, MINUTE_S)]
+    if first > last:
+        parts = [(since, until, MINUTE_S)]
+    return pa.concat_tables(
+        store.rollup(begin, end, step_s=step_s, by=SHARES, where=where, measures=_MEASURES)
+        for begin, end, step_s in parts
+    )
 
 
 def _shares(table: pa.Table, name: str) -> dict[str | None, Totals]:
@@ -140,6 +165,20 @@ def _shares(table: pa.Table, name: str) -> dict[str | None, Totals]:
         rows.setdefault(each[name], []).append(each)
     summed = {value: totals(part) for value, part in rows.items()}
     return dict(sorted(summed.items(), key=lambda item: -item[1].calls))
+
+
+def _document(totals: Totals) -> dict[str, Any]:
+    return {
+        "calls": totals.calls,
+        "by_status": dict(totals.by_status),
+        "cost_usd": totals.cost_usd,
+        "unpriced_calls": totals.unpriced_calls,
+        "priced_share": totals.priced_share,
+        "input_tokens": totals.input_tokens,
+        "output_tokens": totals.output_tokens,
+        "latency_ms": totals.latency_ms,
+        "p95_latency_ms": totals.p95_latency_ms,
+    }
 
 
 def _alert(anomaly: Anomaly) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +102,17 @@ def tally(calls: pa.Table) -> list[Tally]:
     ]
 
 
+def reranks(calls: pa.Table) -> pa.ChunkedArray:
+    """Which of these calls are rerank calls, as `Tally.reranks` says it."""
+    named = [pc.match_substring(pc.utf8_lower(calls[name]), "rerank") for name in ("usage_type", "operation_type")]
+    return pc.or_(*(pc.fill_null(each, False) for each in named))
+
+
+def days_of_history(counts: Counts) -> int:
+    """How many of the seven days before have any calls."""
+    return len({each.began // DAY_S for each in counts.history if each.calls})
+
+
 def newest_failed(calls: pa.Table) -> str | None:
     """The trace of the newest call that did not end ok."""
     failed = calls.filter(pc.not_equal(calls["status"], "ok")).sort_by("start_time")
@@ -168,8 +178,5 @@ def _by_day(history: Iterable[Tally], period: Period, counted: str) -> list[Any]
 
 
 def _of_day(rule: str, verdict: Verdict, scope: Scope, period: Period, **facts: Any) -> Anomaly:
-    day = time.gmtime(period.day)
-    when = f"on {day.tm_mday} {time.strftime('%b', day)}"
-    return findings.of_verdict(
-        rule, verdict, {"began": period.day, "when": when, **facts}, scope, f"day {period.day:.0f}"
-    )
+    facts = {"began": period.day, "when": f"on {words.day(period.day)}", **facts}
+    return findings.of_verdict(rule, verdict, facts, scope, f"day {period.day:.0f}")

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from tracewatch import findings, metrics, rules
+from tracewatch import contributions, findings, metrics, rules
 from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Outliers
-from tracewatch.findings import Scope
+from tracewatch.findings import Scope, between
 from tracewatch.metrics import MESSAGES_METRICS, METRICS, Metric, Rows
 from tracewatch.pricing import COLUMNS_READ, COLUMNS_WRITTEN, PriceBook, price_batch
-from tracewatch.records import MESSAGES_SOURCE, Anomaly, PriceOverride, Span, key_of
+from tracewatch.records import Anomaly, PriceOverride, Span, columns, key_of
 from tracewatch.rules import DAY_S, HOUR_S, Counts, Period, Tally
-from tracewatch.stores.base import Filter, Operator, Progress, Store
+from tracewatch.stores.address import parse_address
+from tracewatch.stores.base import Filter, Progress, Store
+from tracewatch.stores.values import from_row
 
 Source = Literal["traces", "messages"]
 UNPRICED = Filter("cost_status", "=", (None,))
 _PRICED_FROM = tuple(dict.fromkeys((*key_of(Span), *COLUMNS_READ)))
 MOST_OVERRIDES = 10_000  # prices a project sets itself; a page of so many is still read in one go
+FEW = 500  # findings that are looked up one by one; from there on one walk over their period is quicker
 METRICS_OF: Mapping[Source, tuple[Metric, ...]] = {"traces": METRICS, "messages": MESSAGES_METRICS}
 
 
@@ -37,17 +41,36 @@ class Detection:
     """How many rows of the window were judged."""
     breakdown: Mapping[str, int]
     """Findings per type; the ten types are always there."""
+    used: Mapping[str, int]
+    """How many rows have the value that each type judges."""
     findings: tuple[Anomaly, ...]
-    """Outliers, in the order of METRICS."""
+    """Outliers, in the order of METRICS, as the store has them."""
     rules: tuple[Anomaly, ...]
-    saved: int
-    """How many of the findings were new."""
-    rules_saved: int
+    """Rules that fired, as the store has them."""
+    new: tuple[Anomaly, ...]
+    """Those of both that this pass saved."""
+    history_days: int | None
+    """Days with calls among the seven the rules compare with; None when the rules were not asked."""
 
     @property
     def detected(self) -> int:
         """How many outliers were found."""
         return len(self.findings)
+
+    @property
+    def saved(self) -> int:
+        """How many of the outliers were new."""
+        return len(self.new) - self.rules_saved
+
+    @property
+    def rules_saved(self) -> int:
+        """How many of the rules that fired were new."""
+        return sum(each.detector == findings.RULES for each in self.new)
+
+    @property
+    def judged(self) -> bool:
+        """Whether any type had enough values."""
+        return max(self.used.values(), default=0) >= spec.MIN_POINTS
 
     def response(self) -> dict[str, object]:
         """The answer of the detection API: the counts of outliers, by type and in all."""
@@ -69,10 +92,25 @@ class CaughtUp:
     """Rows of the file's own usage table that came over."""
     priced: int
     rolled_up: int
+    file: str = ""
+    columns_added: tuple[str, ...] = ()
+    """Columns that the file's own usage table gained."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Rows of that table that could not come over this time, by reason."""
+    stayed_behind: Mapping[str, int] = field(default_factory=dict)
+    """Those of all times so far."""
 
     def sentences(self) -> list[str]:
         """What was done, for people; empty when nothing had to be."""
         told = []
+        if self.columns_added:
+            added = len(self.columns_added)
+            were = "1 column was" if added == 1 else f"{added} columns were"
+            told.append(f"{self.file} was an app's usage database: {were} added to llm_usage, every row was kept.")
+        if self.refused:
+            rows = sum(self.refused.values())
+            reasons = "; ".join(f"{count:,} × {reason}" for reason, count in self.refused.items())
+            told.append(f"{rows:,} {'row' if rows == 1 else 'rows'} of llm_usage could not come over: {reasons}.")
         if self.brought:
             told.append(f"New rows of llm_usage brought over: {self.brought:,}.")
         if self.priced:
@@ -89,11 +127,18 @@ def catch_up(store: Store, *, project: str = "default", progress: Progress | Non
     """
     from tracewatch.imports.upgrading import upgrade
 
-    brought = upgrade(store, project=project).rows_brought
-    if not store.pending() and not brought:
-        return CaughtUp(brought=0, priced=0, rolled_up=0)
+    done = upgrade(store, project=project)
+    # Asked every time: a row may have come between the pricing and the rolling up of an earlier call.
     priced = price_unpriced(store)
-    return CaughtUp(brought=brought, priced=priced, rolled_up=store.roll_up(progress))
+    return CaughtUp(
+        brought=done.rows_brought,
+        priced=priced,
+        rolled_up=store.roll_up(progress) if store.pending() else 0,
+        file=PurePath(parse_address(store.url).path).name,
+        columns_added=done.columns_added,
+        refused=done.refused,
+        stayed_behind=done.stayed_behind,
+    )
 
 
 def price_unpriced(store: Store) -> int:
@@ -134,32 +179,66 @@ def detect(
     scope = Scope(project=project, source=source, since=since, until=until, now=now)
     rows = read_window(store, scope, user)
     found = find(rows, METRICS_OF[source])
-    anomalies = findings.of_outliers(found, rows, scope)
-    fired = judge_rules(store, scope) if source == "traces" and user is None else []
+    anomalies, new = keep(store, findings.of_outliers(found, rows, scope))
     counts = {key: len(outliers.rows) for key, (_, outliers) in found.items()}
+    fired: list[Anomaly] = []
+    days = None
+    if source == "traces" and user is None:
+        asked = count_for_rules(store, scope)
+        fired, new_rules = keep(store, _explained(store, scope, rules.judge(asked, scope)))
+        new, days = [*new, *new_rules], rules.days_of_history(asked)
     return Detection(
         source=source,
         since=since,
         until=until,
         analyzed=len(rows),
         breakdown={key: counts.get(key, 0) for key in breakdown_keys(source)},
+        used={each.key: metrics.used(each, rows) for each in METRICS_OF[source]},
         findings=tuple(anomalies),
         rules=tuple(fired),
-        saved=save(store, anomalies),
-        rules_saved=save(store, fired),
+        new=tuple(new),
+        history_days=days,
     )
 
 
-def save(store: Store, anomalies: Sequence[Anomaly]) -> int:
-    """Keeps those that are not there yet, and leaves the others as people have made them. Returns how many were new."""
-    if not anomalies:
-        return 0
-    oldest = min(each.occurred_at for each in anomalies)
-    where = [Filter("project", "=", (anomalies[0].project,)), Filter("occurred_at", ">=", (oldest,))]
-    # Asked for first, because to look up an id costs a tenth of trying to add a finding.
-    known = {name for batch in store.scan(Anomaly, ("id",), where) for name in batch["id"].to_pylist()}
+def keep(store: Store, anomalies: Sequence[Anomaly]) -> tuple[list[Anomaly], list[Anomaly]]:
+    """Saves those that are not there yet. Returns all as the store has them now, and those that were saved."""
+    known = stored(store, anomalies)
     new = [each for each in anomalies if each.id not in known]
-    return store.add(new) if new else 0
+    if new and store.add(new) < len(new):
+        # Another process found the same meanwhile, and what it saved stays.
+        known = stored(store, anomalies)
+        new = [each for each in new if known[each.id] == each]
+    return [known.get(each.id, each) for each in anomalies], new
+
+
+def stored(store: Store, anomalies: Sequence[Anomaly]) -> dict[str, Anomaly]:
+    """What the store has of these findings (all of one project), by id."""
+    if not anomalies:
+        return {}
+    names = tuple(each.name for each in columns(Anomaly))
+    at, ids = names.index("id"), {each.id for each in anomalies}
+    times = [each.occurred_at for each in anomalies]
+    where = [Filter("project", "=", (anomalies[0].project,))]
+    if len(ids) <= FEW:
+        where.append(Filter("id", "=", tuple(ids)))
+    else:
+        where += [Filter("occurred_at", ">=", (min(times),)), Filter("occurred_at", "<=", (max(times),))]
+    rows = (row for batch in store.scan(Anomaly, names, where) for row in _rows(batch))
+    return {row[at]: from_row(Anomaly, row) for row in rows if row[at] in ids}
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _explained(store: Store, scope: Scope, fired: Sequence[Anomaly]) -> list[Anomaly]:
+    """Rules that fired, with what contributed to those that are not saved yet."""
+    known = stored(store, fired)
+    return [
+        each if each.id in known else replace(each, contributing_factors=contributions.of_rule(store, scope, each))
+        for each in fired
+    ]
 
 
 def breakdown_keys(source: Source) -> tuple[str, ...]:
@@ -170,7 +249,7 @@ def breakdown_keys(source: Source) -> tuple[str, ...]:
 def read_window(store: Store, scope: Scope, user: str | None = None) -> Rows:
     """All that the detection of a window needs, in one reading."""
     names = list(dict.fromkeys((*findings.NEEDS, *metrics.columns_of(METRICS))))
-    where = [*_of_source(scope), *_between(scope.since, scope.until)]
+    where = [*scope.rows(), *between(scope.since, scope.until)]
     if user is not None:
         where.append(Filter("user_id", "=", (user,)))
     return metrics.read(store.scan(Span, names, where), names)
@@ -189,12 +268,17 @@ def find(rows: Rows, judged: Sequence[Metric]) -> dict[str, tuple[Metric, Outlie
 
 
 def judge_rules(store: Store, scope: Scope) -> list[Anomaly]:
-    """What the four rules find at `scope.until`, not saved."""
+    """What the four rules find at `scope.until`, neither explained nor saved."""
+    return rules.judge(count_for_rules(store, scope), scope)
+
+
+def count_for_rules(store: Store, scope: Scope) -> Counts:
+    """What the four rules judge at `scope.until`."""
     period = Period(until=scope.until)
-    where = [*_of_source(scope), *_between(min(period.hour, period.whole_hours), period.until)]
+    where = [*scope.rows(), *between(min(period.hour, period.whole_hours), period.until)]
     recent = metrics.read(store.scan(Span, rules.NEEDS, where), rules.NEEDS)
     hour = recent.since(period.hour)
-    counts = Counts(
+    return Counts(
         history=_rolled(store, scope, period.history, period.day),
         today=[
             *_rolled(store, scope, period.day, period.whole_hours),
@@ -203,13 +287,13 @@ def judge_rules(store: Store, scope: Scope) -> list[Anomaly]:
         last_hour=rules.tally(hour),
         failed_trace=rules.newest_failed(hour),
     )
-    return rules.judge(counts, scope)
 
 
-def newest(store: Store, *, project: str, source: Source = "traces") -> float | None:
-    """When the newest row of a source began; None when there is none."""
+def newest(store: Store, *, project: str, source: Source = "traces", user: str | None = None) -> float | None:
+    """When the newest row of a source (or of one account in it) began; None when there is none."""
     scope = Scope(project=project, source=source, since=0, until=0, now=0)
-    extent = store.extent(Span, _of_source(scope))
+    of_user = [] if user is None else [Filter("user_id", "=", (user,))]
+    extent = store.extent(Span, [*scope.rows(), *of_user])
     return extent[1] if extent else None
 
 
@@ -221,7 +305,7 @@ def distribution(
     if metric is None:
         return [], []
     scope = Scope(project=anomaly.project, source=anomaly.source, since=since, until=until, now=until)
-    where = [*_of_source(scope), *_between(since, until)]
+    where = [*scope.rows(), *between(since, until)]
     return metrics.histogram(
         metrics.measure(metric, metrics.read(store.scan(Span, metric.needs, where), metric.needs)), bins
     )
@@ -240,17 +324,6 @@ def _rolled(store: Store, scope: Scope, since: float, until: float) -> list[Tall
         return []
     step_s = DAY_S if (until - since) % DAY_S == 0 else HOUR_S
     slices = ("usage_type", "operation_type")
-    where = _of_source(scope)
     return rules.from_rollups(
-        store.rollup(since, until, step_s=step_s, by=slices, where=where, measures=rules.MEASURES)
+        store.rollup(since, until, step_s=step_s, by=slices, where=scope.rows(), measures=rules.MEASURES)
     )
-
-
-def _of_source(scope: Scope) -> list[Filter]:
-    """Rows of the project that are messages, or that are not."""
-    same: Operator = "=" if scope.source == "messages" else "!="
-    return [Filter("project", "=", (scope.project,)), Filter("source", same, (MESSAGES_SOURCE,))]
-
-
-def _between(since: float, until: float) -> list[Filter]:
-    return [Filter("start_time", ">=", (since,)), Filter("start_time", "<", (until,))]

@@ -116,6 +116,17 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
 
 
+def below(ratio: float, less: str) -> str:
+    """How far below the usual a number is, from its share of it; `less` says what being below it means.
+
+    >>> below(0.047, "slower"), below(0.0, "less")
+    ('21 times slower than', 'nothing of')
+    """
+    if ratio <= 0:
+        return "nothing of"
+    return f"{_digits(1 / ratio) if ratio > 0.1 else f'{1 / ratio:,.0f}'} times {less} than"
+
+
 def who(operation: str | None, model: str | None) -> str:
     """A kind of call.
 
@@ -128,25 +139,34 @@ def who(operation: str | None, model: str | None) -> str:
 
 
 def moment(time_s: float) -> str:
-    """A moment of a past day, in UTC.
+    """A moment, to the second.
 
-    >>> moment(1772460120)
-    '14:02 on 2 Mar'
+    >>> moment(1772460120.7)
+    '2026-03-02 14:02:00 UTC'
     """
-    return _minute(int(time_s // 60))
+    minute, second = divmod(int(time_s // 1), 60)
+    return f"{_minute(minute)}:{second:02} UTC"
+
+
+def day(time_s: float) -> str:
+    """The day (UTC) of a moment.
+
+    >>> day(1772460120)
+    '2026-03-02'
+    """
+    return _minute(int(time_s // 60))[:10]
 
 
 @lru_cache(maxsize=2048)  # minutes: more than a day has
 def _minute(number: int) -> str:
-    parts = time.gmtime(number * 60)
-    return f"{parts.tm_hour:02}:{parts.tm_min:02} on {parts.tm_mday} {time.strftime('%b', parts)}"
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(number * 60))
 
 
 def describe(metric: Metric, value: float, expected: str, subject: str, time_s: float) -> str:
     """A finding in one sentence, from `usually` and `who`.
 
     >>> describe(METRIC_OF["duration"], 12300, "0.8–3.1 s", "chat on gpt-4o", 1772460120)
-    'chat on gpt-4o took 12.3 s at 14:02 on 2 Mar, usually 0.8–3.1 s'
+    'chat on gpt-4o took 12.3 s at 2026-03-02 14:02:00 UTC, usually 0.8–3.1 s'
     """
     verb = _VERBS[metric.key].format(value=amount(value, metric.unit))
     return f"{subject} {verb} at {moment(time_s)}, usually {expected}"
@@ -175,6 +195,27 @@ def describe_rule(rule: str, verdict: Verdict, day_or_hour: str, usage_type: str
                 "50 % is the limit"
             )
     raise AssertionError(f"no sentence for the rule {rule}")
+
+
+def limit_of(rule: str, limit: float, expected: float, unit: Unit | str | None) -> str:
+    """What a rule lets pass.
+
+    >>> limit_of("high_fallback_rate", 0.5, 0.5, "share"), limit_of("cost_spike", 3.0, 1.0, "USD")
+    ('at most 50 %', 'at most $3.00, 3× the daily average of $1.00')
+    """
+    most = f"at most {amount(limit, unit)}"
+    if rule not in ("cost_spike", "call_spike"):
+        return most
+    return f"{most}, {times(limit / expected)} the daily average of {amount(expected, unit)}"
+
+
+def calls(count: int) -> str:
+    """So many calls.
+
+    >>> calls(1), calls(1200)
+    ('1 call', '1,200 calls')
+    """
+    return f"{count:,} call" if count == 1 else f"{count:,} calls"
 
 
 def sentence(text: str) -> str:

@@ -13,13 +13,14 @@ from tracewatch.imports import import_file
 from tracewatch.records import Span
 from tracewatch.stores import open_store
 
-ROWS = 60_000
-KILLED_AFTER = 2  # chunks of 16 384 rows: well before the end
+ROWS = 12_000
+KILLED_AFTER = 2  # chunks of 1 000 rows: well before the end
 
 IMPORTING = """
 import sys
-from tracewatch.imports import import_file
+from tracewatch.imports import import_file, parquet
 from tracewatch.stores import open_store
+parquet.CHUNK_ROWS = 1_000
 store = open_store(sys.argv[2], create=True)
 import_file(sys.argv[1], store, progress=lambda step: print(step.stored, flush=True))
 """

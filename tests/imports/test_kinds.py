@@ -8,6 +8,7 @@ import pytest
 from tracewatch.errors import ImportRefused
 from tracewatch.imports import import_file
 from tracewatch.imports.naming import kind_of, normalised, plan
+from tracewatch.pricing import PriceBook
 
 T0 = 1_772_445_600.0
 MESSAGES = (
@@ -170,3 +171,27 @@ def test_a_database_of_something_else(tmp_path, store):
     (tmp_path / "broken.db").write_bytes(b"SQLite format 3\0" + b"garbage" * 100)
     with pytest.raises(ImportRefused, match="the SQLite file cannot be read"):
         import_file(tmp_path / "broken.db", store)
+
+
+def test_messages_are_never_priced_unless_they_say_what_they_cost(bring, spans):
+    text = (
+        "created_at,latency_ms,model,provider,input_tokens,cost_usd\n"
+        "2026-03-02T10:00:00Z,5,gpt-4o-mini,openai,10,\n"
+        "2026-03-02T10:00:01Z,5,,,10,-1\n"
+        "2026-03-02T10:00:02Z,5,gpt-4o-mini,openai,10,0.25\n"
+    )
+    assert bring(text, book=PriceBook()).unpriced == {}
+    said = [(row["cost_usd"], row["cost_status"]) for row in spans()]
+    assert said == [(None, "unmetered"), (None, "unmetered"), (0.25, "reported")]
+
+
+def test_an_export_that_has_messages_among_calls(bring, spans):
+    rows = "2026-03-02T10:00:00Z,gpt-4o-mini,openai,10,\n2026-03-02T10:00:01Z,gpt-4o-mini,openai,10,messages\n"
+    bring("start_time,model,provider,input_tokens,source\n" + rows, book=PriceBook())
+    assert [row["cost_status"] for row in spans()] == ["exact", "unmetered"]
+
+
+def test_a_negative_cost_is_priced_like_any_other(bring, only):
+    text = "start_time,model,provider,input_tokens,cost_usd\n2026-03-02T10:00:00Z,gpt-4o-mini,openai,1000,-0.5\n"
+    assert bring(text, book=PriceBook()).stored == 1
+    assert (only()["cost_status"], only()["cost_usd"] > 0) == ("exact", True)

@@ -3,16 +3,20 @@
 import gzip
 import os
 import re
+import sqlite3
+import subprocess
 import time
 import zipfile
+from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tracewatch.errors import ImportRefused
+from tracewatch.errors import ImportRefused, ImportStopped
 from tracewatch.imports import import_file
 from tracewatch.imports.text import MAX_LINE
+from tracewatch.records import Span
 
 GOOD = "2026-03-02T10:00:00Z"
 
@@ -26,7 +30,6 @@ BAD = {
     "ttft_ms is not a number": {"ttft_ms": "inf"},
     "input_tokens is negative": {"input_tokens": "-1"},
     "input_tokens is not a whole number": {"input_tokens": "1.5"},
-    "cost_usd is negative": {"cost_usd": "-0.1"},
     "cost_usd is not a number of ordinary size": {"cost_usd": "1e999"},
     "status is not a status": {"status": "purple"},
     "streaming_enabled is not true or false": {"streaming_enabled": "perhaps"},
@@ -204,3 +207,64 @@ def test_what_came_before_the_damage_stays(bring, spans):
 def test_the_database_itself_is_no_file_to_import(store):
     with pytest.raises(ImportRefused, match="the database itself"):
         import_file(store.url, store)
+
+
+def test_a_reason_names_the_column_as_the_file_does_and_as_we_do(bring, rejected):
+    text = f"timestamp,prompt_tokens\n1999-01-01 08:00,1\n{GOOD},many\n2099-01-01T00:00:00+02:00,1\n,1\n{GOOD},1\n"
+    imported = bring(text)
+    assert [each["reason"] for each in rejected(imported)] == [
+        "timestamp (start_time) is before 2015: '1999-01-01 08:00'",
+        "prompt_tokens (input_tokens) is not a number (write it like 1234.5, without separators): 'many'",
+        "timestamp (start_time) is more than a day in the future: '2099-01-01T00:00:00+02:00'",
+        "timestamp (start_time) is missing",
+    ]
+
+
+def test_rejects_come_in_the_order_of_the_file(bring, rejected):
+    imported = bring(f"timestamp,span_id\nnever,a\n{GOOD}\nnever,b\n{GOOD}\n")
+    assert [each["line"] for each in rejected(imported)] == [2, 3, 4, 5]
+
+
+def test_rows_of_parquet_and_sqlite_are_numbered(tmp_path, store, rejected):
+    times = pa.array([1_772_445_600_000_000_001, 10**15, None], pa.timestamp("ns"))
+    parquet(tmp_path / "rows.parquet", timestamp=times)
+    lines = rejected(import_file(tmp_path / "rows.parquet", store))
+    assert [each["row_number"] for each in lines] == [2, 3]
+    assert "'1970-01-12 13:46:40" in lines[0]["reason"]
+    assert lines[0]["row"]["timestamp"].startswith("1970-01-12 13:46:40")
+    with closing(sqlite3.connect(tmp_path / "rows.db")) as app, app:
+        app.execute("CREATE TABLE messages (created_at TEXT)")
+        app.executemany("INSERT INTO messages VALUES (?)", [(GOOD,), ("never",)])
+    (line,) = rejected(import_file(tmp_path / "rows.db", store))
+    assert (line["row_number"], line["row"]) == (2, {"created_at": "never"})
+
+
+def test_a_column_to_keep_that_is_not_there_is_told_before_anything_is_stored(bring, store):
+    with pytest.raises(ImportRefused, match="has no column nosuch to keep; its columns are timestamp, answer"):
+        bring(f"timestamp,answer\n{GOOD},yes\n", keep=("answer", "nosuch"))
+    assert store.count(Span) == 0
+    row = '{"timestamp": "' + GOOD + '"}\n'
+    late = row * 150 + '{"timestamp": "' + GOOD + '", "late": "x"}\n'
+    assert bring(late, "late.jsonl", keep=("late", "never")).not_there == ("never",)
+
+
+def test_a_store_that_gives_up_says_how_far_it_came_and_the_same_command_continues(tmp_path, store, monkeypatch):
+    monkeypatch.setattr("tracewatch.imports.parquet.CHUNK_ROWS", 100)
+    times = [1_772_445_600 + row for row in range(1000)]
+    parquet(tmp_path / "rows.parquet", timestamp=times)
+
+    def kill(step):
+        if step.stored == 300:
+            children[0].kill()
+            children[0].wait()
+
+    children = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **more: children.append(popen(*args, **more)) or children[-1]
+    )
+    with pytest.raises(ImportStopped, match=r"ended with -9.*300 rows of it are in the database, and the same command"):
+        import_file(tmp_path / "rows.parquet", store, progress=kill)
+    assert store.count(Span) == 300
+    again = import_file(tmp_path / "rows.parquet", store)
+    assert (again.stored, again.already_there) == (700, 300)

@@ -1,14 +1,15 @@
 """A usage database that becomes a store in place."""
 
+import json
 import sqlite3
 from contextlib import closing
 
 import pytest
 
-from tracewatch.imports import has_usage, upgrade
+from tracewatch.imports import has_usage, upgrade, usage_project
 from tracewatch.imports.upgrading import LATER_COLUMNS
 from tracewatch.records import Span
-from tracewatch.stores import open_store
+from tracewatch.stores import Filter, open_store
 
 OLD = "id INTEGER PRIMARY KEY, timestamp TEXT, provider TEXT, model TEXT, usage_type TEXT, input_tokens INTEGER,"
 OLD += " output_tokens INTEGER, cost_usd REAL, conversation_id TEXT, metadata TEXT"
@@ -119,3 +120,41 @@ def test_the_app_goes_on_writing_beside_it(usage_db):
             upgrade(store)
         assert store.count(Span) == 8
         assert len(rows(usage_db)) == 8
+
+
+def test_rows_that_stay_behind_are_counted_over_all_calls_and_written_down(usage_db, tmp_path):
+    write(usage_db, "never")
+    with open_store(str(usage_db), create=True) as store:
+        upgrade(store)  # as any command does
+        write(usage_db, "2026-03-02 10:00:03", "nor then", "nor now")
+        done = upgrade(store, rejects=tmp_path / "bad.jsonl")
+    (reason,) = done.refused
+    assert reason.startswith("timestamp (start_time) is not a time")
+    assert (done.rows_brought, done.refused, done.stayed_behind) == (1, {reason: 2}, {reason: 3})
+    lines = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert [(each["row_number"], each["row"]["timestamp"]) for each in lines] == [
+        (4, "never"),
+        (6, "nor then"),
+        (7, "nor now"),
+    ]
+    with open_store(str(usage_db)) as store:
+        again = upgrade(store, rejects=tmp_path / "bad.jsonl")
+    assert (again.refused, again.stayed_behind, again.rejects) == ({}, {reason: 3}, str(tmp_path / "bad.jsonl"))
+
+
+def test_the_first_project_is_kept_to(usage_db):
+    with open_store(str(usage_db), create=True) as store:
+        assert usage_project(store) is None
+        upgrade(store, project="shop")
+        write(usage_db, "2026-03-02 10:00:03")
+        assert upgrade(store, project="default").projects == {"shop": 1}
+        assert usage_project(store) == "shop"
+        assert store.count(Span, [Filter("project", "=", ("shop",))]) == 4
+
+
+def test_a_call_that_has_nothing_to_do_waits_for_nobody(usage_db):
+    with open_store(str(usage_db), create=True) as store, closing(sqlite3.connect(usage_db)) as app:
+        upgrade(store)
+        app.execute("BEGIN IMMEDIATE")
+        assert upgrade(store).rows_brought == 0
+        app.rollback()

@@ -1,5 +1,6 @@
 """What every store does. A store's tests subclass `Conformance` and give it a fixture `store`, empty, at time NOW."""
 
+import dataclasses
 import itertools
 import math
 import random
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from tracewatch.errors import BadCursor, BadRecord, BadStep, BadToken, UnknownColumn
 from tracewatch.records import STATUSES, Anomaly, PriceOverride, Span, columns
 from tracewatch.stores import Filter, sketch
+from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.measures import KEYS, ROLLED, SKETCHED
 
 HOUR = 3600
@@ -47,6 +49,21 @@ def key(span):
 
 def rows(batches):
     return [row for batch in batches for row in batch.to_pylist()]
+
+
+def a_batch(names, **more):
+    """One row of the trace t for each letter, with more columns: an array, or the same value in all rows."""
+    given = {"trace_id": ["t"] * len(names), "span_id": list(names), "start_time": [NOW] * len(names)}
+    columns = {name: value if isinstance(value, pa.Array) else [value] * len(names) for name, value in more.items()}
+    return pa.RecordBatch.from_pydict(given | columns)
+
+
+def batch_of(spans):
+    """The plain columns of some spans as one batch."""
+    names = [each.name for each in columns(Span) if each.kind not in ("json", "list")]
+    return pa.RecordBatch.from_pydict(
+        {name: pa.array([getattr(span, name) for span in spans], arrow_schema(Span).field(name).type) for name in names}
+    )
 
 
 def busy_days(spans=400, seed=3):
@@ -276,6 +293,65 @@ class Conformance:
         with pytest.raises(UnknownColumn):
             store.add_batch(Span, batch.rename_columns(["trace_id", "span_id", "nonsense"]))
         assert store.count(Span) == 0
+
+    # Many batches.
+
+    def test_loading_counts_what_was_new_in_each_batch(self, store):
+        given = [a_batch("abc"), a_batch(""), a_batch("cdd", cost_usd=0.5), a_batch("abcd"), a_batch("e", user_id="u")]
+        assert list(store.load(Span, given)) == [3, 0, 1, 0, 1]
+        assert list(store.load(Span, given)) == [0, 0, 0, 0, 0]
+        assert list(store.load(Span, [])) == []
+        found = {each.span_id: each for each in store.trace("default", "t")}
+        assert sorted(found) == list("abcde")
+        assert (found["c"].cost_usd, found["d"].cost_usd, found["e"].user_id) == (None, 0.5, "u")
+
+    def test_loading_stores_what_batches_store_one_by_one(self, store):
+        odd = {
+            "streaming_enabled": [True, False, None],
+            "error_message": ["a\x00b", "Zo\u00eb \U0001f600", ""],
+            "input_tokens": [2**63 - 1, -(2**63), 0],
+            "duration_ms": [math.nan, 5e-324, -0.0],
+            "metadata": ['{"k": [1, "\u00e9"]}', "{}", None],
+            "warning_flags": ['["slow"]', "[]", None],
+        }
+        batch = a_batch("abc", **{name: pa.array(values) for name, values in odd.items()})
+        one, other = (batch.append_column("project", pa.array([name] * 3)) for name in ("one", "other"))
+        store.add_batch(Span, one)
+        assert list(store.load(Span, [a_batch("x"), other])) == [1, 3]
+        by_batch, loaded = store.trace("one", "t"), store.trace("other", "t")
+        assert [dataclasses.replace(each, project="one") for each in loaded] == list(by_batch)
+        assert loaded[0].input_tokens == 2**63 - 1
+
+    def test_loading_keeps_all_that_came_before_the_source_broke_off(self, store):
+        def broken():
+            yield a_batch("ab")
+            yield a_batch("cd")
+            yield a_batch("de")
+            raise RuntimeError("the source broke off")
+
+        counts = []
+        with pytest.raises(RuntimeError, match="broke off"):
+            counts.extend(store.load(Span, broken()))
+        assert store.count(Span) == 5
+        with pytest.raises(BadRecord, match="must not be"):
+            list(store.load(Span, [a_batch("f"), a_batch("g"), a_batch("h").drop_columns(["span_id"])]))
+        assert store.count(Span) == 7
+
+    def test_loading_that_is_abandoned_keeps_what_it_reported(self, store):
+        counts = store.load(Span, (a_batch(name) for name in "abcdef"))
+        assert [next(counts), next(counts)] == [1, 1]
+        counts.close()
+        there = store.count(Span)
+        assert 2 <= there <= 3
+        assert sum(store.load(Span, (a_batch(name) for name in "abcdef"))) == 6 - there
+
+    def test_loaded_rows_come_to_the_same_rollups(self, store):
+        given = list(busy_days(300))
+        store.add(given[:50])  # not rolled up yet
+        list(store.load(Span, map(batch_of, (given[:100], given[100:200], given[150:]))))
+        store.roll_up()
+        by = ("project", "model_name")
+        assert rolled_up(store.rollup(*SOME_DAYS, by=by), by) == expected_rollup(given, HOUR, by)
 
     # Questions.
 
@@ -511,6 +587,25 @@ class Conformance:
         store.roll_up()
         assert store.rollup(*asked).equals(before)
         assert store.pending() == 0
+
+    def test_spans_of_one_moment_or_not_priced_yet_are_found_by_it(self, store, a_span):
+        given = [a_span(start_time=NOW - 5, cost_status="exact"), a_span(start_time=NOW - 4, cost_status=None)]
+        store.add(given)
+        assert store.page(Span, [Filter("project", "=", ("default",)), Filter("start_time", "=", (NOW - 5,))]).records
+        waiting = list(store.scan(Span, ["start_time"], [Filter("cost_status", "=", (None,))]))
+        assert [time for batch in waiting for time in batch["start_time"].to_pylist()] == [NOW - 4]
+
+    def test_spans_that_retention_removed_do_not_come_back(self, store, a_span):
+        given = [a_span(start_time=NOW - 3 * HOUR + minute * 60) for minute in range(180)]
+        store.add(given)
+        store.retain(NOW - HOUR)
+        before = store.rollup(NOW - 4 * HOUR, NOW)
+        late = a_span(start_time=NOW - 2.5 * HOUR)
+        assert store.add([*given, late]) == 0
+        store.put([late])
+        store.roll_up()
+        assert store.count(Span) == 60
+        assert store.rollup(NOW - 4 * HOUR, NOW).equals(before)
 
     def test_text_of_every_script_can_be_asked_for(self, store, a_span):
         odd = a_span(span_name="Größe 大小 🙂 " + string.punctuation)

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 
+from conformance import a_batch
+
 from tracewatch.records import Span
 from tracewatch.stores import open_store, sqlite_rollups, sqlite_schema
 from tracewatch.stores.sqlite_writing import SqliteWriter
@@ -22,6 +24,14 @@ def write(path, name, batches):
     for number in range(int(batches)):
         assert writer.add(batch(name, number)) == SPANS_A_BATCH
         print(number, flush=True)
+
+
+def load(path, batches):
+    """Loads batches, slowly read; says how many rows of each were new."""
+    store = open_store(path, create=True)
+    names = ([f"{number}-{row}" for row in range(200)] for number in range(int(batches)))
+    for new in store.load(Span, (a_batch(each, duration_ms=100.0) for each in names)):
+        print(new, flush=True)
 
 
 def roll_up_and_die(path, chunks):

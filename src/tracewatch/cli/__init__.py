@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 from typing import NoReturn
 
-from tracewatch.errors import MissingExtra, TracewatchError
+from tracewatch.errors import MissingExtra, OutputLost, TracewatchError
 
 try:
     import click
@@ -19,6 +20,7 @@ COMMANDS = {
     "demo": "demo:demo",
     "import": "importing:import_",
     "detect": "detecting:detect",
+    "backtest": "backtesting:backtest",
     "anomalies": "anomalies:anomalies",
     "explain": "anomalies:explain",
     "traces": "traces:traces",
@@ -67,17 +69,29 @@ def group() -> None:
 def main() -> None:
     """Runs the command line; an error of ours is one sentence on stderr and exit code 1."""
     try:
-        group(prog_name="tracewatch")
+        try:
+            group(prog_name="tracewatch")
+        finally:
+            sys.stdout.flush()
     except TracewatchError as error:
         _fail(error)
     except BrokenPipeError:
-        # The reader (`| head`) has gone; give Python nothing left to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # the reader (`| head`) has gone, and has what it wanted
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        _give_up_output()
+        _fail(OutputLost(why=error.strerror))
     except ImportError as missing:
         if (missing.name or "tracewatch").partition(".")[0] == "tracewatch":
             raise
         _fail(MissingExtra(what="This command", package=missing.name, extra="server"))
+
+
+def _give_up_output() -> None:
+    """Leaves Python nothing to flush at exit, where it would fail again and say so in its own way."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: TracewatchError) -> NoReturn:

@@ -58,6 +58,7 @@ Examples:
 def anomalies(context: click.Context, /, db: str, project: str, output: str, **given: Any) -> None:
     """List what was found, newest first; or acknowledge, resolve or dismiss a finding."""
     if context.invoked_subcommand is not None:
+        _pass_on(context, context.invoked_subcommand, {"db": db, "project": project})
         return
     with open_db(db) as store:
         page = store.page(Anomaly, _filters(project, given), limit=given["limit"], cursor=given["cursor"])
@@ -66,6 +67,15 @@ def anomalies(context: click.Context, /, db: str, project: str, output: str, **g
     show_rows([as_dict(each) for each in found], output, lambda: _listing(found), empty)
     if page.next:
         say(f"There are more: add --cursor {page.next}")
+
+
+def _pass_on(context: click.Context, verb: str, shared: dict[str, str]) -> None:
+    """Options before the verb count for it as well; those of the list are refused."""
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+        if given and option.name not in shared:
+            raise click.UsageError(f"{option.opts[-1]} is about the list: '{verb}' takes the ids of findings.")
+    context.default_map = {verb: shared}
 
 
 def _verb(name: str, resolution: str) -> click.Command:
@@ -184,16 +194,16 @@ def _facts(finding: Anomaly) -> Table:
     from tracewatch import words
 
     unit = unit_of(finding)
-    lower, upper = words.values_of(finding.statistics)
     slices = {"model": finding.model_id, "user": finding.user_id, "usage type": finding.statistics.get("usage_type")}
     where = [f"{name} {value}" for name, value in slices.items() if value]
     operation = finding.statistics.get("operation_type")
     facts = {
         "What came": words.amount(finding.detected_value, unit),
-        "Expected": f"{words.between(lower, upper, unit)}, {words.amount(finding.expected_value, unit)} on average",
+        "Expected": _expected(finding),
         "Deviation": f"{finding.deviation_percentage:+,.0f} %",
         "How sure": f"{min(finding.confidence_score, 0.99):.2f} of 1",
-        "Since": f"{show_time(finding.occurred_at)} UTC, found {show_time(finding.detected_at)}",
+        "At" if finding.detector == "spec" else "Since": f"{show_time(finding.occurred_at)} UTC",
+        "Found": f"{show_time(finding.detected_at)} UTC",
         "Where": ", ".join([*([f"operation {operation}"] if operation else []), *where]) or "all calls",
         "Compared with": f"{finding.statistics.get('n', 0):,} {_compared(finding)}",
         "Status": finding.resolution_status,
@@ -204,6 +214,17 @@ def _facts(finding: Anomaly) -> Table:
     return table
 
 
+def _expected(finding: Anomaly) -> str:
+    """The range and the average of single calls; the limit of a rule."""
+    from tracewatch import words
+
+    unit = unit_of(finding)
+    if finding.detector == "rules":
+        return words.limit_of(finding.anomaly_type, finding.threshold_value, finding.expected_value, unit)
+    lower, upper = words.values_of(finding.statistics)
+    return f"{words.between(lower, upper, unit)}, {words.amount(finding.expected_value, unit)} on average"
+
+
 def unit_of(finding: Anomaly) -> str | None:
     """The unit of a finding's values; that of a rule follows from its metric."""
     of_rule = {"cost_usd": "USD", "error_rate": "share", "fallback_rate": "share"}
@@ -212,10 +233,12 @@ def unit_of(finding: Anomaly) -> str | None:
 
 def _compared(finding: Anomaly) -> str:
     window = finding.statistics.get("window") or {}
-    period = f"from {window.get('since', '?')} to {window.get('until', '?')}"
     if finding.anomaly_type in ("cost_spike", "call_spike"):
         return "days before"
-    return f"calls {period}"
+    if not window:
+        return "calls"
+    since, until = (show_time(parse_time(window[end])) for end in ("since", "until"))
+    return f"calls from {since} UTC to {until} UTC"
 
 
 def _list(title: str, entries: Sequence[str]) -> list[RenderableType]:
@@ -234,11 +257,17 @@ def _chart(store: Store, finding: Anomaly) -> RenderableType:
         return ""
     most, unit = max(counts), unit_of(finding)
     lines = [f"[dim]All calls of that window by {finding.metric_name}[/]"]
+    gap_from: float | None = None
     for count, low, high in zip(counts, edges, edges[1:], strict=False):
         here = low <= finding.detected_value < high or (high == edges[-1] == finding.detected_value)
+        if not count and not here:
+            gap_from = low if gap_from is None else gap_from
+            continue
+        if gap_from is not None:
+            lines.append(f"[dim]{'⋮':>24}  no call from {words.between(gap_from, low, unit)}[/]")
+            gap_from = None
         # A single call among a million would be a bar of no length; it still gets a mark.
         bar = "█" * round(count / most * BAR_WIDTH) or ("▏" if count else "")
         mark = "  [bold red]◀ this call[/]" if here else ""
-        if count or here:
-            lines.append(f"{words.between(low, high, unit):>24}  {bar} {count:,}{mark}")
+        lines.append(f"{words.between(low, high, unit):>24}  {bar} {count:,}{mark}")
     return "\n".join(lines)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +18,20 @@ import click
 
 from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, plain_table, progress_bar, safe, say
 from tracewatch.errors import DemoOccupied, DemoWorkloadMissing
-from tracewatch.records import SEVERITIES
+from tracewatch.records import Span
+from tracewatch.stores.sqlite_schema import META
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tracewatch.records import Anomaly
+    from tracewatch.findings import Group
     from tracewatch.stores.base import Store
     from tracewatch.watch import Detection
 
 DEFAULT_DB = "tracewatch-demo.db"
 WORKLOAD = "workload.parquet"
-SERVICE = "shop-assistant"  # the service of every row of the workload: how the demo knows its own database
+SERVICE = "shop-assistant"  # the service of every row of the workload
+MARK = "demo"
 DAY_S = 86_400
 SHOWN = 8  # groups of findings told in words
 
@@ -42,13 +44,15 @@ def demo(db: str) -> None:
 
     # Models without a price are said below, with counts; the pricing log would say them a second time.
     logging.getLogger("tracewatch").addHandler(logging.NullHandler())
-    started = time.perf_counter()
-    _make_room(Path(db))
-    now = time.time()
-    with open_db(db, create=True) as store, tempfile.TemporaryDirectory() as folder:
+    started, now = time.perf_counter(), time.time()
+    with tempfile.TemporaryDirectory() as folder:
         moved = Path(folder) / WORKLOAD
         _move_times(_workload(), moved, now)
-        _load(store, moved)
+        _make_room(Path(db))
+        with open_db(db, create=True) as store:
+            _mark(db)
+            _load(store, moved)
+    with open_db(db) as store:
         found = watch.detect(store, project="default", since=now - DAY_S, until=now, now=now)
     _tell(found, db, time.perf_counter() - started)
 
@@ -72,15 +76,21 @@ def _make_room(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def _is_a_demo(path: Path) -> bool:
-    from tracewatch.errors import TracewatchError
-    from tracewatch.records import Span
-    from tracewatch.stores.base import Filter
+def _mark(db: str) -> None:
+    """Says in the file itself that the demo made it, so that no other file is ever taken for one."""
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute(f"INSERT INTO {META} (name, value) VALUES ('{MARK}', 1)")
 
+
+def _is_a_demo(path: Path) -> bool:
+    """Whether the demo made this file and nothing else has been put into it since."""
+    marked = f"SELECT count(*) FROM {META} WHERE name = '{MARK}'"
+    others = f"SELECT count(*) FROM {Span.table} WHERE service_name IS NOT ?"
     try:
-        with open_db(str(path)) as store:
-            return not store.count(Span, [Filter("service_name", "!=", (SERVICE,))])
-    except TracewatchError:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            made_here = connection.execute(marked).fetchone() == (1,)
+            return bool(made_here and connection.execute(others, (SERVICE,)).fetchone() == (0,))
+    except sqlite3.Error:
         return False
 
 
@@ -118,35 +128,10 @@ def _load(store: Store, path: Path) -> None:
         say(f"No price is known for {model}: the cost of {rows:,} calls is empty, not zero.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Findings of one type in one kind of call: what a person would call one thing."""
-
-    findings: tuple[Anomaly, ...]
-
-    @property
-    def worst(self) -> Anomaly:
-        """The finding that stands for the others."""
-        return max(self.findings, key=lambda each: (SEVERITIES.index(each.severity), each.confidence_score))
-
-    @property
-    def weight(self) -> tuple[int, int]:
-        """How much it deserves attention: by how bad the worst one is, then by how often it came."""
-        return SEVERITIES.index(self.worst.severity), len(self.findings)
-
-
-def _groups(findings: Sequence[Anomaly]) -> list[Group]:
-    ordered = sorted(findings, key=_kind)
-    groups = [Group(findings=tuple(each)) for _, each in groupby(ordered, key=_kind)]
-    return sorted(groups, key=lambda each: each.weight, reverse=True)
-
-
-def _kind(finding: Anomaly) -> tuple[str, str]:
-    return finding.anomaly_type, str(finding.statistics.get("operation_type"))
-
-
 def _tell(found: Detection, db: str, took_s: float) -> None:
-    out, groups = console(), _groups(found.findings)
+    from tracewatch.findings import grouped
+
+    out, groups = console(), grouped(found.findings)
     out.print(
         f"\n[bold]{found.detected:,} abnormal calls among {found.analyzed:,} of the last 24 hours[/], "
         f"in {len(groups)} groups; loaded and judged in {took_s:.0f} s.\n"
@@ -165,12 +150,12 @@ def _table(groups: Sequence[Group]) -> Table:
     table = plain_table(("what", "calls", "from", "to (UTC)", "worst", "the worst one in words"), right=("calls",))
     for each in groups:
         worst = each.worst
-        times = [finding.occurred_at for finding in each.findings]
+        first, last = each.period
         table.add_row(
             words.label_of(worst.anomaly_type),
             f"{len(each.findings):,}",
-            time.strftime("%a %H:%M", time.gmtime(min(times))),
-            time.strftime("%a %H:%M", time.gmtime(max(times))),
+            time.strftime("%a %H:%M", time.gmtime(first)),
+            time.strftime("%a %H:%M", time.gmtime(last)),
             f"[{SEVERITY_STYLES[worst.severity]}]{worst.severity}[/]",
             safe(worst.description),
         )

@@ -24,15 +24,19 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.times import parse_time, show_time
+from tracewatch.errors import BadWindow
+from tracewatch.records import SEVERITIES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tracewatch.findings import Group
     from tracewatch.records import Anomaly
     from tracewatch.stores.base import Store
     from tracewatch.watch import Detection, Source
 
-SHOWN = 10  # findings told in words; the rest is a command away
+SHOWN = 10  # groups of findings told in words; the rest is a command away
+FOUND = 3  # exit code of --fail-on; 1 is an error of ours and 2 one of typing
 SOURCES: Mapping[str, tuple[Source, ...]] = {
     "traces": ("traces",),
     "messages": ("messages",),
@@ -49,6 +53,7 @@ Examples:
   tracewatch detect --until newest                  the 24 hours up to the newest call
   tracewatch detect --since 7d --user u42           one account, one week
   tracewatch detect --source both --format json     messages and traces compared
+  tracewatch detect --fail-on high || notify-me     from cron: exit code 3 when something bad is new
 """
 )
 @store_options
@@ -64,17 +69,26 @@ Examples:
     help="Which rows: traces, an imported messages table, or both to compare them.",
 )
 @click.option("--user", help="Only this account's calls.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES),
+    help="Exit with 3 when a finding this bad or worse is new, for cron and CI.",
+)
 @format_option("table", "json")
-def detect(db: str, project: str, since: str, until: str, source: str, user: str | None, output: str) -> None:
+def detect(
+    db: str, project: str, since: str, until: str, source: str, user: str | None, fail_on: str | None, output: str
+) -> None:
     """Find what is abnormal, and save each finding once."""
     from tracewatch import watch
 
     sources = SOURCES[source]
     with caught_up_db(db, project) as store:
-        newest = _newest(store, project, sources)
+        newest = _newest(store, project, sources, user)
         # Just past the newest call, because the end of a window is not in it.
         end = math.nextafter(newest, math.inf) if until == "newest" and newest is not None else _end(until)
         begin = parse_time(since, now=end)
+        if begin >= end:
+            raise BadWindow(since=show_time(begin), until=show_time(end))
         found = []
         for each in sources:
             with progress_bar(f"Reading the {each}"):
@@ -83,18 +97,21 @@ def detect(db: str, project: str, since: str, until: str, source: str, user: str
                         store, project=project, since=begin, until=end, now=time.time(), source=each, user=user
                     )
                 )
+        hint = "" if any(each.analyzed for each in found) else _why_nothing(store, db, project, source, user, begin)
     if output == "json":
         show_json(_document(found))
     else:
         _print(found)
-    if not any(each.analyzed for each in found):
-        say(_why_nothing(newest, begin, db, project, source))
+    if hint:
+        say(hint)
+    if fail_on and any(_as_bad(finding, fail_on) for each in found for finding in each.new):
+        raise SystemExit(FOUND)
 
 
-def _newest(store: Store, project: str, sources: Sequence[Source]) -> float | None:
+def _newest(store: Store, project: str, sources: Sequence[Source], user: str | None = None) -> float | None:
     from tracewatch import watch
 
-    times = [watch.newest(store, project=project, source=each) for each in sources]
+    times = [watch.newest(store, project=project, source=each, user=user) for each in sources]
     return max((each for each in times if each is not None), default=None)
 
 
@@ -102,19 +119,41 @@ def _end(until: str) -> float:
     return time.time() if until == "newest" else parse_time(until)
 
 
-def _why_nothing(newest: float | None, begin: float, db: str, project: str, source: str) -> str:
+def _as_bad(finding: Anomaly, severity: str) -> bool:
+    return SEVERITIES.index(finding.severity) >= SEVERITIES.index(severity)
+
+
+def _why_nothing(store: Store, db: str, project: str, source: str, user: str | None, begin: float) -> str:
     """Why no call was looked at, and what to type instead."""
     options = [("--db", db, settings.load().db), ("--project", project, settings.load().project)]
     given = "".join(f" {name} {shlex.quote(value)}" for name, value, default in options if value != default)
+    of_user = "" if user is None else f" of user {user}"
+    newest = _newest(store, project, SOURCES[source], user)
+    if newest is None and user is not None and _newest(store, project, SOURCES[source]) is not None:
+        return f"There are no calls{of_user} in {db} (project {project}): check the name given with --user."
     if newest is None:
-        return f"There are no calls in {db} (project {project}) yet. Bring some in with: tracewatch import FILE{given}"
+        return _where_else(store, db, project, source, given)
     chosen = "" if source == "traces" else f" --source {source}"
+    chosen += "" if user is None else f" --user {shlex.quote(user)}"
     if newest < begin:
         return (
-            f"The newest call is of {show_time(newest)}, before this window begins ({show_time(begin)}). "
+            f"The newest call{of_user} is of {show_time(newest)}, before this window begins ({show_time(begin)}). "
             f"Look at the 24 hours up to it with: tracewatch detect --until newest{chosen}{given}"
         )
-    return f"No call is in this window. The newest is of {show_time(newest)}."
+    return f"No call{of_user} is in this window. The newest is of {show_time(newest)}."
+
+
+def _where_else(store: Store, db: str, project: str, source: str, given: str) -> str:
+    """Which other source has rows; how to bring some in when none has."""
+    for other in SOURCES["both"]:
+        newest = _newest(store, project, [other])
+        if newest is not None:
+            chosen = "" if other == "traces" else f" --source {other}"
+            return (
+                f"{db} (project {project}) has no {source}, but it has {other}, the newest of {show_time(newest)}. "
+                f"Look at the 24 hours up to it with: tracewatch detect --until newest{chosen}{given}"
+            )
+    return f"There are no calls in {db} (project {project}) yet. Bring some in with: tracewatch import FILE{given}"
 
 
 def _document(found: Sequence[Detection]) -> dict[str, Any]:
@@ -137,6 +176,8 @@ def _document(found: Sequence[Detection]) -> dict[str, Any]:
 
 
 def _print(found: Sequence[Detection]) -> None:
+    from tracewatch.findings import grouped
+
     screen = console()
     for each in found:
         screen.print(_summary(each))
@@ -145,31 +186,59 @@ def _print(found: Sequence[Detection]) -> None:
     screen.print(_breakdown(found))
     fired = [finding for each in found for finding in each.rules]
     for finding in fired:
-        screen.print(_told(finding))
-    worst = sorted((finding for each in found for finding in each.findings), key=_badness)[:SHOWN]
-    if worst:
-        screen.print("Worst first:" if not fired else "\nSingle calls, worst first:")
-    for finding in worst:
-        screen.print(_told(finding))
-    if worst or fired:
-        first = (fired + worst)[0]
+        screen.print(_told(finding), soft_wrap=True)
+    for each in found:
+        if not each.rules and each.source == "traces":
+            screen.print(_quiet_rules(each))
+    groups = grouped(finding for each in found for finding in each.findings)
+    if groups:
+        screen.print("\nSingle calls, the worst group first:")
+    for group in groups[:SHOWN]:
+        screen.print(_group(group), soft_wrap=True)
+    if len(groups) > SHOWN:
+        screen.print(f"  … and {len(groups) - SHOWN:,} smaller groups.")
+    if groups or fired:
+        first = fired[0] if fired else groups[0].worst
         screen.print(
             f"\nMore about one: [bold]tracewatch explain {first.id[:SHORT_ID]}[/]   all: [bold]tracewatch anomalies[/]"
         )
 
 
 def _summary(detection: Detection) -> str:
+    from tracewatch.detectors.spec import MIN_POINTS
+
     window = f"{show_time(detection.since)} to {show_time(detection.until)} UTC"
-    rows = f"{detection.analyzed:,} {'messages' if detection.source == 'messages' else 'calls'}"
+    noun = "messages" if detection.source == "messages" else "calls"
+    rows = f"{detection.analyzed:,} {noun}"
     if not detection.analyzed:
         return f"No {detection.source} from {window}."
     fired = len(detection.rules)
-    every, new = detection.detected + fired, detection.saved + detection.rules_saved
-    if not every:
-        return f"Nothing abnormal in {rows} from {window}."
     rules = f" and {fired} {'rule' if fired == 1 else 'rules'} fired" if fired else ""
+    new = f"; {len(detection.new):,} new" if fired or detection.detected else ""
+    if not detection.judged:
+        few = f"{detection.analyzed:,}" if detection.analyzed < MIN_POINTS else f"none of {rows} says enough"
+        text = f"Too few {noun} to judge ({few}; it takes {MIN_POINTS}) from {window}"
+        return f"{text}{rules.replace('and', 'but', 1)}{new}."
+    if not new:
+        return f"Nothing abnormal in {rows} from {window}."
     calls = "finding" if detection.detected == 1 else "findings"
-    return f"[bold]{detection.detected:,} {calls}[/] in {rows} from {window}{rules}; {new:,} new."
+    return f"[bold]{detection.detected:,} {calls}[/] in {rows} from {window}{rules}{new}."
+
+
+def _quiet_rules(detection: Detection) -> str:
+    """What the four rules had to say when none fired."""
+    from tracewatch.detectors.spec import MIN_HISTORY_DAYS
+
+    days = detection.history_days
+    if days is None:
+        return "The four rules are about the whole project and were not asked."
+    if days >= MIN_HISTORY_DAYS:
+        return "The four rules (cost, calls, errors, fallbacks) were asked and are quiet."
+    history = "1 day" if days == 1 else f"{days} days"
+    return (
+        f"The rules about errors and fallbacks are quiet; cost_spike and call_spike cannot judge yet: "
+        f"{history} of history, it takes {MIN_HISTORY_DAYS}."
+    )
 
 
 def _breakdown(found: Sequence[Detection]) -> Table:
@@ -180,16 +249,26 @@ def _breakdown(found: Sequence[Detection]) -> Table:
     counts = [each.source if len(found) > 1 else "findings" for each in found]
     table = plain_table(("type", "", "metric", *counts), right=counts)
     for key in dict.fromkeys(key for each in found for key in each.breakdown):
-        numbers = [f"{each.breakdown[key]:,}" if key in each.breakdown else "" for each in found]
-        table.add_row(key, words.label_of(key), METRIC_OF[key].name, *numbers)
+        table.add_row(key, words.label_of(key), METRIC_OF[key].name, *(_counted(each, key) for each in found))
     return table
 
 
-def _badness(finding: Anomaly) -> tuple[int, float, float]:
-    """Sorts the worst first, and the newest among equals."""
-    from tracewatch.records import SEVERITIES
+def _counted(detection: Detection, key: str) -> str:
+    """How many findings of a type there are; a type that is not judged, or not recorded, has none to count."""
+    if key not in detection.used:
+        return ""
+    return f"{detection.breakdown[key]:,}" if detection.used[key] else "not recorded"
 
-    return -SEVERITIES.index(finding.severity), -finding.confidence_score, -finding.occurred_at
+
+def _group(group: Group) -> str:
+    """What a person would call one thing: how often, from when to when, and its worst finding."""
+    from tracewatch import words
+
+    worst, (first, last) = group.worst, group.period
+    kind = words.who(worst.statistics.get("operation_type"), worst.model_id)
+    times = show_time(first) if len(group.findings) == 1 else f"{show_time(first)} to {show_time(last)}"
+    heading = f"{words.label_of(worst.anomaly_type)} · {safe(kind)}: {words.calls(len(group.findings))}, {times} UTC"
+    return f"{heading}\n{_told(worst)}"
 
 
 def _told(finding: Anomaly) -> str:

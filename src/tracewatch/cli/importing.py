@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import click
 
 from tracewatch import settings
 from tracewatch.cli.output import format_option, open_db, progress_bar, say, show_json, store_options
-from tracewatch.errors import ImportRefused, TracewatchError
+from tracewatch.errors import ImportRefused, ImportStopped, StoreBusy, StoreUnwritable, TracewatchError
 from tracewatch.records import MESSAGES_SOURCE, iso
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DAY_S = 86_400  # the window that detect looks at by default
 NAMED = 10  # models and columns named in full; a file has seldom more, and the JSON form has them all
 KINDS = ("usage-db", "messages", "traces")
+STDIN = "standard input"
 EXAMPLES = """
 \b
 Examples:
@@ -32,6 +34,7 @@ Examples:
   tracewatch import old/*.csv.gz --as messages             exports of a messages table
   tracewatch import usage.db --db watch.db                 what an app wrote into llm_usage
   tracewatch import usage.db --db usage.db                 the same in place: the app's file becomes the database
+  zcat old.csv.gz | tracewatch import - --db watch.db      what another program writes
 """
 
 
@@ -56,47 +59,97 @@ def import_(
     """Brings rows from CSV, JSONL, Parquet or SQLite files into the database.
 
     Rows that are already there are left alone, so a file may be imported again. Rows that cannot be believed are
-    refused one by one, with the reason, and kept in a file of their own; the rest goes in.
+    refused one by one, with the reason, and kept in a file of their own; the rest goes in. FILE may be - for standard
+    input.
     """
     # Models without a price are said below, with counts; the pricing log would say them a second time.
     logging.getLogger("tracewatch").addHandler(logging.NullHandler())
+    _spare_memory()
     named = context.get_parameter_source("project") is not click.core.ParameterSource.DEFAULT
     chosen = project if named or project != settings.Settings().project else None
-    sources, refused = _recognised(files, kind, db)
-    imported: list[Imported | Upgrade] = []
-    if sources:
-        with open_db(db, create=True) as store:
-            book = _book(store)
-            for path, source in sources:
-                try:
-                    imported.append(_one(path, source, store, kind, chosen, rejects, keep, book))
-                except ImportRefused as error:
-                    refused.append(error)
-            _settle(store, chosen or project)
+    with ExitStack() as streams:
+        inputs, refused = _inputs(files, kind, db, rejects, streams)
+        imported: list[Imported] = []
+        if inputs:
+            with open_db(db, create=True) as store:
+                refused += _bring(inputs, store, imported, _Wanted(kind=kind, project=chosen, keep=keep))
+                if not any(isinstance(each, ImportStopped) for each in refused):
+                    refused += _settle(store, chosen or project)
     _tell(imported, refused, db, output)
     if refused:
         context.exit(1)
 
 
-def _recognised(
-    files: Sequence[Path], kind: Kind | None, db: str
-) -> tuple[list[tuple[Path, Source | None]], list[TracewatchError]]:
-    """The files that can be read, and why the others cannot: asked before a database is made. None is the database."""
-    from tracewatch.imports import has_usage, is_store, recognise
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Input:
+    """A file to import: the name the user gave it, where its bytes are, and as what; no source: the database itself."""
 
-    sources: list[tuple[Path, Source | None]] = []
+    name: str
+    path: Path
+    source: Source | None
+    rejects: Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the user asked for, for all files."""
+
+    kind: Kind | None
+    project: str | None
+    keep: tuple[str, ...]
+
+
+def _spare_memory() -> None:
+    """Has Arrow give memory back at once: its own pool keeps 100 MB more, and gains nothing here (measured)."""
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
+def _inputs(
+    files: Sequence[Path], kind: Kind | None, db: str, rejects: Path | None, streams: ExitStack
+) -> tuple[list[_Input], list[TracewatchError]]:
+    """The files that can be read, and why the others cannot: asked before a database is made."""
+    inputs: list[_Input] = []
     refused: list[TracewatchError] = []
-    for path in files:
+    for file in files:
         try:
-            if is_store(path, db):
-                if not has_usage(path):
-                    raise ImportRefused(path=path, why="it is the database itself, and has no table llm_usage")
-                sources.append((path, None))
-            else:
-                sources.append((path, recognise(path, kind)[0]))
+            with _named(file):
+                inputs.append(_input(file, kind, db, rejects, streams))
         except ImportRefused as error:
             refused.append(error)
-    return sources, refused
+    return inputs, refused
+
+
+def _input(file: Path, kind: Kind | None, db: str, rejects: Path | None, streams: ExitStack) -> _Input:
+    from tracewatch.imports import has_usage, is_store, is_stream, recognise, spooled
+
+    name = _name(file)
+    if is_stream(file):
+        path = streams.enter_context(spooled(file))
+        # Beside a pipe (/dev/fd/63) there is no place for a file; here there is.
+        given = rejects or Path(f"{'stdin' if name == STDIN else file.name}.rejects.jsonl")
+        return _Input(name=name, path=path, source=recognise(path, kind)[0], rejects=given)
+    given = rejects or file.with_name(file.name + ".rejects.jsonl")
+    if not is_store(file, db):
+        return _Input(name=name, path=file, source=recognise(file, kind)[0], rejects=given)
+    if not has_usage(file):
+        raise ImportRefused(path=file, why="it is the database itself, and has no table llm_usage")
+    return _Input(name=name, path=file, source=None, rejects=given)
+
+
+def _name(file: Path) -> str:
+    return STDIN if str(file) == "-" else str(file)
+
+
+@contextmanager
+def _named(file: Path | str) -> Iterator[None]:
+    """Errors name the file as the user did, not where its bytes are for now."""
+    try:
+        yield
+    except (ImportRefused, ImportStopped) as error:
+        name = _name(file) if isinstance(file, Path) else file
+        raise type(error)(**{**error.given, "path": name}) from error
 
 
 def _book(store: Store) -> PriceBook:
@@ -106,22 +159,28 @@ def _book(store: Store) -> PriceBook:
     return PriceBook(watch.overrides_of(store))
 
 
-def _one(
-    path: Path,
-    source: Source | None,
-    store: Store,
-    kind: Kind | None,
-    project: str | None,
-    rejects: Path | None,
-    keep: tuple[str, ...],
-    book: PriceBook,
-) -> Imported | Upgrade:
-    from tracewatch.imports import import_file, upgrade
+def _bring(inputs: Sequence[_Input], store: Store, imported: list[Imported], wanted: _Wanted) -> list[TracewatchError]:
+    """Imports one after another into `imported`, and says what could not be. A store that gives up ends it."""
+    book = _book(store)
+    refused: list[TracewatchError] = []
+    for each in inputs:
+        try:
+            with _named(each.name):
+                imported.append(_one(each, store, wanted, book))
+        except ImportRefused as error:
+            refused.append(error)
+        except ImportStopped as error:
+            return [*refused, error]
+    return refused
 
-    if source is None:
-        return upgrade(store, project=project, book=book)
+
+def _one(each: _Input, store: Store, wanted: _Wanted, book: PriceBook) -> Imported:
+    from tracewatch.imports import import_file
+
+    if each.source is None:
+        return _in_place(each, store, wanted, book)
     done = 0
-    with progress_bar(f"{path.name} ({source.unit})", source.total) as advance:
+    with progress_bar(f"{Path(each.name).name} ({each.source.unit})", each.source.total) as advance:
 
         def progress(step: Step) -> None:
             nonlocal done
@@ -129,28 +188,55 @@ def _one(
             done = step.done
 
         return import_file(
-            path, store, kind=kind, project=project, rejects=rejects, keep=keep, book=book, progress=progress
+            each.path,
+            store,
+            name=each.name,
+            kind=wanted.kind,
+            project=wanted.project,
+            rejects=each.rejects,
+            keep=wanted.keep,
+            book=book,
+            progress=progress,
         )
 
 
-def _settle(store: Store, project: str) -> None:
-    """Rollups now, while the user expects to wait, rather than at the next command."""
+def _in_place(each: _Input, store: Store, wanted: _Wanted, book: PriceBook) -> Imported:
+    from tracewatch.imports import upgrade, usage_project
+
+    before = usage_project(store)
+    if before is not None and wanted.project not in (None, before):
+        why = (
+            f"its rows went to the project '{before}' when it was first brought in, and new ones follow them there. "
+            "Leave --project out, or import it into another --db"
+        )
+        raise ImportRefused(path=each.name, why=why)
+    if wanted.keep:
+        why = "in place its other columns stay where they are, in llm_usage. Leave --keep out, or use another --db"
+        raise ImportRefused(path=each.name, why=why)
+    return upgrade(store, project=wanted.project, book=book, rejects=each.rejects)
+
+
+def _settle(store: Store, project: str) -> list[TracewatchError]:
+    """Rollups now, while the user expects to wait, rather than at the next command. Gives what went wrong."""
     from tracewatch import watch
 
-    with progress_bar("Counting into the hourly figures", store.pending()) as progress:
-        watch.catch_up(store, project=project, progress=progress)
+    try:
+        with progress_bar("Counting into the hourly figures", store.pending()) as progress:
+            watch.catch_up(store, project=project, progress=progress)
+    except (StoreBusy, StoreUnwritable, ImportStopped) as error:
+        return [error]
+    return []
 
 
-def _tell(imported: Sequence[Imported | Upgrade], refused: Sequence[TracewatchError], db: str, output: str) -> None:
-    from tracewatch.imports import Imported
+def _tell(imported: Sequence[Imported], refused: Sequence[TracewatchError], db: str, output: str) -> None:
+    from tracewatch.imports import Upgrade
 
-    files = [each for each in imported if isinstance(each, Imported)]
-    following = _next(files, db) if imported else None
+    following = _next(imported, db) if imported else None
     if output == "json":
         show_json(_as_json(imported, refused, following))
         return
     for each in imported:
-        for line in _sentences(each) if isinstance(each, Imported) else _upgraded(each):
+        for line in _upgraded(each) if isinstance(each, Upgrade) else _sentences(each):
             click.echo(line)
     for error in refused:
         say(f"tracewatch: {error}")
@@ -167,28 +253,43 @@ def _sentences(imported: Imported) -> Iterator[str]:
     )
     if imported.already_there and not imported.stored:
         yield "  Nothing was added: every row that could be read is already in the database."
-    for what, rows in sorted(imported.refused.items(), key=lambda each: -each[1]):
-        yield f"  refused {rows:,}: {what}"
+    yield from _reasons("refused", imported.refused)
     if imported.rejects:
         yield f"  The refused rows, each with its reason, are in {imported.rejects}"
+    yield from _remarks(imported)
+    if imported.in_metadata:
+        yield f"  Kept in the metadata: {_some(imported.in_metadata)}"
+    if imported.not_there:
+        yield f"  Not kept, as no row had such a column: {_some(imported.not_there)}"
+    if imported.left_out:
+        yield f"  Left out, as texts may be prompts or answers (--keep COLUMN keeps one): {_some(imported.left_out)}"
+
+
+def _reasons(word: str, refused: Mapping[str, int]) -> Iterator[str]:
+    for what, rows in sorted(refused.items(), key=lambda each: -each[1]):
+        yield f"  {word} {rows:,}: {what}"
+
+
+def _remarks(imported: Imported) -> Iterator[str]:
+    """What is to be known of the rows that went in."""
     if imported.naive_times:
         yield f"  {imported.naive_times:,} time stamps name no time zone and were taken as UTC."
     for model, rows in list(imported.unpriced.items())[:NAMED]:
         yield f"  No price is known for {model}: the cost of {rows:,} calls stays empty. See: tracewatch prices --help"
     if len(imported.unpriced) > NAMED:
         yield f"  … nor for {len(imported.unpriced) - NAMED:,} more models."
-    if imported.in_metadata:
-        yield f"  Kept in the metadata: {_some(imported.in_metadata)}"
-    if imported.left_out:
-        yield f"  Left out, as texts may be prompts or answers (--keep COLUMN keeps one): {_some(imported.left_out)}"
 
 
 def _upgraded(upgrade: Upgrade) -> Iterator[str]:
     if upgrade.columns_added:
         yield f"The table llm_usage gained the columns {', '.join(upgrade.columns_added)}; every row was kept."
     yield f"{upgrade.rows_brought:,} rows of llm_usage came over; what the app writes from now on follows by itself."
-    for what, rows in upgrade.refused.items():
-        yield f"  {rows:,} stayed behind: {what}"
+    behind = sum(upgrade.stayed_behind.values())
+    if behind:
+        since = f", {upgrade.refused_rows:,} of them now" if upgrade.refused_rows != behind else ""
+        yield f"  {behind:,} rows of llm_usage stayed behind in all{since}; they are in {upgrade.rejects}"
+        yield from _reasons("stayed behind", upgrade.stayed_behind)
+    yield from _remarks(upgrade)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -196,33 +297,32 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _next(files: Sequence[Imported], db: str) -> str:
+def _next(imported: Sequence[Imported], db: str) -> str:
     """The command that looks at what has just come in, in the project and at the time where it lies."""
     words = ["tracewatch", "detect", "--db", db]
-    largest = max(files, key=lambda each: sum(each.projects.values()), default=None)
+    largest = max(imported, key=lambda each: sum(each.projects.values()), default=None)
     if largest and largest.projects:
         project = max(largest.projects, key=lambda name: largest.projects[name])
         words += ["--project", project] if project != settings.load().project else []
         words += ["--source", "messages"] if largest.kind == MESSAGES_SOURCE else []
-    newest = max((each.newest for each in files if each.newest is not None), default=None)
+    newest = max((each.newest for each in imported if each.newest is not None), default=None)
     if newest is not None and newest < time.time() - DAY_S:
         words += ["--until", iso(int(newest) + 1).replace(".000Z", "Z")]
     return shlex.join(words)
 
 
-def _as_json(
-    imported: Sequence[Imported | Upgrade], refused: Sequence[TracewatchError], following: str | None
-) -> dict[str, Any]:
-    from tracewatch.imports import Imported
+def _as_json(imported: Sequence[Imported], refused: Sequence[TracewatchError], following: str | None) -> dict[str, Any]:
+    from tracewatch.imports import Upgrade
 
-    files = [each for each in imported if isinstance(each, Imported)]
+    files = [each for each in imported if not isinstance(each, Upgrade)]
+    upgrades = [each for each in imported if isinstance(each, Upgrade)]
     return {
         "read": sum(each.read for each in files),
         "stored": sum(each.stored for each in files),
         "already_there": sum(each.already_there for each in files),
         "refused": sum(each.refused_rows for each in files),
         "files": [_file_as_json(each) for each in files],
-        "upgrades": [dataclasses.asdict(each) for each in imported if not isinstance(each, Imported)],
+        "upgrades": [{**_file_as_json(each), "rows_brought": each.rows_brought} for each in upgrades],
         "errors": [str(error) for error in refused],
         "next": following,
     }

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,10 +19,38 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from tracewatch.cli.tables import FittingTable
     from tracewatch.stores.base import Progress, Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+PIPED_WIDTH = 160  # characters of a line where there is no terminal and COLUMNS does not say: room for every column
 SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "blue"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """The head of a table's column, and what becomes of the column where the window is narrow."""
+
+    name: str
+    right: bool = False
+    """Numbers stand to the right, and are never shortened."""
+    rank: int | None = None
+    """The highest goes first, 0 never; by default those further to the right go first, and long texts never."""
+    least: int | None = None
+    """To how many characters a text may be shortened; by default it is wrapped between words, and short ones stay."""
+    optional: bool = False
+    """Whether the column is left out when no row has anything in it."""
+
+
+class WholeNumber(click.IntRange):
+    """A whole number between two others."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number in a text; anything else is refused in a sentence that says what would do."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"'{value}' is not a whole number from {self.min:,} to {self.max:,}.", param, ctx)
 
 
 def store_options(command: Command) -> Command:
@@ -47,13 +76,10 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
 
 
 def open_db(db: str, *, create: bool = False) -> Store:
-    """The store at an address, in the durability of the settings; `create` makes one that is not there.
-
-    The usage database of an app becomes a store by being pointed at.
-    """
+    """The store at an address, in the durability of the settings; `create` makes one that is not there."""
     from tracewatch.stores import open_store
 
-    return open_store(db, create=create or _is_usage_db(db), durability=settings.load().durability)
+    return open_store(db, create=create, durability=settings.load().durability)
 
 
 def _is_usage_db(db: str) -> bool:
@@ -69,10 +95,13 @@ def _is_usage_db(db: str) -> bool:
 
 @contextmanager
 def caught_up_db(db: str, project: str) -> Iterator[Store]:
-    """The store at an address, brought up to date first: rows priced, rollups current; said when it was needed."""
+    """The store at an address, brought up to date first: rows priced, rollups current; said when it was needed.
+
+    The usage database of an app becomes a store by being pointed at.
+    """
     from tracewatch import watch
 
-    with open_db(db) as store:
+    with open_db(db, create=_is_usage_db(db)) as store:
         with progress_bar("Catching up") as progress:
             caught_up = watch.catch_up(store, project=project, progress=progress)
         for sentence in caught_up.sentences():
@@ -85,7 +114,14 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False, soft_wrap=False)
+    width = None if stream.isatty() else _columns() or PIPED_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def _columns() -> int | None:
+    """How many characters a line has, as the environment says."""
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isascii() and given.isdigit() and int(given) else None
 
 
 def number(value: float | None, unit: str | None = None) -> str:
@@ -125,15 +161,14 @@ def show_rows(rows: Sequence[Mapping[str, Any]], output: str, table: Callable[[]
         say(empty)
 
 
-def plain_table(headings: Iterable[str], *, right: Iterable[str] = ()) -> Table:
-    """An empty table in the house's look; the columns named in `right` are set to the right."""
-    from rich import box
-    from rich.table import Table
+def plain_table(headings: Iterable[str | Heading], *, right: Iterable[str] = ()) -> FittingTable:
+    """An empty table in the house's look; the columns named in `right` are numbers, set to the right."""
+    from tracewatch.cli.tables import FittingTable
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in set(right) else "left", overflow="fold")
-    return table
+    numbers = set(right)
+    return FittingTable(
+        [each if isinstance(each, Heading) else Heading(name=each, right=each in numbers) for each in headings]
+    )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tracewatch.cli.output import (
     show_rows,
     store_options,
 )
+from tracewatch.cli.seen import instead, values_of
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
 from tracewatch.records import MESSAGES_SOURCE, PriceOverride, Span, as_dict
@@ -27,13 +28,15 @@ from tracewatch.records import MESSAGES_SOURCE, PriceOverride, Span, as_dict
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tracewatch.pricing import Change
+    from tracewatch.pricing import Change, Money
     from tracewatch.stores.base import Filter, Store
 
 _EMPTY = "There is no call in {db} (project {project}) yet. Load something with: tracewatch import FILE --db {db}"
 
 
-@click.group()
+@click.group(
+    epilog="\b\nExamples:\n  tracewatch prices check\n  tracewatch prices set 'my-model.*' --input 1 --output 5"
+)
 def prices() -> None:
     """Show which prices are used, set your own, and price stored calls anew."""
 
@@ -47,6 +50,7 @@ def check(db: str, project: str, output: str) -> None:
 
     with caught_up_db(db, project) as store:
         seen = _seen(store, project)
+        priceable = _models_priceable(store, project, seen)
     age_days = table_age_days()
     summary = {
         "cost_usd": sum(each["cost_usd"] or 0.0 for each in seen),
@@ -61,7 +65,7 @@ def check(db: str, project: str, output: str) -> None:
     else:
         show_rows(seen, output, lambda: _models_table(seen), _EMPTY.format(db=db, project=project))
     if output == "table":
-        for sentence in _summed_up(summary, seen):
+        for sentence in _summed_up(summary, seen, priceable):
             say(sentence)
     if summary["price_table_stale"]:
         say(
@@ -111,8 +115,9 @@ def reprice(
                 progress(batch.num_rows)
         if not dry_run:
             store.roll_up()
-    rows = [{"model": name, **each.as_row()} for name, each in sorted(repricing.models.items())]
-    show_rows([row for row in rows if row["changed"]], output, lambda: _changes_table(rows), "")
+    changed = {name: each for name, each in sorted(repricing.models.items()) if each.changed}
+    rows = [{"model": name, **each.as_row()} for name, each in changed.items()]
+    show_rows(rows, output, lambda: _changes_table(changed), "")
     say(_outcome(repricing.whole, db, project, model, dry_run))
 
 
@@ -163,8 +168,9 @@ def set_(
     checked(override)
     with open_db(db, create=True) as store:
         store.put([override])
+        hint = _unmatched(store, override)
     say(f"Set the price of '{pattern}' in {db} (project {project}). It holds for calls to come.")
-    say("Price the stored ones anew with: tracewatch prices reprice")
+    say(hint or "Price the stored ones anew with: tracewatch prices reprice")
 
 
 @prices.command("list")
@@ -222,10 +228,62 @@ def _seen(store: Store, project: str) -> list[dict[str, Any]]:
     return survey(store.scan(Span, SURVEYED_FROM, calls)) or survey(store.scan(Span, SURVEYED_FROM, [ours]))
 
 
-def _summed_up(summary: Mapping[str, Any], seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _models_priceable(store: Store, project: str, seen: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The models with calls that have no price yet, but would have one if they were priced anew."""
+    from tracewatch import watch
+    from tracewatch.pricing import REPRICED_FROM, PriceBook, Repricing
+    from tracewatch.stores.base import Filter
+
+    if all(each["cost_status"] != "unpriced" for each in seen):
+        return []
+    repricing = Repricing(PriceBook(watch.overrides_of(store, project)))
+    for batch in store.scan(
+        Span, REPRICED_FROM, [Filter("project", "=", (project,)), Filter("cost_status", "=", ("unpriced",))]
+    ):
+        repricing.changes(batch)
+    return sorted(name for name, change in repricing.models.items() if change.after.known)
+
+
+def _unmatched(store: Store, override: PriceOverride) -> str | None:
+    """What to say of a price that is for no call in the store; None when there are such calls, or none at all."""
+    if store.pending():
+        return None  # the rollups, which know the models, have not been brought up to date
+    seen = [(who, name) for who, name in values_of(store, override.project, "model_provider", "model_name") if name]
+    if not seen or any(_prices(override, who, name) for who, name in seen):
+        return None
+    providers = list(dict.fromkeys(who for who, _ in seen if who))
+    named = [name for who, name in seen if name and override.model_provider in (None, who)]
+    if not named:
+        return instead("provider", str(override.model_provider), providers)
+    of = f" of {override.model_provider}" if override.model_provider else ""
+    return instead(f"model{of}", override.pattern, named)
+
+
+def _prices(override: PriceOverride, provider: str | None, model: str | None) -> bool:
+    """Whether it is the price of such a call, asked of the price book so that there is one rule for it."""
+    from tracewatch.pricing import PriceBook, price_span
+
+    call = Span(
+        project=override.project,
+        trace_id="any",
+        span_id="any",
+        start_time=override.starts_at,
+        model_provider=provider,
+        model_name=model,
+        input_tokens=1,
+    )
+    return price_span(call, PriceBook((override,))).cost_status == "override"
+
+
+def _summed_up(
+    summary: Mapping[str, Any], seen: Sequence[Mapping[str, Any]], priceable: Sequence[str]
+) -> Iterator[str]:
     if summary["priced_tokens_percent"] is not None:
         yield f"{number(summary['cost_usd'], 'USD')}, {summary['priced_tokens_percent']} % of tokens priced."
-    unpriced = sorted({each["model_name"] or "(no model)" for each in seen if each["cost_status"] == "unpriced"})
+    without = {each["model_name"] or "(no model)" for each in seen if each["cost_status"] == "unpriced"}
+    unpriced = sorted(without - set(priceable))
+    if priceable:
+        yield f"Known by now: the price of {', '.join(priceable)}. Price stored calls with: tracewatch prices reprice"
     if unpriced:
         yield f"Without a price: {', '.join(unpriced)}. Set one with: tracewatch prices set PATTERN …"
     if any(each["cost_status"] is None for each in seen):
@@ -237,10 +295,17 @@ def _outcome(whole: Change, db: str, project: str, models: tuple[str, ...], dry_
     if not whole.calls:
         of = f" of {', '.join(models)}" if models else " in this window"
         return f"There is no call{of} in {db} (project {project}). See the models with: tracewatch prices check"
-    money = f"{number(whole.before_usd, 'USD')} before, {number(whole.after_usd, 'USD')} after"
+    money = f"{_told(whole.before)} before, {_told(whole.after)} after"
     if dry_run:
         return f"{whole.changed:,} of {_counted(whole.calls, 'call')} would change: {money}. Nothing was written."
     return f"Changed {whole.changed:,} of {_counted(whole.calls, 'call')}: {money}."
+
+
+def _told(money: Money) -> str:
+    """An amount for people; what is not known is never 0."""
+    if money.sum_usd is None:
+        return "unknown" if money.unknown else "no cost"
+    return number(money.usd, "USD") + (f" ({_counted(money.unknown, 'call')} unknown)" if money.unknown else "")
 
 
 def _models_table(seen: Sequence[Mapping[str, Any]]) -> Table:
@@ -262,12 +327,11 @@ def _models_table(seen: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _changes_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _changes_table(models: Mapping[str, Change]) -> Table:
     table = plain_table(("model", "calls", "changed", "before", "after"), right=("calls", "changed", "before", "after"))
-    for row in rows:
-        if row["changed"]:
-            usd = (number(row[name], "USD") for name in ("before_usd", "after_usd"))
-            table.add_row(safe(row["model"] or "(no model)"), number(row["calls"]), number(row["changed"]), *usd)
+    for name, each in models.items():
+        counts = number(each.calls), number(each.changed)
+        table.add_row(safe(name or "(no model)"), *counts, _told(each.before), _told(each.after))
     return table
 
 

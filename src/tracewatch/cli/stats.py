@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -59,7 +58,7 @@ def stats(db: str, project: str, since: str, until: str, output: str) -> None:
             raise BadWindow(since=show_time(begin), until=show_time(end))
         found = overview(store, project=project, since=begin, until=end)
         if output == "json":
-            show_json(found.response())
+            show_json(found.document())
             return
         _show(found)
         if not found.totals.calls:
@@ -101,11 +100,11 @@ def _show(found: Overview) -> None:
 
 
 def _coverage(found: Totals) -> str:
+    from tracewatch.pricing import percent_down
+
     if found.priced_share is None or not found.unpriced_calls:
         return ""
-    # Rounded down, so that it says 100 % only when that is so.
-    share = math.floor(found.priced_share * 1000) / 1000
-    return f" + unpriced ({number(share, 'share')} of tokens priced; {found.unpriced_calls:,} calls not)"
+    return f" + unpriced ({percent_down(found.priced_share)} % of tokens priced; {found.unpriced_calls:,} calls not)"
 
 
 def _endings(found: Totals) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracewatch.cli.output import (
+    Heading,
+    WholeNumber,
     caught_up_db,
     console,
     format_option,
@@ -19,44 +24,89 @@ from tracewatch.cli.output import (
     show_rows,
     store_options,
 )
-from tracewatch.cli.times import parse_time, show_time
-from tracewatch.errors import Ambiguous, NotFound
-from tracewatch.records import STATUSES, Span, as_dict
+from tracewatch.cli.seen import instead, values_of
+from tracewatch.cli.times import parse_duration, parse_time, show_time
+from tracewatch.cli.waterfall import SHORT_ID, STATUS_STYLES, cost_of, error_of, head, rows_of, totals, waterfall
+from tracewatch.errors import Ambiguous, BadTime, NotFound
+from tracewatch.records import MESSAGES_SOURCE, STATUSES, Span, as_dict
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tracewatch.stores.base import Filter, Store
+    from tracewatch.stores.base import Filter, Operator, Store
 
-STATUS_STYLES = {"ok": "green", "error": "red", "timeout": "red", "fallback": "yellow"}
-SHORT_ID = 12  # characters of an id on screen; a prefix that is unique opens the trace
-BAR_WIDTH = 32  # characters of the waterfall
+_HEADINGS = (
+    Heading(name="time", rank=1),
+    Heading(name="trace", rank=0),
+    Heading(name="type", rank=7, least=8),
+    Heading(name="provider", rank=10, least=8),
+    Heading(name="model", rank=5, least=12),
+    Heading(name="in", right=True, rank=8),
+    Heading(name="out", right=True, rank=9),
+    Heading(name="cost", right=True, rank=4),
+    Heading(name="latency", right=True, rank=3),
+    Heading(name="status", rank=2),
+    Heading(name="error", rank=6, least=12, optional=True),
+)
 
-_HEADINGS = ("time", "trace", "type", "provider", "model", "in", "out", "cost", "latency", "status")
-_SHORTHANDS = {
-    "status": "Only these endings.",
-    "model": "Only this model.",
-    "provider": "Only this provider.",
-    "usage-type": "Only this usage type.",
-    "operation": "Only this operation.",
-    "user": "Only this user.",
-    "session": "Only this session.",
-}
-_COLUMNS = {
-    "model": "model_name",
-    "provider": "model_provider",
-    "usage_type": "usage_type",
-    "operation": "operation_type",
-    "user": "user_id",
-    "session": "session_id",
-    "status": "status",
+
+class Latency(click.FloatRange):
+    """Milliseconds, as a number or with a unit: 800, 800ms, 2s."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The milliseconds in a text; anything else is refused in a sentence that says what would do."""
+        try:
+            return parse_duration(str(value)) * 1000
+        except BadTime:
+            pass
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"'{value}' is not a duration: write it like 800ms, 2s or 1m.", param, ctx)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shorthand:
+    """An option that stands for a condition on one column."""
+
+    column: str
+    help: str
+    operator: Operator = "="
+    kind: Any = None
+
+    @property
+    def several(self) -> bool:
+        """Whether it may be given more than once, for any of the values."""
+        return self.operator == "="
+
+
+SHORTHANDS: Mapping[str, Shorthand] = {
+    "status": Shorthand(column="status", help="Only these endings.", kind=click.Choice(STATUSES)),
+    "model": Shorthand(column="model_name", help="Only this model."),
+    "provider": Shorthand(column="model_provider", help="Only this provider."),
+    "usage-type": Shorthand(column="usage_type", help="Only this usage type."),
+    "operation": Shorthand(column="operation_type", help="Only this operation."),
+    "user": Shorthand(column="user_id", help="Only this user."),
+    "session": Shorthand(column="session_id", help="Only this session."),
+    "conversation": Shorthand(column="conversation_id", help="Only this conversation."),
+    "source": Shorthand(column="source", help="Only rows that came this way: sdk, usage-db, messages …"),
+    "environment": Shorthand(column="environment", help="Only this environment."),
+    "service": Shorthand(column="service_name", help="Only this service."),
+    "min-cost": Shorthand(
+        column="cost_usd", help="Only calls that cost this many USD or more.", operator=">=", kind=float
+    ),
+    "min-latency": Shorthand(
+        column="duration_ms",
+        help="Only calls that took this long or longer: 800ms, 2s …",
+        operator=">=",
+        kind=Latency(min=0),
+    ),
 }
 
 
 def _shorthand_options(command: Any) -> Any:
-    for name, text in reversed(_SHORTHANDS.items()):
-        kind = click.Choice(STATUSES) if name == "status" else None
-        command = click.option(f"--{name}", multiple=True, type=kind, help=text)(command)
+    for name, each in reversed(list(SHORTHANDS.items())):
+        command = click.option(f"--{name}", multiple=each.several, type=each.kind, help=each.help)(command)
     return command
 
 
@@ -66,15 +116,16 @@ def _shorthand_options(command: Any) -> Any:
 Examples:
   tracewatch traces --status error --since 24h
   tracewatch traces --where 'cost_usd>0.05' --where model_name=gpt-4o,gpt-4o-mini
-  tracewatch traces --user u42 --limit 200 --format jsonl
+  tracewatch traces --user u42 --min-latency 5s --limit 200 --format jsonl
+  tracewatch traces --since 1h --until newest
 """
 )
 @store_options
 @_shorthand_options
 @click.option("--where", multiple=True, help="A condition on any field: name=value, name!=a,b or name>number.")
 @click.option("--since", help="Not older than this: 24h, 7d, 2026-03-02 …")
-@click.option("--until", help="Older than this.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
+@click.option("--until", help="Older than this; 'newest' is the newest call.")
+@click.option("--limit", default=50, show_default=True, type=WholeNumber(1, 10_000), help="How many at most.")
 @click.option("--cursor", help="Continue where a previous page ended.")
 @format_option()
 def traces(
@@ -86,46 +137,64 @@ def traces(
     limit: int,
     cursor: str | None,
     output: str,
-    **shorthands: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """List the newest calls, filtered by any field."""
     from tracewatch.stores.base import Filter, parse_filter
 
-    filters = [Filter("project", "=", (project,)), *(parse_filter(each) for each in where)]
-    filters += [Filter(_COLUMNS[name], "=", values) for name, values in shorthands.items() if values]
-    filters += _window(since, until)
+    filters = [Filter("project", "=", (project,)), *(parse_filter(each) for each in where), *_shorthand_filters(given)]
     with caught_up_db(db, project) as store:
+        filters += _window(store, project, since, until)
         page = store.page(Span, filters, limit=limit, cursor=cursor)
         spans = [each for each in page.records if isinstance(each, Span)]
-        empty = f"No call matches in {db} (project {project})."
-        show_rows([as_dict(each) for each in spans], output, lambda: _listing(spans), empty)
+        empty = "" if spans else " ".join(_nothing(store, project, db, filters))
+    show_rows([as_dict(each) for each in spans], output, lambda: _listing(spans), empty)
     if page.next:
         say(f"There are more: add --cursor {page.next}")
 
 
-@click.command(epilog="\b\nExample:\n  tracewatch trace 7f3ac01e")
+@click.command(
+    epilog="""
+\b
+Examples:
+  tracewatch trace 7f3ac01e
+  tracewatch trace 7f3ac01e --all         every span of a long trace
+"""
+)
 @click.argument("trace_id", metavar="ID")
 @store_options
+@click.option("--all", "everything", is_flag=True, help="A line for every span, however many there are.")
 @format_option("table", "json", "jsonl")
-def trace(db: str, project: str, trace_id: str, output: str) -> None:
+def trace(db: str, project: str, trace_id: str, everything: bool, output: str) -> None:
     """Show one trace, by its id or the beginning of it, as a waterfall of its spans."""
     with caught_up_db(db, project) as store:
-        spans = store.trace(project, find_trace(store, project, trace_id, db))
-    rows = [as_dict(each) for each in spans]
+        spans = store.trace(project, trace_id) or store.trace(project, find_trace(store, project, trace_id, db))
     if output == "json":
-        show_json(rows)
-        return
-    show_rows(rows, output, lambda: _waterfall(spans), "")
-    if output == "table":
-        console().print(_totals(spans))
+        show_json([as_dict(each) for each in spans])
+    elif output == "jsonl":
+        show_rows([as_dict(each) for each in spans], output, lambda: waterfall(spans, ()), "")
+    else:
+        _show(spans, everything)
+
+
+def _show(spans: Sequence[Span], everything: bool) -> None:
+    screen = console()
+    rows, left_out = rows_of(spans, everything=everything)
+    whole_lines = not screen.is_terminal  # a program that reads along has no use for lines broken to a width
+    screen.print(head(spans), soft_wrap=whole_lines)
+    screen.print(waterfall(spans, rows))
+    screen.print(totals(spans), soft_wrap=whole_lines)
+    shown = sum(len(each.spans) for each in rows)
+    if left_out:
+        say(f"{left_out:,} more lines are left out. See every span with: tracewatch trace {spans[0].trace_id} --all")
+    elif shown > len(rows):
+        say(f"Equal spans are folded. See every span with: tracewatch trace {spans[0].trace_id} --all")
 
 
 def find_trace(store: Store, project: str, given: str, db: str) -> str:
-    """The full id of the trace that begins with `given`. Raises NotFound or Ambiguous."""
+    """The full id of the trace that begins with `given`, a part of one. Raises NotFound or Ambiguous."""
     from tracewatch.stores.base import Filter
 
-    if store.trace(project, given):
-        return given
     # U+10FFFF is the last character there is: everything that begins with `given` sorts before it.
     prefixed = [
         Filter("project", "=", (project,)),
@@ -140,108 +209,70 @@ def find_trace(store: Store, project: str, given: str, db: str) -> str:
     return found.pop()
 
 
-def _window(since: str | None, until: str | None) -> list[Filter]:
+def _shorthand_filters(given: Mapping[str, Any]) -> Iterator[Filter]:
     from tracewatch.stores.base import Filter
 
-    filters = []
-    if since:
-        filters.append(Filter("start_time", ">=", (parse_time(since),)))
-    if until:
-        filters.append(Filter("start_time", "<", (parse_time(until),)))
-    return filters
+    for name, each in SHORTHANDS.items():
+        value = given[name.replace("-", "_")]
+        if value not in (None, ()):
+            yield Filter(each.column, each.operator, tuple(value) if each.several else (value,))
+
+
+def _window(store: Store, project: str, since: str | None, until: str | None) -> list[Filter]:
+    """The condition on the time; a duration goes back from the window's end."""
+    from tracewatch.stores.base import Filter
+
+    end = _end(store, project, until) if until else None
+    filters = [Filter("start_time", ">=", (parse_time(since, now=end),))] if since else []
+    return filters + ([Filter("start_time", "<", (end,))] if end is not None else [])
+
+
+def _end(store: Store, project: str, until: str) -> float:
+    from tracewatch.stores.base import Filter
+
+    if until != "newest":
+        return parse_time(until)
+    reach = store.extent(Span, [Filter("project", "=", (project,))])
+    # A window leaves out its own end, so it ends just after the newest call.
+    return math.nextafter(reach[1], math.inf) if reach else time.time()
+
+
+def _nothing(store: Store, project: str, db: str, filters: Sequence[Filter]) -> Iterator[str]:
+    """Why no call matches, where that can be told: values that no call has."""
+    from tracewatch.stores.measures import SLICES
+
+    yield f"No call matches in {db} (project {project})."
+    words = {each.column: name.replace("-", " ") for name, each in SHORTHANDS.items()}
+    for each in filters:
+        if each.operator != "=" or each.name not in SLICES:
+            continue
+        known = [value for (value,) in values_of(store, project, each.name) if value]
+        for given in each.values:
+            if given is not None and given not in known:
+                yield instead(words[each.name], str(given), known)
 
 
 def _listing(spans: Sequence[Span]) -> Table:
-    table = plain_table(_HEADINGS, right=("in", "out", "cost", "latency"))
+    table = plain_table(_HEADINGS)
     for span in spans:
         table.add_row(
             show_time(span.start_time),
             safe(span.trace_id[:SHORT_ID]),
-            safe(span.usage_type or span.operation_type or span.span_name),
+            safe(_type(span)),
             safe(span.model_provider),
             safe(span.model_name),
             number(span.input_tokens),
             number(span.output_tokens),
-            _cost(span),
+            cost_of(span),
             number(span.duration_ms, "ms"),
-            _status(span),
+            f"[{STATUS_STYLES[span.status]}]{span.status}[/]",
+            f"[dim]{safe(error_of(span))}[/]" if error_of(span) else "",
         )
     return table
 
 
-def _status(span: Span) -> str:
-    detail = span.error_category or span.error_type or ""
-    style = STATUS_STYLES[span.status]
-    return f"[{style}]{span.status}[/]" + (f" [dim]{safe(detail)}[/]" if detail else "")
-
-
-def _cost(span: Span) -> str:
-    return "no price" if span.cost_status == "unpriced" else number(span.cost_usd, "USD")
-
-
-def _waterfall(spans: Sequence[Span]) -> Table:
-    begin = min(span.start_time for span in spans)
-    length_s = max(_end(span) for span in spans) - begin
-    table = plain_table(("span", "model", "in", "out", "cost", "latency", "", "status"), right=("in", "out", "cost"))
-    for depth, span in in_tree_order(spans):
-        name = span.span_name or span.usage_type or span.operation_type or span.span_id[:SHORT_ID]
-        table.add_row(
-            "  " * min(depth, 12) + safe(name),
-            safe(span.model_name),
-            number(span.input_tokens),
-            number(span.output_tokens),
-            _cost(span),
-            number(span.duration_ms, "ms"),
-            _bar(span, begin, length_s),
-            _status(span),
-        )
-    return table
-
-
-def in_tree_order(spans: Sequence[Span]) -> list[tuple[int, Span]]:
-    """Each span with its depth, parents before children, siblings by start; iterative, since traces can be deep.
-
-    A span whose parent is missing, or that is its own ancestor, stands at the top.
-    """
-    known = {span.span_id for span in spans}
-    children: dict[str | None, list[Span]] = {}
-    for span in sorted(spans, key=lambda each: each.start_time, reverse=True):
-        parent = span.parent_span_id if span.parent_span_id in known - {span.span_id} else None
-        children.setdefault(parent, []).append(span)
-    ordered: list[tuple[int, Span]] = []
-    waiting = [(0, span) for span in children.get(None, [])]
-    while waiting:
-        depth, span = waiting.pop()
-        ordered.append((depth, span))
-        waiting += [(depth + 1, child) for child in children.pop(span.span_id, [])]
-    seen = {span.span_id for _, span in ordered}
-    return ordered + [(0, span) for span in spans if span.span_id not in seen]
-
-
-def _end(span: Span) -> float:
-    return span.start_time + (span.duration_ms or 0.0) / 1000
-
-
-def _bar(span: Span, begin: float, length_s: float) -> str:
-    if length_s <= 0:
-        return ""
-    first = min(BAR_WIDTH - 1, round((span.start_time - begin) / length_s * BAR_WIDTH))
-    last = max(first + 1, round((_end(span) - begin) / length_s * BAR_WIDTH))
-    return f"{' ' * first}[{STATUS_STYLES[span.status]}]{'█' * (last - first)}[/]"
-
-
-def _totals(spans: Sequence[Span]) -> str:
-    begin = min(span.start_time for span in spans)
-    took_ms = (max(_end(span) for span in spans) - begin) * 1000
-    costs = [span.cost_usd for span in spans if span.cost_usd is not None]
-    unpriced = sum(span.cost_status == "unpriced" for span in spans)
-    failed = sum(span.status != "ok" for span in spans)
-    parts = [
-        f"{show_time(begin)} UTC",
-        f"{len(spans)} span{'s' if len(spans) != 1 else ''}",
-        number(took_ms, "ms"),
-        number(sum(costs), "USD") if costs else "no cost known",
-    ]
-    parts += [f"{unpriced} without a price"] if unpriced else []
-    parts += [f"{failed} not ok"] if failed else []
-    return " · ".join(parts)
+def _type(span: Span) -> str | None:
+    """The app's label or the kind of work; a message is another view of a call, and says so."""
+    if span.source == MESSAGES_SOURCE:
+        return "message"
+    return span.usage_type or span.operation_type or span.span_name

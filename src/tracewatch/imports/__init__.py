@@ -3,7 +3,8 @@
 from tracewatch.imports.base import KINDS, Imported, Kind, Progress, Source, Step
 from tracewatch.imports.files import import_file, is_store
 from tracewatch.imports.recognising import recognise
-from tracewatch.imports.upgrading import Upgrade, has_usage, upgrade
+from tracewatch.imports.spooling import is_stream, spooled
+from tracewatch.imports.upgrading import Upgrade, has_usage, upgrade, usage_project
 
 __all__ = [
     "KINDS",
@@ -16,6 +17,9 @@ __all__ = [
     "has_usage",
     "import_file",
     "is_store",
+    "is_stream",
     "recognise",
+    "spooled",
     "upgrade",
+    "usage_project",
 ]

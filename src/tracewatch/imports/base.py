@@ -50,10 +50,12 @@ class Source(ABC):
     path: Path
     format: str
     table: str | None = None
-    place: Literal["line", "row"] = "line"
+    place: Literal["line", "row_number"] = "line"
     unit: Literal["bytes", "rows"] = "bytes"
     total: int
     names: tuple[str, ...]
+    all_names: bool = True
+    """Whether `names` are all the columns there are, not only those of the first rows."""
 
     @abstractmethod
     def chunks(self) -> Iterator[Chunk]:
@@ -90,6 +92,8 @@ class Imported:
     unpriced: dict[str, int] = field(default_factory=dict)
     in_metadata: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    not_there: tuple[str, ...] = ()
+    """Columns that were to be kept and never came."""
     projects: dict[str, int] = field(default_factory=dict)
     oldest: float | None = None
     newest: float | None = None

@@ -27,7 +27,7 @@ class Database(Source):
     """One table of a SQLite file, read only."""
 
     format = "sqlite"
-    place = "row"
+    place = "row_number"
     unit = "rows"
 
     def __init__(self, path: Path, kind: Kind | None) -> None:

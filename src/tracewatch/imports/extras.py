@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EMPTY = "{}"
+_COMMA = ", "
 
 
 class Extras:
@@ -20,7 +21,8 @@ class Extras:
 
     def __init__(self, keep: Iterable[str] = ()) -> None:
         # Texts may be prompts and answers, which are not stored unless their owner says so.
-        self._keep = {normalised(name) for name in keep}
+        self._keep = {normalised(name): name for name in keep}
+        self._seen: set[str] = set()
         self.in_metadata: dict[str, None] = {}
         self.left_out: dict[str, None] = {}
 
@@ -28,8 +30,14 @@ class Extras:
         """Whether the user asked for this column's texts."""
         return normalised(name) in self._keep
 
+    def missing(self, names: Iterable[str] = ()) -> tuple[str, ...]:
+        """The columns that were asked for, and are neither among these names nor in any chunk so far."""
+        there = self._seen | {normalised(name) for name in names}
+        return tuple(name for spelled, name in self._keep.items() if spelled not in there)
+
     def metadata(self, its_plan: Plan, columns: Mapping[str, pa.Array], given: pa.Array | None) -> dict[str, pa.Array]:
         """The `metadata` column with these entries added to what was `given`; nothing when there are none."""
+        self._seen |= {normalised(name) for name in columns} if self._keep else set()
         given_out = (name for name in its_plan.left_out if columns[name].null_count < len(columns[name]))
         self.left_out |= dict.fromkeys(name for name in given_out if not self.keeps(name))
         pieces = [self._piece(name, columns[name]) for name in its_plan.unknown]
@@ -37,7 +45,7 @@ class Extras:
         return {"metadata": _merged(given, kept)} if kept else {}
 
     def _piece(self, name: str, raw: pa.Array) -> pa.Array | None:
-        """`"name": value` for each row that has one."""
+        """`, "name": value` for each row that has one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -50,7 +58,7 @@ class Extras:
         if values.null_count == len(values):
             return None
         self.in_metadata[name] = None
-        return pc.binary_join_element_wise(pa.scalar(json.dumps(name) + ": "), values, "")
+        return pc.binary_join_element_wise(pa.scalar(f"{_COMMA}{json.dumps(name)}: "), values, "")
 
 
 def _plain(raw: pa.Array) -> pa.Array:
@@ -95,8 +103,9 @@ def _merged(given: pa.Array | None, pieces: Sequence[pa.Array]) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    joined = pc.binary_join_element_wise(*pieces, ", ", null_handling="skip")
-    made = pc.binary_join_element_wise("{", joined, "}", "")
+    # Not null_handling="skip": with it Arrow (26.0.1) leaves out the rows in which all are null.
+    joined = pc.binary_join_element_wise(*(pc.fill_null(piece, "") for piece in pieces), "")
+    made = pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, len(_COMMA)), "}", "")
     made = pc.if_else(pc.equal(made, _EMPTY), pa.scalar(None, pa.string()), made)
     if given is None or given.null_count == len(given):
         return made

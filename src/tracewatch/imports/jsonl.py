@@ -31,6 +31,7 @@ class JsonRows(Source):
         self.total = path.stat().st_size
         peeked = [row for _, row, fault in islice(self._rows(), PEEKED_ROWS) if fault is None]
         self.names = tuple({name: None for row in peeked for name in row})
+        self.all_names = len(peeked) < PEEKED_ROWS
 
     def chunks(self) -> Iterator[Chunk]:
         """Values as JSON has them; a column of several types becomes text, nested values become JSON text."""
@@ -88,7 +89,7 @@ class JsonArray(JsonRows):
     """One array of JSON objects, read piece by piece."""
 
     format = "json"
-    place = "row"
+    place = "row_number"
 
     def _rows(self) -> Iterator[Found]:
         decode = json.JSONDecoder().raw_decode

@@ -20,10 +20,10 @@ class Rejects:
         self._file: IO[str] | None = None
         self.path: Path | None = None
 
-    def add(self, source: Path, place: str, refusals: Iterable[Refusal]) -> None:
+    def add(self, source: str, place: str, refusals: Iterable[Refusal]) -> None:
         """Writes refused rows down. Raises ImportRefused when that is not possible."""
         for refusal in refusals:
-            described = {"file": str(source), place: refusal.number, "reason": refusal.reason, "row": refusal.row}
+            described = {"file": source, place: refusal.number, "reason": refusal.reason, "row": refusal.row}
             text = json.dumps(described, ensure_ascii=False, default=str)
             self._opened().write(text.encode("utf-8", "replace").decode() + "\n")
 

@@ -13,7 +13,7 @@ from tracewatch.imports.extras import Extras
 from tracewatch.imports.identity import Identities
 from tracewatch.imports.naming import Plan, plan
 from tracewatch.imports.times import times
-from tracewatch.imports.values import READERS, statuses
+from tracewatch.imports.values import READERS, as_text, statuses
 from tracewatch.records import Column, Span, column_of, columns
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Converter:
         its_plan = self._plan_of(tuple(chunk.columns))
         read, faults, naive = self._read(its_plan, chunk)
         read |= began(read)
-        faults += _doubts(read, self._latest, rows)
+        faults += _doubts(read, its_plan, chunk, self._latest)
         refused, good = _refusals(faults, chunk)
         read |= self.extras.metadata(its_plan, chunk.columns, read.get("metadata"))
         if refused:
@@ -74,7 +74,7 @@ class Converter:
         if self._project is not None and rows:
             read["project"] = pa.repeat(self._project, rows)
         batch = pa.RecordBatch.from_pydict({each.name: read[each.name] for each in columns(Span) if each.name in read})
-        return Spans(batch, (*chunk.refused, *refused), naive)
+        return Spans(batch, tuple(sorted((*chunk.refused, *refused), key=lambda each: each.number)), naive)
 
     def _plan_of(self, names: tuple[str, ...]) -> Plan:
         if names not in self._plans:
@@ -93,13 +93,30 @@ class Converter:
             read[name] = converted.values
             if name == "start_time":
                 naive = converted.naive
+            label = _label(name, its_plan)
             if converted.bad is not None:
-                faults.append(Fault(converted.bad, f"{name} {converted.why}", raw))
-            if _is_amount(column):
-                faults.append(_fault(converted.values, "less", 0, f"{name} is negative", raw))
+                faults.append(Fault(converted.bad, f"{label} {converted.why}", raw))
+            if name == "cost_usd":
+                read[name] = _believed(converted.values)
+            elif _is_amount(column):
+                faults.append(_fault(converted.values, "less", 0, f"{label} is negative", raw))
             elif _is_name(column):
-                faults.append(_fault(_length(converted.values), "greater", LONGEST_NAME, _too_long(name), None))
+                faults.append(_fault(_length(converted.values), "greater", LONGEST_NAME, _too_long(label), None))
         return read, faults, naive
+
+
+def _label(name: str, its_plan: Plan) -> str:
+    """A column as the user knows it, and as we do where that differs."""
+    origin = its_plan.origins.get(name)
+    return name if origin is None or origin.name == name else f"{origin.name} ({name})"
+
+
+def _believed(costs: pa.Array) -> pa.Array:
+    """A negative cost is no cost (docs/pricing.md): the call is priced like any other."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.fill_null(pc.less(costs, 0), False), pa.scalar(None, pa.float64()), costs)
 
 
 def _reader(column: Column) -> Any:
@@ -121,8 +138,8 @@ def _is_name(column: Column) -> bool:
     )
 
 
-def _too_long(name: str) -> str:
-    return f"{name} is longer than {LONGEST_NAME} characters"
+def _too_long(label: str) -> str:
+    return f"{label} is longer than {LONGEST_NAME} characters"
 
 
 def _length(texts: pa.Array) -> pa.Array:
@@ -137,19 +154,22 @@ def _fault(values: pa.Array, comparison: str, limit: float, what: str, raw: pa.A
     return Fault(pc.fill_null(pc.call_function(comparison, [values, limit]), False), what, raw)
 
 
-def _doubts(read: Mapping[str, pa.Array], latest: float, rows: int) -> list[Fault]:
+def _doubts(read: Mapping[str, pa.Array], its_plan: Plan, chunk: Chunk, latest: float) -> list[Fault]:
     """What is wrong with a row as a whole."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    start = read.get("start_time", pa.nulls(rows, pa.float64()))
+    start = read.get("start_time", pa.nulls(len(chunk.numbers), pa.float64()))
+    label, origin = _label("start_time", its_plan), its_plan.origins.get("start_time")
+    written = chunk.columns[origin.name] if origin else None
     doubts = [
-        Fault(pc.is_null(start), "start_time is missing", None),
-        _fault(start, "less", EARLIEST, "start_time is before 2015", start),
-        _fault(start, "greater", latest, "start_time is more than a day in the future", start),
+        Fault(pc.is_null(start), f"{label} is missing", None),
+        _fault(start, "less", EARLIEST, f"{label} is before 2015", written),
+        _fault(start, "greater", latest, f"{label} is more than a day in the future", written),
     ]
     if "end_time" in read:
-        doubts.append(_fault(pc.subtract(read["end_time"], start), "less", 0, "end_time is before start_time", None))
+        what = f"{_label('end_time', its_plan)} is before {label}"
+        doubts.append(_fault(pc.subtract(read["end_time"], start), "less", 0, what, None))
     return doubts
 
 
@@ -164,7 +184,7 @@ def _refusals(faults: Sequence[Fault], chunk: Chunk) -> tuple[tuple[Refusal, ...
             for index in pc.indices_nonzero(fault.rows).to_pylist():
                 first.setdefault(index, fault)
     bad = sorted(first)
-    given = {name: array.take(pa.array(bad, pa.int64())).to_pylist() for name, array in chunk.columns.items()}
+    given = {name: _written(array.take(pa.array(bad, pa.int64()))) for name, array in chunk.columns.items()}
     rows = [
         Refusal(
             number=int(chunk.numbers[index]),
@@ -181,4 +201,11 @@ def _refusals(faults: Sequence[Fault], chunk: Chunk) -> tuple[tuple[Refusal, ...
 
 
 def _shown(values: pa.Array | None, index: int) -> str | None:
-    return None if values is None else str(values[index].as_py())[:LONGEST_NAME]
+    return None if values is None else str(_written(values.slice(index, 1))[0])[:LONGEST_NAME]
+
+
+def _written(values: pa.Array) -> list[Any]:
+    """Values for people: moments as text, as Python's own do not hold nanoseconds."""
+    import pyarrow as pa
+
+    return list((as_text(values) if pa.types.is_timestamp(values.type) else values).to_pylist())

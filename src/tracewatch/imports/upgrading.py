@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tracewatch.errors import StoreUnreadable
-from tracewatch.imports.database import names_of, read_only, rows_after
-from tracewatch.imports.files import priced
+from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
+from tracewatch.imports.base import Imported
+from tracewatch.imports.database import Database, names_of, read_only, rows_after
+from tracewatch.imports.files import DEFAULT_PROJECT, count, count_unpriced, priced, stopped
+from tracewatch.imports.rejects import Rejects
 from tracewatch.imports.spans import Converter
 from tracewatch.records import Span
 from tracewatch.stores.address import parse_address
@@ -35,32 +38,61 @@ LATER_COLUMNS = {
 }
 BROUGHT = "llm_usage_brought"
 """The entry of our meta table that holds the rowid up to which rows have come over."""
+PROJECT = "llm_usage_project"
+"""The one that holds the project they came to; NULL when the rows themselves say it."""
+STAYED_BEHIND = "llm_usage_refused"
+"""The one that holds how many rows could not come over, by reason, as JSON."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Upgrade:
-    """What was done: columns added to `llm_usage`, rows that came over, and those that could not, by reason."""
+class Upgrade(Imported):
+    """What was done: what came of the rows written since the last call, and which columns `llm_usage` has gained."""
 
     columns_added: tuple[str, ...] = ()
-    rows_brought: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    stayed_behind: dict[str, int] = field(default_factory=dict)
+    """Rows of all calls so far that could not come over, by reason."""
+
+    @property
+    def rows_brought(self) -> int:
+        """How many rows came over."""
+        return self.stored
 
 
-def upgrade(store: Store, *, project: str | None = None, book: PriceBook | None = None) -> Upgrade:
+def upgrade(
+    store: Store, *, project: str | None = None, book: PriceBook | None = None, rejects: str | Path | None = None
+) -> Upgrade:
     """Completes the store file's own `llm_usage` table and brings over the rows written since the last call.
 
     Does nothing, quickly, when there is no such table. Each step is one transaction and may be repeated, so it can be
-    killed anywhere and run beside the app that writes the table; no row of that table is changed. With a `book`
-    the rows are priced first. Raises StoreBusy, StoreUnreadable or ImportRefused.
+    killed anywhere and run beside the app that writes the table; no row of that table is changed. The first call
+    settles the `project`, later ones keep to it. With a `book` the rows are priced first. All rows that stayed
+    behind so far are written to `rejects`. Raises StoreBusy, StoreUnreadable, ImportRefused or ImportStopped.
     """
     path = parse_address(store.url).path
+    done = Upgrade(path=path, kind="usage-db", format="sqlite")
     with closing(open_connection(path, create=False)) as connection, told(path, StoreUnreadable):
         there = names_of(connection, TABLE)
         if not set(FIRST_COLUMNS) <= set(there):
-            return Upgrade()
-        done = Upgrade(columns_added=_complete(connection, there))
-        _bring(connection, store, Converter("usage-db", project=project), book, done)
+            return done
+        done.columns_added = _complete(connection, there)
+        chosen = _settled(connection, project)
+        done.projects[chosen or DEFAULT_PROJECT] = 0
+        converter = Converter("usage-db", project=chosen)
+        try:
+            _bring(connection, store, converter, book, done)
+        except (StoreBusy, StoreUnwritable) as error:
+            raise stopped(done, error) from error
+        if rejects is not None and done.stayed_behind:
+            _write_down(connection, Converter("usage-db"), Path(rejects), done)
         return done
+
+
+def usage_project(store: Store) -> str | None:
+    """The project that rows of the file's own `llm_usage` come to; None when that is not settled yet."""
+    path = parse_address(store.url).path
+    with closing(open_connection(path, create=False)) as connection, told(path, StoreUnreadable):
+        row = _meta(connection, PROJECT)
+        return None if row is None else row[0] or DEFAULT_PROJECT
 
 
 def has_usage(path: str | Path) -> bool:
@@ -88,22 +120,57 @@ def _complete(connection: sqlite3.Connection, there: tuple[str, ...]) -> tuple[s
     return missing
 
 
+def _settled(connection: sqlite3.Connection, project: str | None) -> str | None:
+    """The project of the first call, which this one may be."""
+    row = _meta(connection, PROJECT)
+    if row is None:
+        connection.execute(f"INSERT OR IGNORE INTO {META} (name, value) VALUES (?, ?)", (PROJECT, project))
+        row = _meta(connection, PROJECT)
+    assert row is not None, "somebody has written it by now"
+    return None if row[0] is None else str(row[0])
+
+
 def _bring(
     connection: sqlite3.Connection, store: Store, converter: Converter, book: PriceBook | None, done: Upgrade
 ) -> None:
     """Spans first, then the mark: killed in between, the same rows come again and are already there."""
-    after = _brought(connection)
+    after, done.stayed_behind = _brought(connection)
     while chunk := rows_after(connection, TABLE, after):
         spans = converter.convert(chunk)
-        done.rows_brought += store.add_batch(Span, priced(spans.batch, book)) if spans.batch.num_rows else 0
+        batch = priced(spans.batch, book)
+        count(done, spans, store.add_batch(Span, batch) if batch.num_rows else 0)
+        count_unpriced(done, batch)
         for refusal in spans.refused:
-            done.refused[refusal.what] = done.refused.get(refusal.what, 0) + 1
+            done.stayed_behind[refusal.what] = done.stayed_behind.get(refusal.what, 0) + 1
         after = chunk.numbers[-1]
-        connection.execute(f"INSERT OR REPLACE INTO {META} (name, value) VALUES (?, ?)", (BROUGHT, after))
+        marks = ((BROUGHT, after), (STAYED_BEHIND, json.dumps(done.stayed_behind)))
+        # One statement, and so both or neither.
+        connection.execute(f"INSERT OR REPLACE INTO {META} (name, value) VALUES (?, ?), (?, ?)", [*marks[0], *marks[1]])
 
 
-def _brought(connection: sqlite3.Connection) -> int | None:
-    """The rowid up to which rows have come over; None when none have, or when the table was begun anew since."""
-    row = connection.execute(f"SELECT value FROM {META} WHERE name = ?", (BROUGHT,)).fetchone()
+def _write_down(connection: sqlite3.Connection, converter: Converter, path: Path, done: Upgrade) -> None:
+    """The rows that stayed behind, those of earlier calls as well: they are still in their table."""
+    upto, _ = _brought(connection)
+    after = None
+    with Rejects(path) as refused:
+        while (chunk := rows_after(connection, TABLE, after)) and (upto is None or chunk.numbers[0] <= upto):
+            refused.add(done.path, Database.place, converter.convert(chunk).refused)
+            after = chunk.numbers[-1]
+    done.rejects = str(refused.path) if refused.path else None
+
+
+def _brought(connection: sqlite3.Connection) -> tuple[int | None, dict[str, int]]:
+    """The rowid up to which rows have come over, and how many of them could not.
+
+    None and nothing when none have, or when the table was begun anew since.
+    """
+    brought, behind = _meta(connection, BROUGHT), _meta(connection, STAYED_BEHIND)
     newest = connection.execute(f"SELECT max(rowid) FROM {TABLE}").fetchone()[0]
-    return row[0] if row and newest is not None and row[0] <= newest else None
+    if brought is None or newest is None or brought[0] > newest:
+        return None, {}
+    return brought[0], json.loads(behind[0]) if behind else {}
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> tuple[Any] | None:
+    found: tuple[Any] | None = connection.execute(f"SELECT value FROM {META} WHERE name = ?", (name,)).fetchone()
+    return found

@@ -2,8 +2,8 @@
 
 from tracewatch.pricing.batches import COLUMNS_READ, COLUMNS_WRITTEN, INCONSISTENT_USAGE, Price, price_batch, price_span
 from tracewatch.pricing.book import NO_MODEL, STALE_AFTER_DAYS, PriceBook, checked
-from tracewatch.pricing.coverage import SURVEYED_FROM, coverage, survey
-from tracewatch.pricing.repricing import REPORTED_KEY, REPRICED_FROM, Change, Repricing
+from tracewatch.pricing.coverage import SURVEYED_FROM, coverage, percent_down, survey
+from tracewatch.pricing.repricing import REPORTED_KEY, REPRICED_FROM, Change, Money, Repricing
 from tracewatch.pricing.table import table_age_days, table_version
 
 __all__ = [
@@ -16,11 +16,13 @@ __all__ = [
     "STALE_AFTER_DAYS",
     "SURVEYED_FROM",
     "Change",
+    "Money",
     "Price",
     "PriceBook",
     "Repricing",
     "checked",
     "coverage",
+    "percent_down",
     "price_batch",
     "price_span",
     "survey",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,4 +51,14 @@ def coverage(seen: Sequence[Mapping[str, Any]]) -> float | None:
     """How many percent of the tokens have a cost; None without tokens."""
     tokens = sum(each["tokens"] for each in seen)
     priced = sum(each["tokens"] for each in seen if each["cost_status"] not in NOT_KNOWN)
-    return round(100 * priced / tokens, 1) if tokens else None
+    return percent_down(priced / tokens) if tokens else None
+
+
+def percent_down(share: float) -> float:
+    """A share in percent with one decimal, rounded down, so that it is 100 only when the share is 1.
+
+    >>> percent_down(0.99999), percent_down(0.5), percent_down(1.0)
+    (99.9, 50.0, 100.0)
+    """
+    # What products of floats lose (0.289 * 1000 may be 288.99…) is far below a token in a million million.
+    return math.floor(share * 1000 + 1e-10) / 10

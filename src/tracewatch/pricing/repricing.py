@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +25,52 @@ _SAME = 1e-12
 
 
 @dataclass(slots=True)
+class Money:
+    """What some calls cost: the sum of what is known, and how many are not known."""
+
+    usd: float = 0.0
+    known: int = 0
+    """Calls that have a cost."""
+    unknown: int = 0
+    """Calls that cost something nobody knows: not priced yet, or without a price."""
+
+    @property
+    def sum_usd(self) -> float | None:
+        """The sum; None where not one cost is known, for that is not the same as 0."""
+        return self.usd if self.known else None
+
+    def add(self, other: Money) -> None:
+        """Counts those calls in."""
+        self.usd += other.usd
+        self.known += other.known
+        self.unknown += other.unknown
+
+
+@dataclass(slots=True)
 class Change:
     """What pricing anew did to one model's calls."""
 
     calls: int = 0
     changed: int = 0
-    before_usd: float = 0.0
-    after_usd: float = 0.0
+    before: Money = field(default_factory=Money)
+    after: Money = field(default_factory=Money)
+
+    def add(self, other: Change) -> None:
+        """Counts those calls in."""
+        self.calls += other.calls
+        self.changed += other.changed
+        self.before.add(other.before)
+        self.after.add(other.after)
 
     def as_row(self) -> dict[str, Any]:
-        """For people and programs."""
+        """For people and programs; an amount of which nothing is known is None."""
         return {
             "calls": self.calls,
             "changed": self.changed,
-            "before_usd": self.before_usd,
-            "after_usd": self.after_usd,
+            "before_usd": self.before.sum_usd,
+            "before_unknown_calls": self.before.unknown,
+            "after_usd": self.after.sum_usd,
+            "after_unknown_calls": self.after.unknown,
         }
 
 
@@ -62,30 +94,36 @@ class Repricing:
     @property
     def whole(self) -> Change:
         """All models together."""
-        each = self.models.values()
-        return Change(
-            calls=sum(one.calls for one in each),
-            changed=sum(one.changed for one in each),
-            before_usd=sum(one.before_usd for one in each),
-            after_usd=sum(one.after_usd for one in each),
-        )
+        whole = Change()
+        for each in self.models.values():
+            whole.add(each)
+        return whole
 
     def _tally(self, before: pa.RecordBatch, after: pa.RecordBatch, changed: pa.Array) -> None:
         import pyarrow as pa
 
-        columns = {
-            "model": before["model_name"].fill_null(""),
-            "changed": changed.cast(pa.int64()),
-            "before": before["cost_usd"].fill_null(0.0),
-            "after": after["cost_usd"].fill_null(0.0),
-        }
-        sums = [("changed", "count"), *((name, "sum") for name in ("changed", "before", "after"))]
+        columns = {"model": before["model_name"].fill_null(""), "changed": changed.cast(pa.int64())}
+        for side, batch in (("before", before), ("after", after)):
+            columns[f"{side}_usd"] = batch["cost_usd"]
+            columns[f"{side}_unknown"] = _unknown(batch).cast(pa.int64())
+        sums: list[Any] = [([], "count_all"), *((name, "sum") for name in columns if name != "model")]
+        sums += [(f"{side}_usd", "count") for side in ("before", "after")]
         for row in pa.table(columns).group_by("model").aggregate(sums).to_pylist():
-            change = self.models.setdefault(row["model"], Change())
-            change.calls += row["changed_count"]
-            change.changed += row["changed_sum"]
-            change.before_usd += row["before_sum"]
-            change.after_usd += row["after_sum"]
+            change = Change(row["count_all"], row["changed_sum"], _money(row, "before"), _money(row, "after"))
+            self.models.setdefault(row["model"], Change()).add(change)
+
+
+def _unknown(batch: pa.RecordBatch) -> pa.Array:
+    """Where a cost is not known though there is one: it has not been looked up, or there is no price for it."""
+    import pyarrow.compute as pc
+
+    status = batch["cost_status"]
+    looked_for = pc.or_(pc.is_null(status), pc.fill_null(pc.equal(status, "unpriced"), False))
+    return pc.and_(pc.is_null(batch["cost_usd"]), looked_for)
+
+
+def _money(row: Mapping[str, Any], side: str) -> Money:
+    return Money(row[f"{side}_usd_sum"] or 0.0, row[f"{side}_usd_count"], row[f"{side}_unknown_sum"])
 
 
 def _differs(before: pa.RecordBatch, after: pa.RecordBatch) -> pa.Array:

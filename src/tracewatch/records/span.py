@@ -18,7 +18,7 @@ COST_STATUSES = (
     "reported",  # the caller or the provider said what it cost
     "free",  # a local model, or an answer from a cache of the client's
     "unpriced",  # a paid model without a known price: cost_usd is NULL
-    "unmetered",  # no tokens were reported, so there is nothing to price
+    "unmetered",  # nothing to price: no tokens were reported, or the row is the old view of a call (MESSAGES_SOURCE)
 )
 
 MESSAGES_SOURCE = "messages"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tracewatch.errors import BadFilter, UnknownColumn
-from tracewatch.records import Column, Record, Span, column_of
+from tracewatch.errors import BadFilter, BadTime, MisspeltColumn, UnknownColumn
+from tracewatch.records import Column, Record, Span, column_of, columns
+from tracewatch.times import parse_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +20,7 @@ Operator = Literal["=", "!=", ">=", "<=", ">", "<"]
 Progress = Callable[[int], None]
 """Called with how many more rows are done."""
 
-_FILTER = re.compile(r"^\s*(?P<name>\w+)\s*(?P<operator>!=|>=|<=|=|>|<)(?P<value>.*)$", re.DOTALL)
+_FILTER = re.compile(r"^\s*(?P<name>[\w.]+)\s*(?P<operator>!=|>=|<=|=|>|<)(?P<value>.*)$", re.DOTALL)
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -40,17 +42,33 @@ class Page:
 
 
 def parse_filter(text: str, record_type: type[Record] = Span) -> Filter:
-    """A filter from text such as `status=error,timeout`, `cost_usd>0.05` or `user_id=` (empty).
+    """A filter from text such as `status=error,timeout`, `cost_usd>0.05`, `start_time>24h` or `user_id=` (empty).
 
-    Raises BadFilter or UnknownColumn.
+    A column may go by any of its aliases. Raises BadFilter or UnknownColumn.
     """
     found = _FILTER.match(text)
     if not found:
         raise BadFilter(given=text, why="it has no = or other comparison")
-    column = checked_column(record_type, found["name"])
+    column = _meant_column(record_type, found["name"], text)
     operator: Any = found["operator"]
     texts = found["value"].split(",") if operator in ("=", "!=") else [found["value"]]
     return Filter(column.name, operator, tuple(_value(column, each.strip(), text) for each in texts))
+
+
+def _meant_column(record_type: type[Record], name: str, given: str) -> Column:
+    """The column of that name, or the one that goes by it elsewhere; one that is nearly called so is suggested."""
+    known = column_of(record_type)
+    names = {alias: each.name for each in reversed(columns(record_type)) for alias in (*each.aliases, *each.otel)}
+    names |= {each: each for each in known}
+    meant = names.get(name) or names.get(name.lower())
+    if meant:
+        return known[meant]
+    head = known.get(names.get(name.partition(".")[0], ""))
+    if head is not None and head.kind == "json":
+        raise BadFilter(given=given, why=f"the entries of {head.name} cannot be filtered on yet, only whole columns")
+    for guess in difflib.get_close_matches(name.lower(), names, n=1):
+        raise MisspeltColumn(table=record_type.table, name=name, guess=names[guess])
+    return checked_column(record_type, name)
 
 
 def checked_column(record_type: type[Record], name: str) -> Column:
@@ -66,7 +84,12 @@ def _value(column: Column, text: str, given: str) -> Any:
         return None
     if column.kind == "boolean" and text.lower() in _TRUTH:
         return _TRUTH[text.lower()]
-    if column.kind in ("integer", "real", "time"):
+    if column.kind == "time":
+        try:
+            return parse_time(text)
+        except BadTime as error:
+            raise BadFilter(given=given, why=f"'{text}' is no time such as 24h or 2026-03-02") from error
+    if column.kind in ("integer", "real"):
         try:
             return float(text)
         except ValueError as error:
@@ -92,6 +115,14 @@ class Store(ABC):
     @abstractmethod
     def add_batch(self, record_type: type[Record], batch: pa.RecordBatch) -> int:
         """Like `add`, from Arrow columns named as the record's; a column that is missing takes its default."""
+
+    def load(self, record_type: type[Record], batches: Iterable[pa.RecordBatch]) -> Iterator[int]:
+        """Adds many batches, each like `add_batch`; yields for each how many rows were new, once they are stored.
+
+        A store may fetch the next batch while it writes the one before.
+        """
+        for batch in batches:
+            yield self.add_batch(record_type, batch)
 
     @abstractmethod
     def get(self, record_type: type[Record], key: Mapping[str, Any]) -> Record | None:

@@ -123,7 +123,8 @@ def _cast(record_type: type[Record], column: Column, array: pa.Array) -> pa.Arra
 
 
 def _moments(times: pa.Array) -> pa.Array:
-    return pc.if_else(pc.less_equal(pc.abs(times), MOMENTS), times, None)
+    within = pc.and_(pc.greater_equal(times, MOMENTS[0]), pc.less_equal(times, MOMENTS[1]))
+    return pc.if_else(within, times, None)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -7,13 +7,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
 
-from tracewatch.errors import StoreUnreadable, UnknownColumn
+from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable, UnknownColumn
 from tracewatch.records import Record, Span, columns, key_of
 from tracewatch.stores import sqlite_rollups
 from tracewatch.stores.address import Durability
@@ -21,6 +21,7 @@ from tracewatch.stores.base import Filter, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import MEASURES, Measure
 from tracewatch.stores.sqlite_hours import rolled
+from tracewatch.stores.sqlite_load import Loaded, Loader
 from tracewatch.stores.sqlite_order import in_order
 from tracewatch.stores.sqlite_plans import Walk, span_walk
 from tracewatch.stores.sqlite_queries import (
@@ -58,6 +59,7 @@ class SqliteStore(Store):
         self.path = path
         self.url = path
         self._clock = clock
+        self._durability = durability
         self._writer = SqliteWriter(path, create=create, durability=durability, room=BULK)
         sqlite_rollups.teach(self._writer.connection)
         self._idle: list[sqlite3.Connection] = []
@@ -79,6 +81,14 @@ class SqliteStore(Store):
                 # Nothing else is waiting to be rolled up: do it here, without reading the rows back.
                 sqlite_rollups.add_rolled(connection, rows, _last_seq(connection), self._clock())
             return added
+
+    def load(self, record_type: type[Record], batches: Iterable[pa.RecordBatch]) -> Iterator[int]:
+        rest = iter(batches)
+        for batch in islice(rest, 1):  # one batch is stored before a child has started
+            yield self.add_batch(record_type, batch)
+        second = next(rest, None)
+        if second is not None:
+            yield from self._load(record_type, chain((second,), rest))
 
     def get(self, record_type: type[Record], key: Mapping[str, Any]) -> Record | None:
         sql = f"SELECT {_names(record_type)} FROM {record_type.table} WHERE {_key_sql(record_type)}"
@@ -241,6 +251,41 @@ class SqliteStore(Store):
     def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._writer.transaction() as connection:
             return step(connection)
+
+    def _load(self, record_type: type[Record], batches: Iterable[pa.RecordBatch]) -> Iterator[int]:
+        (busy_ms,) = self._writer.connection.execute("PRAGMA busy_timeout").fetchone()
+        loader = Loader(self.path, table=record_type.table, durability=self._durability, busy_ms=busy_ms)
+        under_way: list[pa.RecordBatch] = []  # one at most
+        try:
+            for batch in batches:
+                rows = stored_batch(record_type, batch)
+                yield from self._loaded(record_type, under_way, loader)
+                loader.send(add_sql(record_type, tuple(rows.schema.names)), rows)
+                under_way.append(rows)
+            yield from self._loaded(record_type, under_way, loader)
+        except Exception:  # of whoever makes the batches: those before are stored and counted, as by add_batch
+            yield from self._loaded(record_type, under_way, loader)
+            raise
+        finally:
+            loader.close()
+
+    def _loaded(self, record_type: type[Record], under_way: list[pa.RecordBatch], loader: Loader) -> Iterator[int]:
+        """Waits for the batch under way. Rolls it up from memory when nothing else is waiting before it."""
+        if not under_way:
+            return
+        rows = under_way.pop()  # first of all: what fails from here on is not waited for again
+        done = loader.result()
+        if record_type is Span and done.added == rows.num_rows == done.after - done.before:
+            with suppress(StoreBusy, StoreUnwritable):  # the rows are kept; they are rolled up with whatever comes next
+                self._roll_loaded(rows, done, loader)
+        yield done.added
+
+    def _roll_loaded(self, rows: pa.RecordBatch, done: Loaded, loader: Loader) -> None:
+        with self._writer.transaction() as connection:
+            # Between the commit and this transaction others may have written. They may have changed these very rows,
+            # which nothing marks as long as they are not rolled up; then the rollups are made from what is stored.
+            if rolled(connection) == done.before and loader.version() == done.version:
+                sqlite_rollups.add_rolled(connection, rows, done.after, self._clock())
 
     def _scan(
         self, record_type: type[Record], schema: pa.Schema, where: Sequence[Filter], after: int | None

@@ -10,7 +10,7 @@ from typing import Any
 from tracewatch.records import Span, column_of
 from tracewatch.stores.base import Filter
 from tracewatch.stores.sqlite_queries import Condition, condition
-from tracewatch.stores.sqlite_schema import BY_TIME, INDEXES, Index
+from tracewatch.stores.sqlite_schema import BY_TIME, INDEXES, NOT_PRICED, Index
 from tracewatch.stores.values import comparable
 
 PROBE_ROWS = 1_000  # counted in about 0.1 ms an index; what has more rows than that is common
@@ -53,6 +53,9 @@ def span_walk(connection: sqlite3.Connection, where: Sequence[Filter], after: in
     if after is not None:
         newer = _number(connection, f"SELECT max(seq) - ? FROM {Span.table}", (after,))
         return Walk("NOT INDEXED", met.and_(Condition("seq > ?", (after,))), min(newer, everything))
+    if any(each.name == "cost_status" and each.operator == "=" and each.values == (None,) for each in where):
+        waiting = f"SELECT count(*) FROM {Span.table} INDEXED BY {NOT_PRICED.name} WHERE {NOT_PRICED.only}"
+        return Walk(f"INDEXED BY {NOT_PRICED.name}", met, _number(connection, waiting))
     projects = _wanted(where, "project")
     rare = _rarest(connection, projects, where) if projects else None
     if rare and len(rare.lanes) == 1 and rare.rows < PROBE_ROWS:
@@ -74,7 +77,7 @@ def _in_time(connection: sqlite3.Connection, where: Sequence[Filter]) -> int:
 
 
 def _rarest(connection: sqlite3.Connection, projects: Sequence[str], where: Sequence[Filter]) -> Choice | None:
-    choices = [_choice(connection, index, projects, where) for index in INDEXES if index is not BY_TIME]
+    choices = [_choice(connection, index, projects, where) for index in INDEXES if index not in (BY_TIME, NOT_PRICED)]
     return min((each for each in choices if each), key=lambda each: each.rows, default=None)
 
 

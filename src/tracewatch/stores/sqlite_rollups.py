@@ -23,7 +23,7 @@ from tracewatch.stores.rollups import READ, measure_schema, roll
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
 from tracewatch.stores.sqlite_queries import Condition, condition
-from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, rollup_sql
+from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
 
 HOUR_S = 3600
 MINUTE_S = 60
@@ -99,10 +99,14 @@ def keep_minutes_from(connection: sqlite3.Connection, now: float) -> None:
 
 
 def forget_spans_before(connection: sqlite3.Connection, hour: float) -> None:
-    """From now on hours before that one are not made again from spans, because these are going."""
-    if hour > _meta(connection, "retained"):
-        _set_meta(connection, "retained", hour)
-        connection.execute(f"DELETE FROM {DIRTY} WHERE hour < ?", (hour,))
+    """From now on no span from before that hour is taken in: its hours could not be made again from the spans."""
+    if hour <= _meta(connection, "retained"):
+        return
+    while redo_next(connection) is not None:  # what was marked since the last roll_up
+        pass
+    _set_meta(connection, "retained", hour)
+    for sql in TOO_OLD:
+        connection.execute(sql)
 
 
 def delete_spans_before(connection: sqlite3.Connection, hour: float) -> int:

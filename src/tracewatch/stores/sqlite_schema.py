@@ -47,6 +47,9 @@ class Index:
 
 BY_TIME = Index(name="llm_traces_by_time", columns=("project", "start_time"))
 
+# Empty but for what a guest has just written: it lets a command ask at once whether anything is to be priced.
+NOT_PRICED = Index(name="llm_traces_unpriced", columns=("project", "start_time"), only="cost_status IS NULL")
+
 # Which ones, and what each costs, was measured: see docs/storage.md, "Indexes".
 INDEXES = (
     BY_TIME,
@@ -54,6 +57,7 @@ INDEXES = (
     Index(name="llm_traces_by_usage", columns=("project", "usage_type", "start_time"), only="usage_type IS NOT NULL"),
     Index(name="llm_traces_by_user", columns=("project", "user_id", "start_time"), only="user_id IS NOT NULL"),
     Index(name="llm_traces_by_session", columns=("project", "session_id", "start_time"), only="session_id IS NOT NULL"),
+    NOT_PRICED,
     Index(
         name="llm_traces_by_status",
         columns=("project", "status", "start_time"),
@@ -108,6 +112,16 @@ ROLLUPS = (
     f"CREATE TRIGGER llm_traces_deleted AFTER DELETE ON {Span.table} {_MARK_DIRTY}",
     f"CREATE TRIGGER llm_traces_changed AFTER UPDATE ON {Span.table} {_MARK_DIRTY}",
     f"INSERT INTO {META} (name, value) VALUES ('rolled', 0), ('retained', -1e11), ('minutes_from', 0)",
+)
+
+# Made by the first retention only: it costs every insert a look-up. A span that comes again after it was deleted would
+# be counted a second time in rollups that outlive the spans.
+TOO_OLD = (
+    f"""CREATE TRIGGER IF NOT EXISTS llm_traces_too_old BEFORE INSERT ON {Span.table}
+WHEN NEW.start_time < (SELECT value FROM {META} WHERE name = 'retained')
+BEGIN
+  SELECT RAISE(IGNORE);
+END""",
 )
 
 MIGRATIONS: tuple[Migration, ...] = (

@@ -30,7 +30,8 @@ def stream(path: str, schema: pa.Schema, sql: str, values: Sequence[Any]) -> Ite
     Memory is a few batches. An iterator that is dropped half way takes its child with it.
     """
     child = subprocess.Popen(
-        [sys.executable, "-m", "tracewatch.stores.sqlite_stream"],
+        # -P: or else a json.py in the current directory would be run in place of Python's own
+        [sys.executable, "-P", "-m", "tracewatch.stores.sqlite_stream"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -155,6 +155,8 @@ def _look(path: str, *, create: bool) -> None:
     try:
         if file.is_dir():
             raise StoreUnreadable(path=path, why="it is a directory")
+        if file.exists() and not file.is_file():
+            raise StoreUnreadable(path=path, why="it is not a regular file")
         if not file.exists():
             if not create:
                 raise StoreNotFound(path=path)
@@ -171,11 +173,19 @@ def _set_up(connection: sqlite3.Connection, durability: Durability, room: Room) 
         # Lets `retain` give pages back without rewriting the file. Later it would do nothing but take the write lock.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _enter_wal(connection)
-    connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
-    connection.execute("PRAGMA recursive_triggers = ON")  # a row replaced is a row deleted: its triggers must run
-    connection.execute(f"PRAGMA cache_size = -{room.cache_mib * 1024}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {room.checkpoint_pages}")
-    connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
+    for sql in settings_sql(durability, room):
+        connection.execute(sql)
+
+
+def settings_sql(durability: Durability, room: Room) -> tuple[str, ...]:
+    """What every connection that writes is told first."""
+    return (
+        f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}",
+        "PRAGMA recursive_triggers = ON",  # a row replaced is a row deleted: its triggers must run
+        f"PRAGMA cache_size = -{room.cache_mib * 1024}",
+        f"PRAGMA wal_autocheckpoint = {room.checkpoint_pages}",
+        f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}",
+    )
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ from tracewatch.records import Column, Record, columns
 INTEGERS = range(
     -(2**63), 2**63
 )  # what an 8-byte column holds; anything beyond is no count of anything and is kept empty
-MOMENTS = 1e11  # seconds from 1970, to both sides: the year 5138
+MOMENTS = (-62_135_596_800.0, 1e11)  # epoch seconds of the years 1, where calendars begin, and 5138
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # NUL ends a text in C, and half a surrogate pair has no UTF-8
 REPLACEMENT = "\ufffd"
 
@@ -98,9 +98,9 @@ def finite(value: Any) -> float | None:
 
 
 def moment(value: Any) -> float | None:
-    """Epoch seconds, or None for what cannot be any: later than MOMENTS it is milliseconds taken for seconds."""
+    """Epoch seconds, or None for what cannot be any: beyond MOMENTS it is milliseconds taken for seconds."""
     number = finite(value)
-    return number if number is not None and abs(number) <= MOMENTS else None
+    return number if number is not None and MOMENTS[0] <= number <= MOMENTS[1] else None
 
 
 def whole(value: Any) -> int | None:

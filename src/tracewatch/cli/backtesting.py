@@ -1,0 +1,299 @@
+"""`tracewatch backtest`: replays the past as it would have arrived, and says what would have been told when."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from tracewatch.cli.output import caught_up_db, console, number, progress_bar, safe, say, store_options
+from tracewatch.cli.times import parse_time, show_time
+from tracewatch.errors import OutputRefused
+from tracewatch.records import Span, column_of, iso
+
+if TYPE_CHECKING:
+    from tracewatch.backtest import Alert, History, Series
+    from tracewatch.imports import Source
+
+DAY_S = 86_400
+SHOWN = 10  # alerts told in words; all are in the file
+REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
+MOMENTS = ("detected_at", "since", "until")  # fields of an alert that are times
+DETECTORS = ("spec",)  # names in backtest.DETECTORS, repeated here so that --help loads nothing heavy
+EXAMPLES = """
+\b
+Examples:
+  tracewatch backtest traces.parquet                            alerts to stdout, one JSON object a line
+  tracewatch backtest traces.parquet --alerts alerts.jsonl      alerts to a file, the summary on screen
+  tracewatch backtest traces.csv --from 2026-03-11              learn from the first row on, tell from then on
+  tracewatch backtest --since 30d --db watch.db                 the last 30 days of a database
+  tracewatch backtest load.csv --scores scores.csv              a score for each row of a file timestamp,value
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--since", help="Instead of a file: replay the database's calls since then (30d, 2026-03-02 …).")
+@click.option("--from", "begin", help="Tell alerts from then on: a time, or so long before the last row (18d).")
+@click.option("--alerts", type=click.Path(path_type=Path), help="Where alerts go, one JSON object a line. [stdout]")
+@click.option(
+    "--scores", type=click.Path(path_type=Path), help="For a file timestamp,value: a score for each row, as CSV."
+)
+@click.option(
+    "--detector", type=click.Choice(DETECTORS), default=DETECTORS[0], show_default=True, help="Who judges the calls."
+)
+@store_options
+def backtest(
+    file: Path | None,
+    since: str | None,
+    begin: str | None,
+    alerts: Path | None,
+    scores: Path | None,
+    detector: str,
+    db: str,
+    project: str,
+) -> None:
+    """Replay past calls row by row, and tell each alert at the moment it could have been known.
+
+    FILE holds calls (Parquet, JSONL, CSV, SQLite; any column names that `import` knows), or one series of
+    timestamp,value. Everything from its first row on is learned from; nothing is saved.
+    """
+    from tracewatch.backtest import is_series
+    from tracewatch.imports import recognise
+
+    if (file is None) == (since is None):
+        raise click.UsageError("Name a FILE, or say --since 30d to replay the calls of a database.")
+    if file is None:
+        assert since is not None
+        if scores:
+            raise click.UsageError("--scores is for a file of timestamp,value, not for calls.")
+        _calls(_from_store(db, project, since, detector), detector, begin, alerts, db)
+        return
+    _keep(file, alerts, scores)
+    source, kind = recognise(file)
+    if is_series(source):
+        _series(source, begin, alerts, scores)
+    elif scores:
+        raise click.UsageError(f"--scores is for a file of timestamp,value; {file} holds calls. Leave it out.")
+    else:
+        _calls(_from_file(source, kind, detector), detector, begin, alerts, str(file))
+
+
+def _from_file(source: Source, kind: Any, detector: str) -> History:
+    from tracewatch import backtest
+
+    with progress_bar(f"Reading {source.path.name} ({source.unit})", source.total) as progress:
+        history = backtest.read_file(source, kind, backtest.DETECTORS[detector].needs, progress)
+    _tell_refused(source, history)
+    return history
+
+
+def _from_store(db: str, project: str, since: str, detector: str) -> History:
+    from tracewatch import backtest
+
+    now = time.time()
+    with caught_up_db(db, project) as store, progress_bar("Reading the calls"):
+        return backtest.read_store(
+            store,
+            project,
+            parse_time(since, now=now),
+            math.nextafter(now, math.inf),
+            backtest.DETECTORS[detector].needs,
+        )
+
+
+def _calls(history: History, detector: str, begin: str | None, out: Path | None, name: str) -> None:
+    """Replays calls and tells what was found."""
+    from tracewatch import backtest
+
+    if not len(history):
+        say(f"There are no calls to replay in {name}.")
+    first, last = _ends(history.times)
+    told_from = _told_from(begin, first, last, name)
+    started = time.monotonic()
+    with _opened(out) as file:
+        with progress_bar("Replaying (calls)", len(history)) as progress:
+            found = [
+                alert
+                for alert in backtest.replay(history, backtest.DETECTORS[detector], progress)
+                if alert.detected_at >= told_from
+            ]
+        _write(found, file)
+    if len(history) and told_from <= last:
+        _summarise(found, _counted(len(history), "call"), first, last, told_from, time.monotonic() - started, out)
+        _tell_learning(detector, last - first)
+
+
+def _series(source: Source, begin: str | None, out: Path | None, scores: Path | None) -> None:
+    """Scores one series and tells what stood out."""
+    from tracewatch import backtest
+
+    with progress_bar(f"Reading {source.path.name} ({source.unit})", source.total) as progress:
+        series = backtest.read_series(source, progress)
+    if not len(series):
+        say(f"There are no rows to score in {source.path}.")
+    first, last = _ends(series.times[series.times == series.times])
+    told_from = _told_from(begin, first, last, str(source.path))
+    started = time.monotonic()
+    with _opened(out) as file, _opened(scores) as table:
+        with progress_bar("Scoring (rows)", len(series)) as progress:
+            scored, surprises = backtest.score_series(series, progress)
+        found = [each for each in surprises if each.detected_at >= told_from]
+        _write(found, file)
+        if scores:
+            _write_scores(series, scored.tolist(), table)
+    _tell_gaps(series)
+    if len(series) and told_from <= last:
+        _summarise(found, _counted(len(series), "row"), first, last, told_from, time.monotonic() - started, out)
+
+
+def _keep(file: Path, *outputs: Path | None) -> None:
+    """Raises OutputRefused when the output would replace what is to be read."""
+    for each in outputs:
+        if each is not None and each.exists() and file.exists() and each.samefile(file):
+            raise OutputRefused(path=each, why="it is the file to be read")
+    if outputs[0] is not None and outputs[0] == outputs[1]:
+        raise OutputRefused(path=outputs[0], why="alerts and scores need a file each")
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[TextIO]:
+    """The file to write to, or stdout. Opened before the work begins, so that a wrong path costs no waiting."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise OutputRefused(path=path, why=error.strerror or str(error)) from error
+
+
+def _ends(times: Any) -> tuple[float, float]:
+    return (float(times.min()), float(times.max())) if len(times) else (0.0, 0.0)
+
+
+def _told_from(begin: str | None, first: float, last: float, name: str) -> float:
+    """From when on alerts are told; said when nothing is left to tell."""
+    if begin is None:
+        return first
+    told_from = parse_time(begin, now=last)
+    if last and told_from > last:
+        say(f"{name} ends at {show_time(last)} UTC, before --from {show_time(told_from)}: there is nothing to tell.")
+    return told_from
+
+
+def _write(found: Iterable[Alert], file: TextIO) -> None:
+    for alert in found:
+        file.write(json.dumps(line_of(alert), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def line_of(alert: Any) -> dict[str, Any]:
+    """An alert as one JSON object: its times as ISO 8601, what is not a number as null."""
+    fields = {field.name: _plain(getattr(alert, field.name)) for field in dataclasses.fields(alert)}
+    return {name: iso(value) if name in MOMENTS and value is not None else value for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; numpy's scalars become Python's."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_scores(series: Series, scored: Sequence[float], file: TextIO) -> None:
+    """The rows as they stood in the file, each with its score."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("timestamp", "value", "score"))
+    rows = zip(series.stamps, series.texts, scored, strict=True)
+    writer.writerows((stamp, text, f"{score:.6f}") for stamp, text, score in rows)
+
+
+def _tell_refused(source: Source, history: History) -> None:
+    """What was left out in reading, and why."""
+    refused = sorted(history.refused.items(), key=lambda each: -each[1])
+    for what, rows in refused[:REASONS]:
+        say(f"  left out {_counted(rows, 'row')}: {what}")
+    if len(refused) > REASONS:
+        file = shlex.quote(str(source.path))
+        say(f"  … and rows for {len(refused) - REASONS} more reasons; all are kept by: tracewatch import {file}")
+    if history.naive_times:
+        say(f"  {history.naive_times:,} time stamps name no time zone and were taken as UTC.")
+
+
+def _tell_gaps(series: Series) -> None:
+    """What of a series could not be scored."""
+    from tracewatch.detectors.nearest import LEARNING
+
+    unread = int((series.times != series.times).sum())
+    empty = int((series.values != series.values).sum())
+    if series.lost:
+        say(f"  left out {_counted(series.lost, 'row')} that could not be split into columns")
+    if unread:
+        say(f"  {_counted(unread, 'row')} without a time that can be read: the score is 0")
+    if empty:
+        say(f"  {_counted(empty, 'row')} without a number as value: the score is 0")
+    if 0 < len(series) - empty <= LEARNING:
+        say(f"  The first {LEARNING} values are only learned from, and there are no more in it.")
+
+
+def _tell_learning(detector: str, length_s: float) -> None:
+    """Why a short history says nothing."""
+    from tracewatch.backtest import DETECTORS
+
+    learns_s = DETECTORS[detector].learns_s
+    if length_s < learns_s:
+        say(f"  {detector} tells nothing in its first {learns_s / DAY_S:g} days, and these are {length_s / DAY_S:.1f}.")
+
+
+def _summarise(
+    found: Sequence[Alert], rows: str, first: float, last: float, told_from: float, took_s: float, out: Path | None
+) -> None:
+    """How many alerts, of what, and the first ones in words; on stderr."""
+    screen = console(stderr=True)
+    days = (last - max(told_from, first)) / DAY_S
+    each_day = f", {_rate(len(found) / days)} a day" if found and days >= 1 else ""
+    told = f"{_counted(len(found), 'alert')}{each_day}" if found else "No alert"
+    period = f"{show_time(max(told_from, first))} to {show_time(last)} UTC"
+    where = f" They are in {safe(str(out))}." if out and found else ""
+    screen.print(f"[bold]{told}[/] from {period}; {rows} replayed in {took_s:.1f} s.{where}", soft_wrap=True)
+    if not found:
+        return
+    by_metric = Counter(alert.metric for alert in found).most_common()
+    screen.print("By metric: " + safe(", ".join(f"{metric} {count:,}" for metric, count in by_metric)), soft_wrap=True)
+    if len(found) > SHOWN:
+        screen.print(f"The first {SHOWN}:")
+    for alert in found[:SHOWN]:
+        screen.print("  " + safe(in_words(alert)), soft_wrap=True)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _rate(a_day: float) -> str:
+    return f"{a_day:,.0f}" if a_day >= 10 else f"{a_day:.2g}"
+
+
+def in_words(alert: Alert) -> str:
+    """An alert in one line."""
+    column = column_of(Span).get(alert.metric)
+    unit = column.unit if column else "share" if alert.metric.endswith("_rate") else None
+    where = ", ".join(f"{name} {value}" for name, value in alert.slice.items()) or "all rows"
+    came, usual = number(alert.observed, unit), number(alert.expected, unit)
+    return f"{show_time(alert.detected_at)}  {alert.metric} {alert.direction}: {came}, expected {usual} ({where})"
