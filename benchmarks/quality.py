@@ -107,7 +107,9 @@ def _scored(asked: Asked, detector: str) -> dict[str, Any]:
     took_s, peak_mb = _child([str(TRACEWATCH), *words, "--alerts", str(alerts)])
     score, case = _judge(folder)
     found = [json.loads(line) for line in alerts.read_text(encoding="utf-8").splitlines()]
-    return {**score(case, found), "rows_per_s": len(case.rows) / took_s, "peak_mb": peak_mb}
+    result = {**score(case, found), "rows_per_s": len(case.rows) / took_s, "peak_mb": peak_mb}
+    # The score of points that are not there is no score.
+    return result if case.truth["points"] else {**result, "point_recall": None, "point_precision": None}
 
 
 def _judge(folder: Path) -> tuple[Any, Any]:
@@ -141,8 +143,8 @@ def _mean(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _line(name: str, result: dict[str, Any]) -> str:
     figures = [_figure(result[key]) for key in AVERAGED]
-    # Without incidents there are no points either.
-    points = "" if result["summary"] is None else f"{result['point_recall']:.2f}/{result['point_precision']:.2f}"
+    recall, precision = result["point_recall"], result["point_precision"]
+    points = "" if recall is None else f"{recall:.2f}/{precision:.2f}"
     figures += [points, f"{result['alerts']:.0f}", f"{result['rows_per_s']:,.0f}", f"{result['peak_mb']:.0f}"]
     return name.ljust(24) + "".join(f"{figure:>12}" for figure in figures)
 

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tracewatch.detectors.adaptive import Engine, Settings
+from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WORDS
 from tracewatch.detectors.hourly import HOUR_S, TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
@@ -90,6 +92,12 @@ class Member:
 
 
 DETECTORS: Mapping[str, Member] = {
+    "adaptive": Member(
+        make=Engine,
+        needs=("start_time", "trace_id", "parent_span_id", *WORDS, *NUMBERS),
+        step_s=TICK,
+        learns_s=Settings().warmup_days * 86_400,
+    ),
     "spec": Member(
         make=lambda: Hourly(METRICS),
         needs=("start_time", *TEXTS, *columns_of(METRICS)),
@@ -116,16 +124,13 @@ class History:
     @property
     def times(self) -> NDArray[np.float64]:
         """The start of each call."""
-        return self._numbers("start_time")
+        times: NDArray[np.float64] = self.table["start_time"].to_numpy()
+        return times
 
     def columns(self, rows: slice) -> dict[str, NDArray[Any]]:
         """Some of the calls."""
         part = self.table.slice(rows.start, rows.stop - rows.start)
         return {name: part[name].to_numpy() for name in part.column_names}
-
-    def _numbers(self, name: str) -> NDArray[np.float64]:
-        numbers: NDArray[np.float64] = self.table[name].to_numpy()
-        return numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,3 +124,7 @@ class OutputLost(TracewatchError):
 
 class OutputRefused(TracewatchError):
     """cannot write to {path}: {why}. Name another file"""
+
+
+class BadArgument(TracewatchError):
+    """cannot read the argument {given}: it is not UTF-8 text"""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from tracewatch.errors import BadTime
 
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_799.0  # the years 1 to 9999, which calendars have
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)\s*$")
 
 
@@ -34,7 +35,13 @@ def parse_time(text: str, now: float | None = None) -> float:
     >>> parse_time("1h", now=7200.0)
     3600.0
     """
-    now = time.time() if now is None else now
+    moment = _moment(text, time.time() if now is None else now)
+    if not EARLIEST <= moment <= LATEST:  # NaN is not either
+        raise BadTime(given=text)
+    return moment
+
+
+def _moment(text: str, now: float) -> float:
     if text.strip() == "now":
         return now
     if _DURATION.match(text):

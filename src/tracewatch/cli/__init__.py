@@ -6,9 +6,10 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
-from tracewatch.errors import MissingExtra, OutputLost, TracewatchError
+from tracewatch.errors import BadArgument, MissingExtra, OutputLost, TracewatchError
 
 try:
     import click
@@ -70,6 +71,7 @@ def main() -> None:
     """Runs the command line; an error of ours is one sentence on stderr and exit code 1."""
     try:
         try:
+            _check_arguments(sys.argv[1:])
             group(prog_name="tracewatch")
         finally:
             sys.stdout.flush()
@@ -89,11 +91,18 @@ def main() -> None:
         _fail(MissingExtra(what="This command", package=missing.name, extra="server"))
 
 
+def _check_arguments(given: Sequence[str]) -> None:
+    """Bytes that are no text come as surrogates, which neither a database nor a terminal takes."""
+    for each in given:
+        if not each.isascii() and each != each.encode(errors="replace").decode():
+            raise BadArgument(given=ascii(each))
+
+
 def _give_up_output() -> None:
     """Leaves Python nothing to flush at exit, where it would fail again and say so in its own way."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: TracewatchError) -> NoReturn:
-    click.echo(f"tracewatch: {error}", err=True)
+    click.echo("".join(each if each.isprintable() else " " for each in f"tracewatch: {error}"), err=True)
     sys.exit(1)

@@ -30,7 +30,7 @@ DAY_S = 86_400
 SHOWN = 10  # alerts told in words; all are in the file
 REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
 MOMENTS = ("detected_at", "since", "until")  # fields of an alert that are times
-DETECTORS = ("spec",)  # names in backtest.DETECTORS, repeated here so that --help loads nothing heavy
+DETECTORS = ("adaptive", "spec")  # names in backtest.DETECTORS, repeated here so that --help loads nothing heavy
 EXAMPLES = """
 \b
 Examples:

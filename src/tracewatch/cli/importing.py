@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracewatch import settings
-from tracewatch.cli.output import format_option, open_db, progress_bar, say, show_json, store_options
+from tracewatch.cli.output import format_option, open_db, progress_bar, say, show_json, store_options, visible
 from tracewatch.errors import ImportRefused, ImportStopped, StoreBusy, StoreUnwritable, TracewatchError
 from tracewatch.records import MESSAGES_SOURCE, iso
 
@@ -237,11 +237,11 @@ def _tell(imported: Sequence[Imported], refused: Sequence[TracewatchError], db: 
         return
     for each in imported:
         for line in _upgraded(each) if isinstance(each, Upgrade) else _sentences(each):
-            click.echo(line)
+            click.echo(visible(line))
     for error in refused:
         say(f"tracewatch: {error}")
     if following:
-        click.echo(f"Next: {following}")
+        click.echo(visible(f"Next: {following}"))
 
 
 def _sentences(imported: Imported) -> Iterator[str]:

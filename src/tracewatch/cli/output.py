@@ -138,9 +138,14 @@ def safe(text: str | None) -> str:
     return escape("".join(each if each.isprintable() else " " for each in text or ""))
 
 
+def visible(text: str) -> str:
+    """Text without the control characters that a terminal would obey; lines stay lines."""
+    return "".join(each if each.isprintable() or each == "\n" else " " for each in text)
+
+
 def say(text: str) -> None:
     """One line for the person, on stderr so that it never mixes with the data."""
-    click.echo(text, err=True)
+    click.echo(visible(text), err=True)
 
 
 def show_json(value: Any) -> None:

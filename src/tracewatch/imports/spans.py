@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EARLIEST = 1_420_070_400.0  # 2015-01-01: before it nobody called a language model, so the time was misread
 DAY_S = 86_400.0  # clocks and time zones may put a call up to a day ahead
+LARGEST = 1e15  # of any unit; sums and squares of such numbers stay finite, and no call cost that or took that long
 LONGEST_NAME = 256  # characters of an id or of what rows are grouped by: longer ones are no names
 
 
@@ -100,6 +101,12 @@ class Converter:
                 read[name] = _believed(converted.values)
             elif _is_amount(column):
                 faults.append(_fault(converted.values, "less", 0, f"{label} is negative", raw))
+            if column.kind in ("integer", "real"):
+                what = f"{label} is larger than any real one"
+                faults += [
+                    _fault(read[name], "greater", LARGEST, what, raw),
+                    _fault(read[name], "less", -LARGEST, what, raw),
+                ]
             elif _is_name(column):
                 faults.append(_fault(_length(converted.values), "greater", LONGEST_NAME, _too_long(label), None))
         return read, faults, naive

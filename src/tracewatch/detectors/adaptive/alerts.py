@@ -1,0 +1,44 @@
+"""What the engine says: an alert, and the notice of one that still has to pass the gate of repeats."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One movement of one metric in one slice. Values are in the metric's own unit; times are UTC epoch seconds."""
+
+    detected_at: float  # the end of the five minutes that gave it away; no later row was used
+    metric: str
+    direction: str  # "up" or "down", of the metric as people read it
+    slice: dict[str, object]  # column -> value; {} is everything
+    trace_ids: tuple[str, ...] = ()  # of a single call that stands out, otherwise empty
+    severity: float  # deviations, after natural movement was allowed for
+    kind: str  # spike, drop, level_shift, ramp, rate, silence, surge, point
+    since: float | None = None  # when it began, as far as can be told
+    observed: float  # call_count: of a session or user its calls, of an operation those that start a session
+    expected: float  # of the same calls, given what drove them
+    lower: float  # the range in which nobody would have been told, for a part of what raised it three deviations
+    upper: float
+    n: int  # calls behind `observed`
+    score: float  # 0..1: see `score_of`
+
+
+def score_of(severity: float, limit: float) -> float:
+    """A severity on a scale of 0 to 1: one half at the limit of alarm, 3/4 at twice of it. Our own.
+
+    >>> score_of(5.5, limit=5.5)
+    0.5
+    """
+    return 1.0 - float(2.0 ** (-max(severity, 0.0) / limit))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """An alert and what decides whether it is news."""
+
+    alert: Alert
+    key: tuple[object, ...] | None = None  # same key within `hold` ticks: the same story
+    hold: int = 0
+    window: int = 0  # ticks it is about, for what learning must not see
+    segment: int = -1  # of a single call
+    excess: float = 0.0  # of a single call: log units over its segment's limit

@@ -1,0 +1,182 @@
+"""The order of things: take rows, measure, test windows, open and close incidents, learn once a day."""
+
+import numpy as np
+
+from .alerts import Alert, Notice
+from .arrays import Rows
+from .channels import drivers, observed
+from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
+from .intake import TICK
+from .knowledge import Knowledge
+from .points import Points
+from .rates import mark
+from .schedules import Schedules
+from .sessions import Sessions
+from .settings import Settings
+from .users import Users
+from .volume import Volume
+from .windows import DAY, HOUR, SAMPLES
+
+SETTLED_DAYS = 7  # with calls, before the caches of a segment are judged: they warm up with its traffic
+MATURE_DAYS = 3  # with calls, before a new segment is judged at all
+DAILY_DAYS = 8  # a segment is learned daily for so long, then every third day unless it is in trouble
+WOBBLE_AFTER = 3  # days: the residuals of the first ones are not worth learning from
+REMEMBER = 14 * DAY
+SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
+
+
+class Engine:
+    """Reads calls and says what is odd about them. Same rows and same last moment, same alerts, however batched."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.start_anew(Knowledge(settings or Settings()))
+
+    def start_anew(self, known: Knowledge) -> None:
+        """With nothing learned."""
+        self.known = known
+        self.incidents = Incidents(self.known)
+        self.points, self.sessions, self.users = Points(), Sessions(), Users()
+        self.schedules, self.volume = Schedules(), Volume()
+        self.now: int | None = None  # the first tick not yet read
+        self.last_row = 0  # tick
+
+    def feed(self, batch: Rows) -> None:
+        """Take rows as a dict of equally long columns, in any order; those before the last moment count as now."""
+        self.known.intake.feed(batch)
+
+    def advance(self, now: float) -> list[Alert]:
+        """Alerts of all ticks that end by `now` (epoch seconds), in order. An earlier moment than before is no news."""
+        end, out = int(now // TICK), list[Alert]()
+        if self.now is None and not self.begin():
+            return out
+        assert self.now is not None
+        while self.now < end:
+            if self.now - self.last_row > SILENT and not self.skip(end):
+                break
+            stop = min(end, (self.now // DAY + 1) * DAY)
+            out += self.run(self.now, stop)
+            self.now = stop
+            if stop % DAY == 0:
+                self.learn(stop)
+        return out
+
+    def begin(self) -> bool:
+        """Start at the first row that waits, if there is one."""
+        first = self.known.intake.next_row()
+        if first is None:
+            return False
+        self.now = self.known.first = self.last_row = int(first // TICK)
+        return True
+
+    def skip(self, end: int) -> bool:
+        """After a month of silence nothing learned applies: begin anew at the next row, or at the end."""
+        waiting = self.known.intake.waiting
+        self.start_anew(Knowledge(self.known.settings))
+        self.known.intake.waiting = waiting
+        return self.begin() and self.now is not None and self.now < end
+
+    def run(self, first: int, stop: int) -> list[Alert]:
+        """One run of ticks within a day."""
+        known, ticks = self.known, stop - first
+        rows = known.intake.take(stop * TICK)
+        known.grow()
+        self.incidents.grow()
+        if rows is not None:
+            self.last_row = stop - 1
+            self.measure(rows, first)
+            known.memory.add(rows)
+            known.recent.append((stop, rows))
+        known.recent = [x for x in known.recent if x[0] > first - DAY]
+        known.series.add(rows, ticks, known.rates.segment)
+        alarming = first // DAY - known.first // DAY > known.settings.warmup_days
+        out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
+        self.keep_hours(first, ticks)
+        known.series.trim()
+        return out
+
+    def measure(self, rows: Rows, first: int) -> None:
+        """Tick, outcome, cells, residuals and rates of each row."""
+        known, status = self.known, rows["status"]
+        rows["tick"] = np.maximum((rows["t"] // TICK).astype(np.int64) - first, 0)
+        code = {word: known.intake.names["status"].code.get(word, -2) for word in ("error", "timeout", "fallback")}
+        rows["timeout"], rows["fallback"] = status == code["timeout"], status == code["fallback"]
+        rows["error"] = (status == code["error"]) | rows["timeout"]
+        rows["good"] = ~rows["error"] & ~rows["fallback"]
+        rows["y"], (rows["work"], rows["tokens"]) = observed(rows), drivers(rows)
+        rows["read"] = np.where(rows["good"], rows["cache_read_input_tokens"], np.nan)
+        known.expect.cells(rows)
+        known.expect.residuals(rows)
+        mark(rows, known.expect.third, known.expect.settled, known.expect.miss)
+
+    def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
+        """What volume, sessions, users, schedules and single calls have to say, by tick read."""
+        known, names, jobs, out = self.known, self.known.intake.names, self.schedules.plans, dict[int, list[Notice]]()
+        for said in (
+            self.volume.scan(first, ticks, rows, jobs, names, known.recent, alarming),
+            self.users.scan(first, ticks, rows, names, alarming),
+            self.sessions.scan(first, rows, jobs, names, alarming),
+            self.schedules.scan(first, ticks, rows, names, alarming),
+            self.points.scan(first, rows, known.expect.known, names, alarming),
+        ):
+            for i, notices in said.items():
+                out.setdefault(i, []).extend(notices)
+        return out
+
+    def keep_hours(self, first: int, ticks: int) -> None:
+        """Keep counts of the hours that are over, for the bases of rates."""
+        known, columns = self.known, self.known.series.n.shape[2]
+        for i in range(ticks):
+            if (first + i + 1) % HOUR == 0:
+                slot = (first + i) // HOUR % SAMPLES
+                end = columns - (ticks - 1 - i)
+                known.rates.n[:, :, slot], known.rates.k[:, :, slot] = known.series.hour(end)
+
+    def learn(self, tick: int) -> None:
+        """A day is over."""
+        known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
+        known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
+        self.learn_segments(day, age)
+        self.incidents.close_day(tick)
+        known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
+        start = known.first + WOBBLE_AFTER * DAY
+        since, mask, times = max(start, tick - REMEMBER), self.incidents.mask, known.sampled
+        soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
+        if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
+            known.wobble.learn(times, since, lambda t, width: mask(t, width, MEAN_FAMILY))
+        known.rates.learn(
+            known.slices.members, times, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES)
+        )  # fmt: skip
+        self.points.learn(known.memory, known.expect.known)
+        self.sessions.learn(tick)
+        self.users.learn(self.incidents.reported_users(tick - DAY))
+        self.schedules.learn(tick, known.first)
+        if soon:
+            self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
+        self.forget(tick)
+
+    def learn_segments(self, day: int, age: int) -> None:
+        """Expectations of the segments that are young, in trouble, or whose turn it is."""
+        known = self.known
+        for g, days in known.memory.days.items():
+            young, turn = len(days) < DAILY_DAYS, (day + g) % 3 == 0
+            if not (young or turn or self.incidents.troubled(g, (day - 3) * DAY)):
+                continue
+            rows = known.memory.rows(g)
+            known.expect.settled[g] = len(days) >= min(SETTLED_DAYS, age)
+            known.expect.mature[g] = len(days) >= min(MATURE_DAYS, age)
+            self.incidents.hide(rows["y"], rows["t"], g)
+            known.expect.learn_misses(g, rows)
+            known.expect.learn(g, rows)
+
+    def forget(self, tick: int) -> None:
+        """Sessions that are over, users and segments that are too many or too old."""
+        known, now = self.known, tick * TICK
+        known.intake.forget(now)
+        users = known.intake.names["user_id"].crowded()
+        known.intake.names["user_id"].forget(users)
+        self.users.forget(users)
+        self.incidents.forget_users(users)
+        keep = known.intake.retire(now, SILENT * TICK)
+        if len(keep) < len(known.intake.segments):
+            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK))
+            self.points.keep_segments(keep)

@@ -1,0 +1,218 @@
+"""The rows behind a surprising window: do they bear it out, who alone explains them, what is it in figures?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .arrays import Flags, Floats, Ints, Rows
+from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TIME, C, reported
+from .intake import TICK
+from .knowledge import Knowledge
+from .panel import Panel
+from .rates import EMPTY, LEAST, LEAST_PART, NO_HIT
+from .windows import WINDOWS
+
+PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
+FEW = 3  # rows: too few to ask who they are
+FAR = 1.5  # log: further moves of a row count as this far when the effect is weighed
+WITHOUT_WORST = 0.65  # of the limit, which must remain without the worst ten minutes or the worst session
+WITHOUT_USER, HIS_SHARE, HIS_CALLS = 0.4, 0.6, 5  # he explains it when less of the limit remains without him
+BY_SESSION = 0.5  # of the limit, which must remain when sessions are counted instead of calls
+EMPTY_LEAST = {EMPTY: 0.06, EMPTY + 1: 0.06, NO_HIT: 0.5}  # a part counts as empty at less than this of its usual share
+MANY_FAILURES = 60  # calls: with fewer, a burst of failures shorter than half an hour must last more than ten minutes
+SHARED = np.array([c.shared for c in CHANNELS] + [False] * EMPTY + [True] * 3)  # by series: what sessions share
+FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (EMPTY - 5) + [False] * 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A surprising window."""
+
+    slice: int
+    series: int
+    w: int  # which kind of window
+    width: int  # ticks; less than the kind's when an incident ended within it
+    n: float
+    s: float
+    z: float
+    weight: float = 0.0  # strength and neatness: which of several is named
+
+    @property
+    def sign(self) -> float:
+        """Its direction: 1 up, -1 down."""
+        return 1.0 if self.z > 0 else -1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was seen and what was to be expected of the same calls, in the metric's own unit."""
+
+    observed: float
+    expected: float
+    lower: float
+    upper: float
+
+
+def gather(panel: Panel, i: int, c: Candidate, columns: tuple[str, ...]) -> Rows:
+    """Columns of the rows behind a candidate: of its slice and window, with a value for its series."""
+    known, end = panel.known, panel.first + i + 1
+    member, low, high = known.slices.members[c.slice] > 0, (end - c.width) * TICK, end * TICK
+    parts = []
+    for until, rows in known.recent:
+        if until * TICK <= low:
+            continue
+        keep = member[rows["segment"]] & (rows["t"] >= low) & (rows["t"] < high)
+        keep &= np.isfinite(rows["z"][:, c.series]) if c.series < C else rows["use"][:, c.series - C]
+        parts.append({k: v[keep] for k, v in rows.items() if k in columns})
+    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if parts else {}
+
+
+def matters(series: int, share: float, base: float) -> bool:
+    """Is a rise of a share large enough to matter to anyone (or the part that should not be empty, empty)?"""
+    part = series - C
+    if part >= EMPTY:
+        return 1 - share < EMPTY_LEAST[part] * (1 - base)
+    return share - base >= max(LEAST, LEAST_PART * base)
+
+
+def moved(known: Knowledge, c: Candidate, move: float) -> bool:
+    """The same of a mean; short windows need more, as nobody acts on a tenth of a quarter of an hour."""
+    typical, move = pooled(known, c, known.expect.typical), abs(move)
+    enough = move >= EFFECT[c.series] * np.sqrt(1 + 9 / c.width)
+    return bool(enough and (LEAST_MS[c.series] == 0 or typical * (np.exp(move) - 1) >= LEAST_MS[c.series]))
+
+
+def pooled(known: Knowledge, c: Candidate, table: Floats) -> float:
+    """A learned number of the slice: the mean over its segments by the rows they were learned from."""
+    g = np.flatnonzero(known.slices.members[c.slice])
+    weight = known.expect.known[g, c.series] + 1e-9
+    return float((table[g, c.series] * weight).sum() / weight.sum())
+
+
+def without_worst(panel: Panel, i: int, c: Candidate, p: float, upper: float) -> float:
+    """z, in its own direction, of what is left without the worst tick or two: hiccups of minutes heal by themselves."""
+    n, s = panel.ticks_of(i, c.slice, c.series, c.width)
+    surplus = c.sign * (s - n * p)
+    at = int(np.argmax(np.convolve(surplus, [1, 1], "valid")))
+    one = c.width < 6 and (not FAILURE[c.series] or c.n < MANY_FAILURES)
+    drop = [int(np.argmax(surplus))] if one else [at, at + 1]
+    return c.sign * panel.z(c.slice, c.series, c.w, c.n - float(n[drop].sum()), c.s - float(s[drop].sum()), upper)[0]
+
+
+def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
+    """None when one moment or one session makes it, or nobody would care. Else {} or the user who alone explains it."""
+    limit, (p, upper) = panel.known.settings.z, panel.share(i, c.slice, c.series, c.width)
+    if without_worst(panel, i, c, p, upper) < WITHOUT_WORST * limit:
+        return None
+    rows = gather(panel, i, c, ("session_id", "user_id", "z", "r", "hit"))
+    if not rows or len(rows["user_id"]) < FEW:
+        return {}
+    if c.series < C:
+        value = rows["z"][:, c.series]
+        if not moved(panel.known, c, float(np.clip(rows["r"][:, c.series], -FAR, FAR).mean())):
+            return None
+    else:
+        value = rows["hit"][:, c.series - C] - p
+        if SHARED[c.series] and not holds_by_session(panel, c, rows["session_id"], value, p, upper):
+            return None
+    rest = left_without(panel, c, rows["session_id"], value, p, upper)
+    if rest is not None and rest[0] < WITHOUT_WORST * limit:
+        return None
+    rest = left_without(panel, c, rows["user_id"], value, p, upper)
+    if rest is not None:
+        z, user, mine = rest
+        if z < WITHOUT_USER * limit and mine.mean() < HIS_SHARE and mine.sum() >= HIS_CALLS:
+            return {"user_id": panel.known.intake.names["user_id"].word[user]}
+    return {}
+
+
+def holds_by_session(panel: Panel, c: Candidate, session: Ints, value: Floats, p: float, upper: float) -> bool:
+    """Does it hold when calls of a session, which share their history, count as one?"""
+    if session[0] < 0:
+        return True
+    who, at = np.unique(session, return_inverse=True)
+    mean = np.bincount(at, value) / np.bincount(at)
+    z = panel.z(c.slice, c.series, c.w, len(who), float(mean.sum()) + p * len(who), upper)[0]
+    return z >= BY_SESSION * panel.known.settings.z
+
+
+def left_without(
+    panel: Panel, c: Candidate, who: Ints, value: Floats, p: float, upper: float
+) -> tuple[float, int, Flags] | None:
+    """z without whoever adds most, his code and rows; None when nobody can be told apart."""
+    if who[0] < 0:
+        return None
+    codes, at = np.unique(who, return_inverse=True)
+    if len(codes) == 1:
+        return None
+    top = int(np.argmax(c.sign * np.bincount(at, value)))
+    mine = at == top
+    n = int((~mine).sum())
+    z = panel.z(c.slice, c.series, c.w, n, float(value[~mine].sum()) + p * n, upper)[0]
+    return c.sign * z, int(codes[top]), mine
+
+
+def read(panel: Panel, i: int, c: Candidate) -> Reading:
+    """A candidate in its metric's own unit."""
+    if c.series < C:
+        known = panel.known
+        g, s2 = known.wobble.g[c.w, c.slice, c.series], known.wobble.s2[c.w, c.slice, c.series]
+        sd = pooled(known, c, known.expect.scale)
+        z = abs(panel.z(c.slice, c.series, c.w, c.n, c.s, 0.0)[0])
+        limit = known.settings.z if z >= known.settings.z else PART_Z
+        wide = limit * float(g * np.sqrt(1 / max(c.n, 1) + s2)) * sd
+        rows = gather(panel, i, c, ("y", *{channel.metric for channel in CHANNELS}))
+        return read_mean(rows, c.series, c.s / max(c.n, 1) * sd, wide)
+    part = c.series - C
+    if EMPTY <= part < NO_HIT:
+        rows, channel = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS})), TAILS[part - EMPTY]
+        move = float(np.median(rows["r"][:, channel]))
+        wide = 2 * pooled(panel.known, c_of(c, channel), panel.known.expect.scale) / np.sqrt(max(c.n, 1))
+        return read_mean(rows, channel, move, wide)
+    return read_share(panel, i, c)
+
+
+def c_of(c: Candidate, series: int) -> Candidate:
+    """The same window of another series."""
+    return Candidate(slice=c.slice, series=series, w=c.w, width=c.width, n=c.n, s=c.s, z=c.z)
+
+
+def read_mean(rows: Rows, channel: int, move: float, wide: float) -> Reading:
+    """The typical call of the window, and the same without the move (log ratio or difference), give or take `wide`."""
+    values = reported(rows, channel)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Reading(observed=0.0, expected=0.0, lower=0.0, upper=0.0)
+    if not IS_LOG[channel]:
+        typical = float(values.mean())
+        ends = (typical - move, typical - move - wide, typical - move + wide)
+    elif channel == TOKEN_TIME:  # was judged as time per token
+        typical = float(np.median(values))
+        ends = (typical * np.exp(move), typical * np.exp(move - wide), typical * np.exp(move + wide))
+    else:  # the part of it that was judged, and the rest of it (its queue, or the prompt before)
+        typical, judged = float(np.median(values)), float(np.nanmedian(rows["y"][:, channel]))
+        low, middle, high = (max(typical + judged * float(np.expm1(x - move)), 0.0) for x in (-wide, 0.0, wide))
+        ends = (middle, low, high)
+    top = 1.0 if channel == CACHE else np.inf
+    expected, lower, upper = (float(np.clip(x, 0.0, top)) for x in ends)
+    return Reading(observed=typical, expected=expected, lower=lower, upper=upper)
+
+
+def read_share(panel: Panel, i: int, c: Candidate) -> Reading:
+    """Share of hits, its base, and the share that would have reached the limit (normal approximation)."""
+    share, (p, high) = c.s / c.n, panel.share(i, c.slice, c.series, c.width)
+    g = float(panel.known.rates.g[c.w, c.slice, c.series - C])
+    reach = high + panel.known.settings.z * g * float(np.sqrt(high * (1 - high) / c.n)) + 0.5 / c.n
+    reach = min(max(reach, p + max(LEAST, LEAST_PART * p)), max(share, p), 1.0)
+    if c.series - C == NO_HIT:
+        return Reading(observed=1 - share, expected=1 - p, lower=1 - reach, upper=1.0)
+    return Reading(observed=share, expected=p, lower=0.0, upper=reach)
+
+
+def kind_of(c: Candidate) -> str:
+    """What to call the movement."""
+    if c.series >= C:
+        return "rate"
+    if WINDOWS[c.w] >= 72:
+        return "level_shift"
+    return "spike" if c.z > 0 else "drop"

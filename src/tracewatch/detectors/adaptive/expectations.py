@@ -1,0 +1,184 @@
+"""What a call should have taken, cost and scored, given what drove it; and the standardised surprise of what came.
+
+Per segment (operation x model x provider) and channel: y ~ b . drivers with b >= 0, least squares of the relative
+error; the log ratio is freed from centres by idle time and by turn (both known when the call starts) and from an hour
+x weekend profile; then divided by its robust deviation, clipped at 3 and centred, so that windows of it have mean 0.
+Our own.
+"""
+
+import numpy as np
+
+from .arrays import Flags, Floats, Ints, Rows
+from .channels import CACHE, CHANNELS, CONSTANT, COST, IS_LOG, KIND, LOG, TAILS, C
+from .fits import Ordered, cell_centres, cell_means, places, profile, relative_fit
+
+IDLE = np.array([20, 60, 300, 600, 1800, 3600.0])  # s: connections close, caches expire, models unload
+TURN = np.array([1, 2, 3, 5, 9, 17])
+IDLES, TURNS, HOURS = len(IDLE) + 1, len(TURN) + 1, 48
+CLIP = 3.0  # deviations: further is only "far", else one call would make a window
+MARGIN = 0.10  # log: a third must be left by more than this, so that a dense value on its edge does not matter
+LEAST_ROWS = 20  # of a segment before a channel of it is known
+PSEUDO_ROWS = 10  # towards no effect, in every cell
+GRAIN = 2.0**20  # residuals are multiples of 1/GRAIN: sums are exact, so it does not matter how rows came in batches
+WIDEST, NARROWEST = 0.01, 0.02  # log or score: least width of a cell's middle, least deviation
+SHAPES: dict[str, tuple[int, ...]] = {
+    "beta": (C, 4), "price": (4,), "level": (C,), "idle": (C, IDLES), "turn": (C, TURNS), "hours": (C, HOURS),
+    "scale": (C,), "centre": (C,), "known": (C,), "typical": (C,), "third": (2,), "miss": (TURNS, IDLES),
+    "mature": (), "settled": (),
+}  # fmt: skip
+
+
+def exact(x: Floats) -> Floats:
+    """Rounded to the grain at which sums are exact."""
+    return np.asarray(np.round(x * GRAIN) / GRAIN)
+
+
+class Expectations:
+    """Learned parameters, one row per segment."""
+
+    beta: Floats  # by channel and driver
+    price: Floats  # of each kind of token
+    level: Floats  # of what is not a log
+    idle: Floats  # effect of idle time on the residual, by channel
+    turn: Floats
+    hours: Floats
+    scale: Floats
+    centre: Floats  # mean of the clipped residual, in deviations
+    known: Floats  # rows it was learned from
+    typical: Floats  # the median value
+    third: Floats  # residual below which a third of the prompts, above which a third of the answers lie
+    miss: Floats  # chance of no cache hit
+    mature: Floats  # 1 when judged at all
+    settled: Floats  # 1 when its caches are judged too: they warm up with its traffic
+
+    def __init__(self) -> None:
+        for name, shape in SHAPES.items():
+            setattr(self, name, np.zeros((0, *shape)))
+
+    def grow(self, n: int) -> None:
+        """Room for n segments."""
+        more = n - len(self.beta)
+        for name, shape in SHAPES.items() if more > 0 else ():
+            setattr(self, name, np.concatenate([getattr(self, name), np.zeros((more, *shape))]))
+
+    def keep_segments(self, keep: Ints) -> None:
+        """Renumber segments."""
+        for name in SHAPES:
+            setattr(self, name, getattr(self, name)[keep])
+
+    def cells(self, rows: Rows) -> None:
+        """Add each row's cells of idle time, turn and hour (what is known when the call starts)."""
+        rows["idle_cell"] = np.searchsorted(IDLE, rows["idle"])
+        rows["warm_cell"] = np.where(rows["turn"] > 0, np.searchsorted(IDLE, rows["idle_session"]), rows["idle_cell"])
+        rows["turn_cell"] = np.searchsorted(TURN, rows["turn"], "right")
+        weekday = (rows["t"] // 86400).astype(np.int64) + 3  # the epoch began on a Thursday
+        rows["hour_cell"] = (rows["t"] // 3600).astype(np.int64) % 24 + 24 * (weekday % 7 >= 5)
+
+    def expect(self, g: Ints, work: Floats, tokens: Floats) -> Floats:
+        """Values before cells, rows x channels."""
+        fit = np.einsum("rcd,rd->rc", self.beta[g], work)
+        fit[:, COST] = (tokens * self.price[g]).sum(1)
+        return np.asarray(fit)
+
+    def residuals(self, rows: Rows) -> None:
+        """Add to the rows: fit (plain expectation), r (log ratio or difference), z (standardised, clipped, centred)."""
+        g, y = rows["segment"], rows["y"]
+        fit = self.expect(g, rows["work"], rows["tokens"])
+        r = y - self.level[g]
+        with np.errstate(all="ignore"):
+            r[:, IS_LOG] = np.log(y[:, IS_LOG] / np.maximum(fit[:, IS_LOG], 1e-12))
+        idle = self.idle[g, :, rows["idle_cell"]]
+        idle[:, CACHE] = self.idle[g, CACHE, rows["warm_cell"]]
+        r -= idle + self.turn[g, :, rows["turn_cell"]] + self.hours[g, :, rows["hour_cell"]]
+        known = (self.known[g] > 0) & (self.mature[g] > 0)[:, None]
+        known[:, CACHE] &= self.settled[g] > 0
+        r[~known] = np.nan
+        with np.errstate(all="ignore"):
+            z = np.clip(r / self.scale[g], -CLIP, CLIP) - self.centre[g]
+        rows["z"], rows["r"], rows["fit"] = exact(z), r, fit
+
+    def learn(self, g: int, rows: Rows) -> None:
+        """Refit one segment from its remembered rows (y may hold further nan: what belongs to incidents)."""
+        y = np.ascontiguousarray(rows["y"].T, float)
+        count = np.isfinite(y).sum(1)
+        live = np.flatnonzero(count >= LEAST_ROWS)
+        self.known[g] = 0
+        if not len(live):
+            return
+        y, count, is_log = y[live], count[live], KIND[live] == LOG
+        has = np.isfinite(y)
+        self.typical[g, live] = Ordered(y, count).at(0.5)
+        r = self.learn_plain(g, live, y, has, rows)
+        middle = Ordered(r, count).at(0.5)
+        middle[~is_log] = 0
+        self.beta[g, live] *= np.exp(middle)[:, None]
+        if COST in live:
+            self.price[g] *= np.exp(middle[live == COST])
+        r -= middle[:, None]
+        r = self.learn_cells(g, live, r, has, count, rows)
+        self.learn_scale(g, live, r, has, count, rows["hour_cell"])
+        self.known[g, live] = count
+
+    def learn_plain(self, g: int, live: Ints, y: Floats, has: Flags, rows: Rows) -> Floats:
+        """Fit what drives each channel; returns log ratios or differences (channels x rows)."""
+        r, work, tokens = np.full(y.shape, np.nan), rows["work"].astype(float), rows["tokens"].astype(float)
+        for i, c in enumerate(live.tolist()):
+            channel, m = CHANNELS[c], has[i]
+            v = y[i, m]
+            if channel.kind != LOG:
+                self.level[g, c] = v.mean()
+                r[i, m] = v - self.level[g, c]
+                continue
+            if c == COST:
+                b = self.price[g] = relative_fit(tokens[m], v, range(4), self.price[g])
+                fit = tokens[m] @ b
+            elif channel.drivers == CONSTANT:
+                self.beta[g, c, 0] = fit = self.typical[g, c]
+            else:
+                b = self.beta[g, c] = relative_fit(work[m], v, channel.drivers, self.beta[g, c])
+                fit = work[m] @ b
+            r[i, m] = np.log(v / np.maximum(fit, 1e-12))
+        return r
+
+    def learn_cells(self, g: int, live: Ints, r: Floats, has: Flags, count: Ints, rows: Rows) -> Floats:
+        """Effects of idle time and turn; returns the residuals without them."""
+        ordered, is_log = Ordered(r, count), KIND[live] == LOG
+        width = np.maximum((ordered.at(0.8413) - ordered.at(0.1587)) / 2, WIDEST)[:, None]
+        present, r = has.astype(float), np.where(has, r, 0.0)
+        idle = np.repeat(rows["idle_cell"][None], len(live), 0)
+        idle[live == CACHE] = rows["warm_cell"]
+        for table, cells, size in ((self.idle, idle, IDLES), (self.turn, rows["turn_cell"], TURNS)):
+            place = places(cells, len(live), size)
+            effect = cell_centres(place, r, present, size, PSEUDO_ROWS, width)
+            effect[~is_log] = cell_means(place, r, present, size, PSEUDO_ROWS)[~is_log]
+            table[g, live] = effect
+            r = (r - effect.ravel()[place]) * present
+        return r
+
+    def learn_scale(self, g: int, live: Ints, r: Floats, has: Flags, count: Ints, hour: Ints) -> None:
+        """The hour profile, and the deviation and centre of what is left."""
+        is_log, present, gaps = KIND[live] == LOG, has.astype(float), np.where(has, r, np.nan)
+        ordered = Ordered(gaps, count)
+        spread = Ordered(np.abs(gaps - ordered.at(0.5)[:, None]), count).at(0.5) * 1.4826
+        spread[~is_log] = np.nanstd(gaps[~is_log], axis=1)
+        sd = np.maximum(np.maximum((ordered.at(0.8413) - ordered.at(0.1587)) / 2, spread), NARROWEST)[:, None]
+        hours = profile(hour, np.clip(r / sd, -CLIP, CLIP), present) * sd
+        z = np.clip((gaps - hours[:, hour]) / sd, -CLIP, CLIP)
+        self.hours[g, live], self.scale[g, live], self.centre[g, live] = hours, sd[:, 0], np.nanmean(z, axis=1)
+        for j, (c, q, side) in enumerate(zip(TAILS, (1 / 3, 2 / 3), (1, -1), strict=True)):
+            i = np.flatnonzero(live == c)
+            if len(i):
+                edge = Ordered(z[i], count[i]).at(q)[0] + side * MARGIN / sd[i[0], 0]
+                self.third[g, j] = edge - self.centre[g, c]
+
+    def learn_misses(self, g: int, rows: Rows) -> None:
+        """Chance of no cache hit by turn and idle time: cells shrunk to their turn's, those to the segment's."""
+        has = np.isfinite(rows["read"])
+        miss, turn = (~(rows["read"][has] > 0)).astype(float), rows["turn_cell"][has]
+        if not len(miss):
+            return
+        cell, one = turn * IDLES + rows["warm_cell"][has], np.ones(len(miss))
+        whole = (miss.sum() + 0.5) / (len(miss) + 1)
+        n, k = (np.bincount(cell, x, minlength=TURNS * IDLES).reshape(TURNS, IDLES) for x in (one, miss))
+        by_turn = (k.sum(1) + PSEUDO_ROWS * whole) / (n.sum(1) + PSEUDO_ROWS)
+        self.miss[g] = exact((k + PSEUDO_ROWS * by_turn[:, None]) / (n + PSEUDO_ROWS))

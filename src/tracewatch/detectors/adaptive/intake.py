@@ -1,0 +1,202 @@
+"""Calls as they arrive: words become small numbers, rows wait for their tick, each learns its place in its session."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import Flags, Floats, Ints, Rows
+from .ledger import Groups, Ledger
+from .names import Names
+
+TICK = 300  # seconds; the grain of all sums and alerts
+NUMBERS = (
+    "retry_count", "duration_ms", "ttft_ms", "tokens_per_second", "queue_time_ms", "inference_time_ms",
+    "network_time_ms", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+    "cost_usd", "retrieval_latency_ms", "rag_relevance_score", "groundedness_score", "hallucination_detected",
+)  # fmt: skip
+SIGNED = ("rag_relevance_score", "groundedness_score")  # every other number below zero is a mistake of the reporter
+LARGEST = 1e12  # of any number; more is a mistake, and its square must not overflow
+WORDS = {  # how many of each are told apart at a time; what comes beyond is counted, but without a name
+    "operation_type": 500,
+    "model_name": 500,
+    "model_provider": 200,
+    "session_id": 200_000,
+    "user_id": 4_000,
+    "status": 50,
+    "error_category": 50,
+}
+SEGMENT = ("operation_type", "model_name", "model_provider")
+SEGMENTS = 500  # beyond, new ones share a segment of their operation, until the least recently used are forgotten
+STRIDE = 1 << 20  # two codes in one key: session x STRIDE + operation
+SESSION_OVER = 86400.0  # s: a session silent for a day is over
+
+
+class Intake:
+    """Rows that wait, the codes of their words and where each session stands."""
+
+    def __init__(self) -> None:
+        self.names = {word: Names(limit) for word, limit in WORDS.items()}
+        self.segments: list[tuple[int, int, int]] = []
+        self.segment_of: dict[tuple[int, int, int], int] = {}
+        self.last_call = np.zeros(0)  # of each segment
+        self.waiting: list[Rows] = []
+        self.sessions = Ledger((0.0, -np.inf, np.nan))  # calls, time and prompt of the last one
+
+    def feed(self, batch: Rows) -> None:
+        """Take a dict of equally long columns; only start_time is required."""
+        t = batch["start_time"]
+        t = t.astype("datetime64[us]").astype(float) / 1e6 if t.dtype.kind == "M" else np.asarray(t, float)
+        n, ok = len(t), np.isfinite(t) & (t > 0)  # a missing datetime is the least integer
+        rows: Rows = {"t": t, "trace_id": column_of_words(batch.get("trace_id"), n)}
+        for word in WORDS:
+            rows[word] = column_of_words(batch.get(word), n)
+        parent = batch.get("parent_span_id")
+        rows["root"] = np.array([x is None or x != x for x in parent], bool) if parent is not None else np.ones(n, bool)
+        for name in NUMBERS:
+            rows[name] = column_of_numbers(batch.get(name), n, name in SIGNED)
+        if ok.any():
+            self.waiting.append(rows if ok.all() else {k: v[ok] for k, v in rows.items()})
+
+    def next_row(self) -> float | None:
+        """When the earliest waiting row starts."""
+        return min((float(rows["t"].min()) for rows in self.waiting), default=None)
+
+    def take(self, before: float) -> Rows | None:
+        """Rows that start before the moment, in order of start, with codes, segment, turn and idle times."""
+        if not self.waiting:
+            return None
+        if len(self.waiting) > 1:
+            self.waiting = [{k: np.concatenate([w[k] for w in self.waiting]) for k in self.waiting[0]}]
+        rows = self.waiting[0]
+        if (np.diff(rows["t"]) < 0).any():
+            order = np.argsort(rows["t"], kind="stable")
+            rows = {k: v[order] for k, v in rows.items()}
+        cut = int(np.searchsorted(rows["t"], before))
+        self.waiting = [{k: v[cut:] for k, v in rows.items()}] if cut < len(rows["t"]) else []
+        if not cut:
+            return None
+        rows = {k: v[:cut] for k, v in rows.items()}
+        for word in WORDS:
+            rows[word] = self.names[word].encode(rows, word)
+        rows["segment"] = self.encode_segments(rows)
+        self.place_in_sessions(rows)
+        self.place_in_segments(rows)
+        return rows
+
+    def encode_segments(self, rows: Rows) -> Ints:
+        """The segment of each row; new ones are added while there is room."""
+        packed = (rows[SEGMENT[0]] + 1) * STRIDE**2 + (rows[SEGMENT[1]] + 1) * STRIDE + rows[SEGMENT[2]] + 1
+        keys, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+        found = np.zeros(len(keys), np.int64)
+        for i in np.argsort(first).tolist():
+            found[i] = self.admit(tuple(int(rows[word][first[i]]) for word in SEGMENT))  # type: ignore[arg-type]
+        return found[inverse]
+
+    def admit(self, codes: tuple[int, int, int]) -> int:
+        """The segment of these codes: its own, or that of its operation's rest, or that of everything else."""
+        rest, nothing = (codes[0], -1, -1), (-1, -1, -1)
+        for choice, room in ((codes, SEGMENTS), (rest, SEGMENTS * 9 // 8), (nothing, SEGMENTS * 2)):
+            if choice not in self.segment_of and len(self.segments) < room:
+                self.segment_of[choice] = len(self.segments)
+                self.segments.append(choice)
+                self.last_call = np.append(self.last_call, -np.inf)
+            if choice in self.segment_of:
+                return self.segment_of[choice]
+        raise AssertionError("there is always room for the segment of everything else")
+
+    def place_in_sessions(self, rows: Rows) -> None:
+        """Turn within the session and operation, seconds since its previous call, and that call's prompt."""
+        n = len(rows["t"])
+        rows["turn"], rows["idle_session"] = np.zeros(n, np.int64), np.full(n, np.inf)
+        rows["prompt_before"] = np.full(n, np.nan)
+        named = np.flatnonzero(rows["session_id"] >= 0)
+        if not len(named):
+            return
+        groups = Groups((rows["session_id"] * STRIDE + rows["operation_type"] + 1)[named])
+        at, order = self.sessions.at(groups.keys), named[groups.order]
+        t, prompt = rows["t"][order], rows["input_tokens"][order]
+        state = self.sessions.values[at]
+        rows["turn"][order] = groups.rank + groups.spread(state[:, 0]).astype(np.int64)
+        rows["idle_session"][order] = np.maximum(since_previous(t, groups.first, state[:, 1]), 0)
+        rows["prompt_before"][order] = previous(prompt, groups.first, state[:, 2])
+        last = groups.starts + groups.sizes - 1
+        self.sessions.values[at] = np.stack([state[:, 0] + groups.sizes, t[last], prompt[last]], 1)
+
+    def place_in_segments(self, rows: Rows) -> None:
+        """Seconds since the segment's previous call."""
+        groups = Groups(rows["segment"])
+        t = rows["t"][groups.order]
+        rows["idle"] = np.zeros(len(t))
+        rows["idle"][groups.order] = np.maximum(since_previous(t, groups.first, self.last_call[groups.keys]), 0)
+        self.last_call[groups.keys] = t[groups.starts + groups.sizes - 1]
+
+    def forget(self, now: float) -> None:
+        """Sessions that are over, and their names."""
+        self.sessions.split(self.sessions.values[:, 1] <= now - SESSION_OVER)
+        names = self.names["session_id"]
+        alive = np.zeros(names.size, bool)
+        alive[self.sessions.keys // STRIDE] = True
+        names.forget(names.stale(now - SESSION_OVER, alive))
+
+    def retire(self, now: float, silence: float) -> Ints:
+        """Segments worth keeping: those with calls within `silence` seconds, and of too many the latest."""
+        keep = np.flatnonzero(self.last_call > now - silence)
+        if len(self.segments) > SEGMENTS * 3 // 4:
+            latest = np.argsort(-self.last_call[keep], kind="stable")[: SEGMENTS * 5 // 8]
+            keep = np.sort(keep[latest])
+        return keep
+
+    def keep_segments(self, keep: Ints, before: float) -> None:
+        """Renumber the segments, and forget words that no segment needs and nobody used since."""
+        self.segments = [self.segments[i] for i in keep]
+        self.last_call = self.last_call[keep]
+        self.segment_of = {codes: i for i, codes in enumerate(self.segments)}
+        for j, word in enumerate(SEGMENT):
+            used = np.zeros(self.names[word].size, bool)
+            used[[s[j] for s in self.segments if s[j] >= 0]] = True
+            self.names[word].forget(self.names[word].stale(before, used))
+
+    def describe(self, segment: int) -> dict[str, object]:
+        """The words of a segment; None where it has none."""
+        return {
+            word: self.names[word].word.get(code) for word, code in zip(SEGMENT, self.segments[segment], strict=True)
+        }
+
+
+def since_previous(t: Floats, first: Flags, before: Floats) -> Floats:
+    """Seconds since the previous row of the same group; the first looks at `before`."""
+    return t - previous(t, first, before)
+
+
+def previous(value: Floats, first: Flags, before: Floats) -> Floats:
+    """The previous row's value within each group; the first has `before`."""
+    out = np.concatenate([value[:1], value[:-1]])
+    out[first] = before
+    return out
+
+
+def column_of_words(values: NDArray[Any] | None, n: int) -> NDArray[Any]:
+    """As objects; all None where the column is missing."""
+    return np.full(n, None, object) if values is None else np.asarray(values, object)
+
+
+def column_of_numbers(values: NDArray[Any] | None, n: int, signed: bool) -> Floats:
+    """As floats; missing, infinite, impossibly large or negative is not a number."""
+    if values is None:
+        return np.full(n, np.nan)
+    try:
+        out = np.array(values, float)
+    except (TypeError, ValueError):
+        out = np.array([number_or_nan(x) for x in values], float)
+    with np.errstate(invalid="ignore"):
+        out[~(np.abs(out) < LARGEST) | ((out < 0) & (not signed))] = np.nan
+    return out
+
+
+def number_or_nan(value: object) -> float:
+    """A value as a float, or nan when it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")

@@ -1,0 +1,83 @@
+"""Single calls that took absurdly long for what they did: log(inference / expected) over a tail-extrapolated limit.
+
+Threshold per segment: u = 95th percentile, beta = mean excess between the 95th and 99.7th (top three left out, they
+are past outliers), limit = u + 1.25 beta ln(.05 n 80): exponential tail, one false in a long time (peaks over
+threshold, Pickands 1975). The numbers are our own.
+"""
+
+import numpy as np
+
+from .alerts import Alert, Notice, score_of
+from .arrays import Floats, Ints, Rows
+from .channels import CHANNELS, DURATION, INFERENCE, reported
+from .intake import TICK
+from .memory import Memory
+from .names import Names
+
+LOW, HIGH = 1.3, 2.0  # log: between 3.7 x and 7.4 x of what was expected
+LEAST_MS = 500.0  # longer than expected: less is nobody's wait (2 s lost a fifth of the outliers on the benchmark)
+LEAST_ROWS = 60
+DAYS = 7
+FLOOR = 0.02  # log, of the mean excess
+
+
+class Points:
+    """Limits by segment."""
+
+    def __init__(self) -> None:
+        self.limit: dict[int, float] = {}
+
+    def learn(self, memory: Memory, known: Floats) -> None:
+        """Renew the limits; known is the rows each channel of a segment was learned from."""
+        for g, days in memory.days.items():
+            c = INFERENCE if known[g, INFERENCE] else DURATION
+            r = np.concatenate([rows["r"][:, c] for _, rows in days[-DAYS:]])
+            r = np.sort(r[np.isfinite(r)])
+            if len(r) >= LEAST_ROWS:
+                self.limit[g] = limit_of(r)
+
+    def scan(
+        self, first: int, rows: Rows | None, known: Floats, names: dict[str, Names], alarming: bool
+    ) -> dict[int, list[Notice]]:
+        """Notices by tick read."""
+        out: dict[int, list[Notice]] = {}
+        if rows is None or not alarming:
+            return out
+        limit = np.full(len(known), np.inf)
+        limit[list(self.limit)] = list(self.limit.values())
+        g, at = rows["segment"], np.arange(len(rows["t"]))
+        channel = np.where(known[:, INFERENCE] > 0, INFERENCE, DURATION)[g]
+        r, y, fit = (rows[k][at, channel] for k in ("r", "y", "fit"))
+        with np.errstate(invalid="ignore"):
+            hit = np.flatnonzero((r > limit[g]) & (y - fit > LEAST_MS) & rows["good"])
+        for i in hit.tolist():
+            tick = int(rows["tick"][i])
+            alert = alert_of(first + tick, rows, i, int(channel[i]), float(limit[g[i]]), names)
+            notice = Notice(alert=alert, segment=int(g[i]), excess=float(r[i] - limit[g[i]]))
+            out.setdefault(tick, []).append(notice)
+        return out
+
+    def keep_segments(self, keep: Ints) -> None:
+        """Renumber segments."""
+        self.limit = {i: self.limit[g] for i, g in enumerate(keep.tolist()) if g in self.limit}
+
+
+def limit_of(r: Floats) -> float:
+    """The limit of sorted residuals."""
+    n, first = len(r), int(0.95 * len(r))
+    excess = r[first : max(first + 5, min(int(0.997 * n), n - 3))] - r[first]
+    beta = 1.25 * max(float(excess.mean()), FLOOR)
+    return float(np.clip(r[first] + beta * np.log(max(0.05 * n * 80, 2)), LOW, HIGH))
+
+
+def alert_of(tick: int, rows: Rows, i: int, channel: int, limit: float, names: dict[str, Names]) -> Alert:
+    """What to say of the i-th row."""
+    value, judged, r = float(reported(rows, channel)[i]), float(rows["y"][i, channel]), float(rows["r"][i, channel])
+    rest, usual = value - judged, judged * float(np.exp(-r))
+    return Alert(
+        detected_at=float((tick + 1) * TICK), metric=CHANNELS[channel].metric, direction="up",
+        slice={word: names[word].word.get(int(rows[word][i])) for word in ("operation_type", "model_name")},
+        trace_ids=(str(rows["trace_id"][i]),), severity=r, kind="point", since=float(rows["t"][i]), observed=value,
+        expected=rest + usual, lower=0.0, upper=rest + max(usual * float(np.exp(limit)), usual + LEAST_MS), n=1,
+        score=score_of(r, limit),
+    )  # fmt: skip

@@ -1,0 +1,171 @@
+"""A session that calls far more than any did before.
+
+Limits per operation on its calls so far, its calls in an hour and its tokens: Hill's tail of past sessions (Hill
+1975), u (k / expected exceedances)^(1/a), within [1.25 max + 1, 2 max + 2] and never under 24 calls. The bounds are
+our own.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from .alerts import Alert, Notice, score_of
+from .arrays import Floats, Ints, Rows
+from .intake import STRIDE, TICK
+from .ledger import Groups, Ledger
+from .names import Names
+from .windows import DAY
+
+MONTHLY = 0.15  # expected false sessions a month and operation
+LEAST = 24  # calls, of every limit
+LEAST_ALERT = 20  # calls before any of the three measures counts
+TOKEN_ROOM = 1.6  # times the tail of tokens, which is heavier than Hill's estimate of it says
+LEAST_HISTORY = 50  # finished sessions before there is a limit
+TOP = 60  # largest of a day that are remembered
+HISTORY_DAYS = 14
+IDLE = 7200.0  # s: a session without calls for so long at midnight is finished
+AN_HOUR = 3600.0
+SEVERITY = 5.0  # at the limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What no session of an operation should exceed, and the calls of a usual one."""
+
+    calls: float
+    hour: float
+    tokens: float
+    usual: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """Sessions of an operation that finished on a day."""
+
+    day: int
+    sessions: int
+    top: Floats  # the largest calls, hours and tokens, each sorted down (rows x 3)
+    usual: float  # median of calls
+
+
+class Sessions:
+    """Calls so far, largest hour and tokens of every session that is not finished, by session and operation."""
+
+    def __init__(self) -> None:
+        self.today = Ledger((0.0, 0.0, 0.0, 0.0))  # calls, largest hour, tokens, time of the last call
+        self.hour_keys, self.hour_times = np.zeros(0, np.int64), np.zeros(0)  # calls of the last hour
+        self.history: dict[int, list[Day]] = {}
+        self.limits: dict[int, Limits] = {}
+        self.reported: set[int] = set()
+
+    def scan(
+        self, first: int, rows: Rows | None, jobs: Collection[int], names: dict[str, Names], alarming: bool
+    ) -> dict[int, list[Notice]]:
+        """Notices by tick read. Runs of batch jobs are left out: they have a schedule."""
+        out: dict[int, list[Notice]] = {}
+        named = np.flatnonzero(rows["session_id"] >= 0) if rows is not None else np.zeros(0, np.int64)
+        if rows is None or not len(named):
+            return out
+        calls, hour, tokens = self.follow(rows, named)
+        limits = self.limit_table(names["operation_type"].size, jobs)[rows["operation_type"][named] + 1]
+        over = (np.stack([calls, hour, tokens], 1) / limits).max(1)
+        for i in np.flatnonzero((over > 1) & (calls >= LEAST_ALERT)).tolist() if alarming else ():
+            row = int(named[i])
+            session, operation = int(rows["session_id"][row]), int(rows["operation_type"][row])
+            key = session * STRIDE + operation + 1
+            if key in self.reported:
+                continue
+            self.reported.add(key)
+            measures = float(calls[i]), float(hour[i]), float(tokens[i])
+            word, tick = names["session_id"].word[session], int(rows["tick"][row])
+            alert = alert_of(first + tick, word, self.limits[operation], measures)
+            out.setdefault(tick, []).append(Notice(alert=alert, key=("session", session), hold=DAY))
+        return out
+
+    def follow(self, rows: Rows, named: Ints) -> tuple[Floats, Floats, Floats]:
+        """Calls so far, calls in the last hour and tokens so far of each named row's session and operation."""
+        keys, t = (rows["session_id"] * STRIDE + rows["operation_type"] + 1)[named], rows["t"][named]
+        groups = Groups(keys)
+        order, at, last = groups.order, self.today.at(groups.keys), groups.starts + groups.sizes - 1
+        state = self.today.values[at]
+        size = (np.nan_to_num(rows["input_tokens"]) + np.nan_to_num(rows["output_tokens"]))[named][order]
+        run = np.cumsum(size)
+        calls = groups.rank + 1 + groups.spread(state[:, 0])
+        tokens = run - groups.spread((run - size)[groups.starts]) + groups.spread(state[:, 2])
+        hour = self.last_hour(keys, t)
+        largest = np.maximum(np.maximum.reduceat(hour[order], groups.starts), state[:, 1])
+        self.today.values[at] = np.stack([calls[last], largest, tokens[last], t[order][last]], 1)
+        back = np.argsort(order)
+        return calls[back], hour, tokens[back]
+
+    def last_hour(self, keys: Ints, t: Floats) -> Floats:
+        """Calls of the same key in the hour up to each row."""
+        old = len(self.hour_keys)
+        keys, t = np.concatenate([self.hour_keys, keys]), np.concatenate([self.hour_times, t])
+        order = np.lexsort((t, keys))
+        group = np.cumsum(np.diff(keys[order], prepend=keys[order[0]]) != 0)
+        shift = group * (t.max() - t.min() + 2 * AN_HOUR)  # keeps groups apart on one line of time
+        line = t[order] - t.min() + shift
+        count = np.zeros(len(t))
+        count[order] = np.arange(len(t)) - np.searchsorted(line, line - AN_HOUR) + 1
+        fresh = t >= t.max() - AN_HOUR
+        self.hour_keys, self.hour_times = keys[fresh], t[fresh]
+        return count[old:]
+
+    def limit_table(self, operations: int, jobs: Collection[int]) -> Floats:
+        """Limits by operation code + 1 (operations + 1 x 3), infinite where there are none."""
+        table = np.full((operations + 1, 3), np.inf)
+        for o, limits in self.limits.items():
+            if o not in jobs:
+                table[o + 1] = limits.calls, limits.hour, limits.tokens
+        return table
+
+    def learn(self, tick: int) -> None:
+        """Finished sessions become history, without those reported; limits follow from it."""
+        day = tick // DAY
+        keys, done = self.today.split(self.today.values[:, 3] < tick * TICK - IDLE)
+        clean = ~np.isin(keys, list(self.reported))
+        operation, done = keys[clean] % STRIDE - 1, done[clean, :3]
+        for o in np.unique(operation).tolist():
+            mine = done[operation == o]
+            entry = Day(day=day, sessions=len(mine), top=-np.sort(-mine, 0)[:TOP], usual=float(np.median(mine[:, 0])))
+            self.history.setdefault(o, []).append(entry)
+        self.reported.difference_update(keys.tolist())
+        for o in list(self.history):
+            days = self.history[o] = [x for x in self.history[o] if x.day > day - HISTORY_DAYS]
+            self.limits.pop(o, None)
+            if sum(x.sessions for x in days) >= LEAST_HISTORY:
+                self.limits[o] = limits_of(days, day)
+            if not days:
+                del self.history[o]
+
+
+def limits_of(days: list[Day], today: int) -> Limits:
+    """Limits from the sessions of some days."""
+    n, top = sum(x.sessions for x in days), -np.sort(-np.concatenate([x.top for x in days]), 0)
+    span = min(HISTORY_DAYS, max(1, today - days[0].day + 1))
+    calls, hour, tokens = (tail(top[:, j], n, span) for j in range(3))
+    usual = float(np.median([x.usual for x in days]))
+    return Limits(calls=max(LEAST, calls), hour=max(LEAST, hour), tokens=TOKEN_ROOM * tokens, usual=usual)
+
+
+def tail(top: Floats, n: int, days: int) -> float:
+    """Hill's estimate of the size that MONTHLY sessions a month exceed, of n in so many days; near the largest seen."""
+    k = min(int(np.clip(n / 50, 8, 60)), len(top) - 1)
+    u = max(top[k], 1)
+    hill = max(float(np.mean(np.log(np.maximum(top[:k], 1) / u))), 1e-3)
+    return float(np.clip(u * (k / (MONTHLY * days / 30)) ** hill, 1.25 * top[0] + 1, 2 * top[0] + 2))
+
+
+def alert_of(tick: int, session: object, limits: Limits, measures: tuple[float, float, float]) -> Alert:
+    """What to say: calls so far or in the last hour; when tokens gave it away, the calls that would have held them."""
+    ratio = [x / y for x, y in zip(measures, (limits.calls, limits.hour, limits.tokens), strict=True)]
+    worst = int(np.argmax(ratio))
+    observed = measures[1] if worst == 1 else measures[0]
+    severity = SEVERITY * ratio[worst]
+    return Alert(
+        detected_at=float((tick + 1) * TICK), metric="call_count", direction="up", slice={"session_id": session},
+        severity=severity, kind="surge", observed=observed, expected=min(limits.usual, observed), lower=0.0,
+        upper=observed / ratio[worst], n=int(measures[0]), score=score_of(severity, SEVERITY),
+    )  # fmt: skip

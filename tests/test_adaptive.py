@@ -1,0 +1,228 @@
+"""The adaptive engine through its door: rows in, alerts out."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from tracewatch.detectors.adaptive import Alert, Engine
+
+DAY, WEEK = 86400.0, 7 * 86400.0
+MONDAY = 1_772_409_600.0  # 2026-03-02
+NUMBERS = ("ttft_ms", "inference_time_ms", "duration_ms", "input_tokens", "output_tokens", "cost_usd")
+
+
+def calls(days=10, a_day=400, seed=1, start=MONDAY, operations=("ask", "sum"), models=("big", "small")):
+    """An even stream of calls whose time depends on their tokens."""
+    rng = np.random.default_rng(seed)
+    n = int(days * a_day)
+    t = np.sort(start + rng.uniform(0, days * DAY, n)).round(6)
+    inp, out = rng.lognormal(6, 0.5, n).round(), rng.lognormal(4, 0.5, n).round() + 1
+    ttft, generation = (200 + inp / 10) * rng.lognormal(0, 0.2, n), out * 20 * rng.lognormal(0, 0.2, n)
+    kind = rng.integers(0, len(operations), n)
+    return {
+        "start_time": t,
+        "trace_id": np.array([f"t{i}" for i in range(n)], object),
+        "session_id": np.array([f"s{i // 4}" for i in range(n)], object),
+        "user_id": np.array([f"u{i}" for i in rng.integers(0, 20, n)], object),
+        "operation_type": np.array(operations, object)[kind],
+        "model_name": np.array(models, object)[kind],
+        "model_provider": np.full(n, "cloud", object),
+        "status": np.full(n, "success", object),
+        "ttft_ms": ttft,
+        "inference_time_ms": ttft + generation,
+        "duration_ms": ttft + generation + 30,
+        "input_tokens": inp,
+        "output_tokens": out,
+        "cost_usd": inp * 1e-6 + out * 4e-6,
+    }
+
+
+def slow(columns, hour, times=3.0, hours=4.0):
+    """The same stream with slow generation from an hour on."""
+    hit = np.abs(columns["start_time"] - MONDAY - (hour + hours / 2) * 3600) < hours * 1800
+    more = (columns["inference_time_ms"] - columns["ttft_ms"]) * (times - 1) * hit
+    return columns | {k: columns[k] + more for k in ("inference_time_ms", "duration_ms")}
+
+
+def end_of(columns):
+    return float(np.nanmax(columns["start_time"])) + 600
+
+
+def part(columns, mask):
+    return {k: v[mask] for k, v in columns.items()}
+
+
+def run(columns, until=None):
+    engine = Engine()
+    engine.feed(columns)
+    return engine.advance(end_of(columns) if until is None else until)
+
+
+@pytest.fixture(scope="module")
+def stream():
+    return slow(calls(), hour=9 * 24 + 10)
+
+
+@pytest.fixture(scope="module")
+def found(stream):
+    return run(stream)
+
+
+def test_finds_slow_generation_and_tells_it_in_the_metrics_unit(found):
+    assert found
+    first = found[0]
+    assert isinstance(first, Alert)
+    assert (first.metric, first.direction) == ("inference_time_ms", "up")
+    assert MONDAY + 9 * DAY + 10 * 3600 <= first.detected_at <= MONDAY + 9 * DAY + 12 * 3600
+    assert first.lower < first.expected < first.upper < first.observed
+    assert 1.5 < first.observed / first.expected < 3.5
+    assert 0.5 <= first.score < 1
+
+
+def test_says_nothing_of_an_even_stream():
+    assert run(calls(days=10, seed=3)) == []
+
+
+@pytest.mark.parametrize("hours", [1 / 12, 7, 31])
+def test_batches_do_not_matter(stream, found, hours):
+    engine, out, low, now = Engine(), [], 0, MONDAY
+    coarse = 24.0  # the quiet first days in larger steps, to be quick
+    while low < len(stream["start_time"]):
+        now += 3600 * (hours if now >= MONDAY + 9.4 * DAY else max(hours, coarse / 4))
+        high = int(np.searchsorted(stream["start_time"], now))
+        engine.feed({k: v[low:high] for k, v in stream.items()})
+        out += engine.advance(now)
+        low = high
+    assert out + engine.advance(end_of(stream)) == found
+
+
+def test_looks_at_no_later_row(stream, found):
+    moment = MONDAY + 9 * DAY + 15 * 3600
+    early = run(part(stream, stream["start_time"] < moment), moment)
+    assert early == [a for a in found if a.detected_at <= moment]
+
+
+def test_survives_pickling(stream, found):
+    engine = Engine()
+    middle = stream["start_time"] < MONDAY + 8.3 * DAY
+    engine.feed(part(stream, middle))
+    out = engine.advance(MONDAY + 8.3 * DAY // 300 * 300)
+    engine = pickle.loads(pickle.dumps(engine))
+    engine.feed(part(stream, ~middle))
+    assert out + engine.advance(end_of(stream)) == found
+
+
+def test_names_do_not_matter(stream, found):
+    names = {"ask": "x1", "sum": "x2", "big": "y1", "small": "y2", "cloud": "z"}
+    words = ("operation_type", "model_name", "model_provider")
+    renamed = stream | {k: np.array([names[x] for x in stream[k]], object) for k in words}
+    other = run(renamed)
+    assert [(a.detected_at, a.metric, a.severity) for a in other] == [
+        (a.detected_at, a.metric, a.severity) for a in found
+    ]
+    assert [a.slice for a in other] == [{k: names[v] for k, v in a.slice.items()} for a in found]
+
+
+def test_whole_weeks_do_not_matter(stream, found):
+    later = run(stream | {"start_time": stream["start_time"] + 9 * WEEK})
+    assert [(a.detected_at - 9 * WEEK, a.metric, a.slice) for a in later] == [
+        (a.detected_at, a.metric, a.slice) for a in found
+    ]
+
+
+def test_datetimes_are_seconds(stream, found):
+    times = (stream["start_time"] * 1e6).round().astype("datetime64[us]")
+    assert run(stream | {"start_time": times}, end_of(stream)) == found
+
+
+def test_only_start_time_is_required():
+    assert run({"start_time": calls(days=9)["start_time"]}) == []
+
+
+def test_columns_of_nothing():
+    columns = calls(days=9)
+    nothing = {k: np.full(len(v), None, object) for k, v in columns.items() if k != "start_time"}
+    assert run(columns | nothing) == []
+    assert run(columns | {k: np.full(len(columns[k]), np.nan) for k in NUMBERS}) == []
+
+
+@pytest.mark.parametrize("junk", [np.nan, np.inf, -np.inf, -1.0, 1e300, 0.0])
+def test_junk_among_the_numbers(junk):
+    columns = calls(days=9, seed=5)
+    bad = np.random.default_rng(2).random(len(columns["start_time"])) < 0.3
+    out = run(columns | {k: np.where(bad, junk, columns[k]) for k in NUMBERS})
+    assert all(np.isfinite([a.observed, a.expected, a.lower, a.upper, a.severity]).all() for a in out)
+
+
+def test_junk_in_the_times():
+    columns = calls(days=9)
+    t = columns["start_time"].copy()
+    t[::7], t[1::7] = np.nan, np.inf
+    assert run(columns | {"start_time": t}, MONDAY + 9 * DAY) == []
+
+
+def test_objects_that_are_no_numbers():
+    columns = calls(days=2)
+    words = np.array(["many"] * len(columns["start_time"]), object)
+    assert run(columns | {"input_tokens": words}) == []
+
+
+def test_time_goes_backwards_and_rows_come_late(stream):
+    engine = Engine()
+    late = np.random.default_rng(4).random(len(stream["start_time"])) < 0.1
+    engine.feed({k: v[::-1] for k, v in part(stream, ~late).items()})
+    engine.advance(MONDAY + 9 * DAY)
+    engine.feed(part(stream, late))
+    assert engine.advance(MONDAY + 8 * DAY) == []
+    assert engine.advance(end_of(stream))
+
+
+def test_years_of_silence():
+    first, second = calls(days=9), calls(days=9, start=MONDAY + 520 * WEEK)
+    engine = Engine()
+    engine.feed(first)
+    engine.feed(second)
+    out = engine.advance(end_of(second))
+    assert all(a.detected_at < MONDAY + 31 * DAY or a.detected_at > MONDAY + 520 * WEEK for a in out)
+    assert engine.advance(end_of(second) + 3650 * DAY) is not None
+
+
+def test_a_time_of_1970_does_no_harm(stream, found):
+    t = stream["start_time"].copy()
+    t[0] = 1.0
+    assert [(a.metric, a.slice) for a in run(stream | {"start_time": t})] == [(a.metric, a.slice) for a in found]
+
+
+def test_a_segment_and_a_user_for_every_row_is_bounded():
+    columns = calls(days=9, a_day=700)
+    unique = np.array([f"w{i}" for i in range(len(columns["start_time"]))], object)
+    words = ("operation_type", "model_name", "model_provider", "session_id", "user_id", "status", "error_category")
+    engine = Engine()
+    engine.feed(columns | dict.fromkeys(words, unique))
+    engine.advance(end_of(columns))
+    known = engine.known
+    assert len(known.intake.segments) <= 1000
+    assert len(known.slices.labels) <= 600
+    assert all(len(names.word) <= names.limit for names in known.intake.names.values())
+
+
+def test_sessions_that_are_over_are_forgotten():
+    engine = Engine()
+    columns = calls(days=6)
+    engine.feed(columns)
+    engine.advance(end_of(columns))
+    assert len(engine.known.intake.names["session_id"].word) < 300
+    assert len(engine.sessions.today.keys) < 300
+
+
+def test_nothing_fed_is_nothing_found():
+    engine = Engine()
+    engine.feed({"start_time": np.zeros(0)})
+    assert engine.advance(MONDAY) == []
+
+
+def test_unhashable_nothing_words():
+    columns = calls(days=2)
+    n = len(columns["start_time"])
+    assert run(columns | {"user_id": np.array([float("nan")] * n, object)}) == []
