@@ -178,7 +178,7 @@ def _tell_what_next(groups: Sequence[Group], db: str) -> None:
     out = console()
     out.print("Go deeper:")
     for why, command in lines:
-        out.print(f"  {_runnable(command)} --db {db}   [dim]{why}[/]")
+        out.print(f"  {_runnable(command)} --db {db}   [dim]{why}[/]", soft_wrap=True)
 
 
 def _runnable(command: str) -> str:

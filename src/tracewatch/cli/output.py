@@ -179,10 +179,13 @@ def plain_table(headings: Iterable[str | Heading], *, right: Iterable[str] = ())
 @contextmanager
 def progress_bar(text: str, total: float | None = None) -> Iterator[Progress]:
     """A bar on stderr while something long runs; call what it gives with how much more is done."""
+    if not sys.stderr.isatty():  # nobody watches, and to load the bar takes a tenth of a second
+        yield lambda _: None
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Shown on a terminal alone, and wiped when done: what was done is said in words afterwards.
-    with Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    # Wiped when done: what was done is said in words afterwards.
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=total)
         yield lambda more: bar.advance(task, more)
