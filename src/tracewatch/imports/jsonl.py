@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -50,8 +51,9 @@ class JsonRows(Source):
                 rows, numbers, refused, begun = [], [], [], self._characters
         yield Chunk(columns=columns_of(rows), numbers=numbers, refused=tuple(refused), done=self.total)
 
+    @abstractmethod
     def _rows(self) -> Iterator[Found]:
-        raise NotImplementedError
+        """Each row with its number, or why it is none."""
 
     _characters = 0
     _done = 0
