@@ -88,6 +88,10 @@ def contents(path):
         return {name: connection.execute(f"SELECT * FROM {name} ORDER BY seq").fetchall() for name in names}
 
 
+def unspaced(objects):
+    return [(name, "".join((sql or "").split())) for name, sql in objects]
+
+
 def dump(path):
     with plainly(path) as connection:
         return list(connection.iterdump())
@@ -222,7 +226,9 @@ class TestSchema:
         schema_1(path)
         before = contents(path)
         with open_store(path) as store:
-            assert contents(path) == before
+            after = contents(path)
+            for name, rows in before.items():  # columns that came later stand at the end
+                assert [row[: len(rows[0])] for row in after[name]] == rows
             assert [len(rows) for rows in before.values()] == [120, 3, 1]
             assert store.pending() == store.roll_up() == 120
             assert sum(store.rollup(NOW, NOW + 86400)["calls"].to_pylist()) == 120
@@ -232,7 +238,7 @@ class TestSchema:
         open_store(fresh, create=True).close()
         with plainly(path) as old, plainly(fresh) as new:
             objects = "SELECT name, sql FROM sqlite_master ORDER BY name"
-            assert old.execute(objects).fetchall() == new.execute(objects).fetchall()
+            assert unspaced(old.execute(objects)) == unspaced(new.execute(objects))
 
     def test_a_migration_that_is_killed_leaves_the_old_schema(self, path):
         schema_1(path)

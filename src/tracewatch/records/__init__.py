@@ -14,21 +14,25 @@ from tracewatch.records.base import (
     json_schema,
     key_of,
 )
-from tracewatch.records.detection import RESOLUTIONS, SEVERITIES, Anomaly
+from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Incident
 from tracewatch.records.pricing import PriceOverride
 from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, STATUSES, Span
 
-RECORDS: tuple[type[Record], ...] = (Span, Anomaly, PriceOverride)
+RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, PriceOverride)
 
 __all__ = [
     "COST_STATUSES",
+    "DIRECTIONS",
+    "KINDS",
     "MESSAGES_SOURCE",
     "RECORDS",
     "RESOLUTIONS",
     "SEVERITIES",
+    "STATES",
     "STATUSES",
     "Anomaly",
     "Column",
+    "Incident",
     "Json",
     "PriceOverride",
     "Record",

@@ -1,4 +1,4 @@
-"""What detection keeps: anomalies."""
+"""What detection keeps: anomalies, and the incidents they are symptoms of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from tracewatch.records.base import Json, Record, Texts, Time, column
 
 SEVERITIES = ("low", "medium", "high", "critical")
 RESOLUTIONS = ("pending", "acknowledged", "resolved", "dismissed")
+KINDS = ("spike", "drop", "level_shift", "ramp", "rate", "silence", "surge", "first_seen", "point")
+DIRECTIONS = ("up", "down")
+STATES = ("open", "growing", "recovering", "closed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +48,53 @@ class Anomaly(Record):
     span_id: str | None = column("The span in that trace.", default=None, label="Span")
     detector: str = column("Which detector found it.", sliced=True)
     source: str = column("Which rows it was found in: traces or messages.", default="traces", sliced=True)
+    incident_id: str | None = column("The incident it belongs to.", default=None, label="Incident", sliced=True)
+    kind: str | None = column("What sort of movement it is.", default=None, choices=KINDS, sliced=True)
+    direction: str | None = column("Which way the metric moved.", default=None, choices=DIRECTIONS)
+    slice: Json | None = column("The calls it is about, by their columns; all calls when empty.", default=None)
+    ended_at: Time | None = column("When the abnormal period ended; empty while it lasts.", default=None, label="Until")
+    trace_ids: Texts = column("Traces that show it best, the clearest first.", default=(), label="Examples")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident(Record):
+    """Everything abnormal that has one cause: its root finding in front, the symptoms folded under it."""
+
+    table: ClassVar[str] = "incidents"
+    noun: ClassVar[str] = "incident"
+    newest_by: ClassVar[str] = "started_at"
+
+    project: str = column("The project (tenant) it belongs to.", default="default", key=True)
+    id: str = column("Made from its first finding, so finding it twice gives the same one.", key=True)
+    state: str = column("Where it stands.", default="open", choices=STATES, sliced=True)
+    severity: str = column("How bad it has been at its worst.", choices=SEVERITIES, sliced=True)
+    title: str = column("What happened, in one sentence.")
+    root_id: str = column("The finding that stands for the incident.", label="Root finding")
+    metric_name: str = column("The metric of the root finding.", label="Metric", sliced=True)
+    kind: str = column("What sort of movement the root finding is.", choices=KINDS, sliced=True)
+    direction: str = column("Which way the metric moved.", choices=DIRECTIONS)
+    slice: Json | None = column("The calls it is about, by their columns; all calls when empty.", default=None)
+    confidence_score: float = column("How sure it is that this is real, 0 to 1.", label="Confidence")
+    started_at: Time = column("When it began, as far as can be told.", label="Since")
+    detected_at: Time = column("When it was first known.", label="Detected")
+    updated_at: Time = column("When anything about it last changed.", label="Updated")
+    recovering_at: Time | None = column("When it began to look healed.", default=None, label="Recovering since")
+    closed_at: Time | None = column("When it was over; empty while it lasts.", default=None, label="Closed")
+    reopened: int = column("How often it came back after it was closed.", default=0)
+    findings: int = column("How many findings are folded under it, the root included.", default=1)
+    observed: float | None = column("What came, in the unit of the metric.", default=None)
+    expected: float | None = column("What was to be expected.", default=None)
+    lower: float | None = column("Lower end of the expected range.", default=None)
+    upper: float | None = column("Upper end of the expected range.", default=None)
+    calls: int | None = column("Calls it touched so far.", default=None)
+    cost_effect_usd: float | None = column("Money it cost beyond the usual so far.", default=None, unit="USD")
+    time_effect_s: float | None = column("Waiting it added beyond the usual so far.", default=None, unit="s")
+    causes: Json | None = column("What explains it: slices, bridges, spans and changes, with shares.", default=None)
+    contributing_factors: Texts = column("What led to it, in words.", default=(), label="Factors")
+    recommended_actions: Texts = column("What to do next.", default=(), label="Actions")
+    trace_ids: Texts = column("Traces that show it best, the clearest first.", default=(), label="Examples")
+    detector: str = column("Which detector found it.", default="adaptive", sliced=True)
+    resolution_status: str = column(
+        "What people did about it.", default="pending", label="Resolution", choices=RESOLUTIONS, sliced=True
+    )
+    acknowledged: bool = column("Whether somebody has taken note.", default=False)
