@@ -13,6 +13,7 @@ from .rates import mark
 from .schedules import Schedules
 from .sessions import Sessions
 from .settings import Settings
+from .stories import Ending, Return, Stories
 from .users import Users
 from .volume import Volume
 from .windows import DAY, HOUR, SAMPLES
@@ -29,12 +30,13 @@ class Engine:
     """Reads calls and says what is odd about them. Same rows and same last moment, same alerts, however batched."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        self.stories = Stories()
         self.start_anew(Knowledge(settings or Settings()))
 
     def start_anew(self, known: Knowledge) -> None:
         """With nothing learned."""
         self.known = known
-        self.incidents = Incidents(self.known)
+        self.incidents = Incidents(self.known, self.stories)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume = Schedules(), Volume()
         self.now: int | None = None  # the first tick not yet read
@@ -59,6 +61,10 @@ class Engine:
             if stop % DAY == 0:
                 self.learn(stop)
         return out
+
+    def endings(self) -> list[Ending | Return]:
+        """What became of the stories of earlier alerts since this was last asked, in order."""
+        return self.stories.drain()
 
     def begin(self) -> bool:
         """Start at the first row that waits, if there is one."""
@@ -175,8 +181,8 @@ class Engine:
         users = known.intake.names["user_id"].crowded()
         known.intake.names["user_id"].forget(users)
         self.users.forget(users)
-        self.incidents.forget_users(users)
+        self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK)
         if len(keep) < len(known.intake.segments):
-            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK))
+            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
