@@ -18,7 +18,7 @@ from .panel import LEAST_N, Panel, Search
 from .rates import FALLBACK, RATES, UP
 from .rates import FAMILY as RATE_FAMILY
 from .series import K
-from .windows import DAY, HISTORY, WINDOWS
+from .windows import DAY, WINDOWS
 
 FAMILIES = ("latency", "network", "tokens", "output", "cost", "cache", "quality", "failure")
 LATENCY = FAMILIES.index("latency")
@@ -135,7 +135,7 @@ class Incidents:
         """Alerts of a run of ticks within a day, in order."""
         panel = Panel(self.known, first, ticks)
         found = Search(panel, self.live).run(alarming)
-        self.today = panel.n[:, :, -1] - panel.n[:, :, -1 - HISTORY] > 0
+        self.today = panel.active
         at, out = np.searchsorted(found[:, 0], np.arange(ticks + 1)), list[Alert]()
         for i in range(ticks):
             self.close_healed(panel, i)
