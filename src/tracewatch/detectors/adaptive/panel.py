@@ -1,6 +1,7 @@
 """The sums of every slice over the ticks being read and the day before, and how surprising any window of them is."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -88,6 +89,28 @@ class Panel:
         return self.first + i - int(np.argmax(np.cumsum(x[::-1])))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One kind of window at the ticks it is looked at: where among rows taken out each begins and ends."""
+
+    w: int
+    ticks: Ints
+    starts: slice | Ints
+    ends: slice | Ints
+
+
+def place_of(some: Ints, rows: Ints) -> slice | Ints:
+    """Where some evenly spaced rows are among (sorted) others; as a slice, which needs no copy, if none is missing."""
+    if len(rows) <= rows[-1] - rows[0] or len(some) < 2:
+        return np.searchsorted(rows, some)
+    return slice(int(some[0] - rows[0]), int(some[-1] - rows[0]) + 1, int(some[1] - some[0]))
+
+
+def rows_of(place: slice | Ints, size: int) -> Ints:
+    """The same as numbers."""
+    return np.arange(size)[place]
+
+
 class Search:
     """Looks at every window of every live series; keeps hourly samples, and what is beyond the limits."""
 
@@ -106,57 +129,58 @@ class Search:
         panel = self.panel
         ticks = panel.first + np.arange(panel.ticks)
         hours = np.flatnonzero((ticks + 1) % HOUR == 0)
-        ends = panel.before + 1 + hours
-        panel.known.wobble.sample(panel.n, panel.s, ends, (panel.first + hours) // HOUR)
-        # While nothing may be said, the hours alone are looked at.
-        at = [np.flatnonzero((ticks + 1) % (step if alarming else HOUR) == 0) for step in STEPS]
+        panel.known.wobble.sample(panel.n, panel.s, panel.before + 1 + hours, (panel.first + hours) // HOUR)
         if alarming:
-            self.means(at)
-        self.rates(at, alarming)
+            self.means(STEPS)
+        self.rates(STEPS if alarming else (HOUR,) * len(STEPS), alarming)
         found = np.concatenate(self.found) if self.found else np.zeros((0, 7))
         order = np.lexsort((found[:, 2], found[:, 1], found[:, 2] >= C, found[:, 3], found[:, 0]))
         return found[order]
 
-    def sums(self, at: list[Ints], columns: Ints) -> Iterator[tuple[int, Ints, Floats]]:
-        """Of each kind of window that is looked at: its place, the ticks it ends with, its sums (ticks x columns)."""
-        ends = [self.panel.before + 1 + x for x in at]
+    def take(self, steps: Sequence[int], columns: Ints) -> tuple[Floats, list[Look]]:
+        """The rows of running totals that windows begin or end with (rows x columns), and where in them each does."""
+        panel, total = self.panel, self.panel.known.series.total
+        at = [np.arange(-(panel.first + 1) % step, panel.ticks, step) for step in steps]
+        ends = [panel.before + 1 + x for x in at]
         rows = np.unique(np.concatenate([*ends, *(x - width for x, width in zip(ends, WINDOWS, strict=True))]))
-        total = self.panel.known.series.total
-        part = total.reshape(len(total), -1)[rows[:, None], columns]
-        for w, (ticks, end) in enumerate(zip(at, ends, strict=True)):
-            if len(ticks):
-                sums = part[np.searchsorted(rows, end)]
-                sums -= part[np.searchsorted(rows, end - WINDOWS[w])]
-                yield w, ticks, sums
+        looks = [
+            Look(w=w, ticks=at[w], starts=place_of(ends[w] - WINDOWS[w], rows), ends=place_of(ends[w], rows))
+            for w in range(len(WINDOWS))
+            if len(at[w])
+        ]
+        return total.reshape(len(total), -1)[rows[:, None], columns], looks
 
-    def means(self, at: list[Ints]) -> None:
+    def means(self, steps: Sequence[int]) -> None:
         """Means whose |z| is over the limit."""
         (slices, series), wobble = self.mean, self.panel.known.wobble
-        calls = slices * TOTALS + series
-        for w, ticks, sums in self.sums(at, np.concatenate([calls, calls + K])):
-            n, s = sums[:, : len(calls)], sums[:, len(calls) :]
-            g, s2 = wobble.g[w, slices, series], wobble.s2[w, slices, series]
+        calls, many = slices * TOTALS + series, len(slices)
+        total, looks = self.take(steps, np.concatenate([calls, calls + K]))
+        for look in looks:
+            sums = total[look.ends] - total[look.starts]
+            n, s, g, s2 = sums[:, :many], sums[:, many:], *(x[look.w, slices, series] for x in (wobble.g, wobble.s2))
             limit = self.panel.known.settings.z * g
-            i, c = np.nonzero(np.abs(s) > n * (limit * np.sqrt(s2)))  # not over the limit even if n were infinite
+            i, c = np.nonzero(np.abs(s) > n * (limit * np.sqrt(s2)))  # of others not even infinitely many would do
             n, s = n[i, c], s[i, c]
-            z = s / (g[c] * np.sqrt(n * (1 + n * s2[c])))
             over = (s * s > n * (1 + n * s2[c]) * limit[c] ** 2) & (n >= LEAST_N)
-            self.keep(over, ticks[i], slices[c], series[c], w, z, n, s)
+            z = s / (g[c] * np.sqrt(n * (1 + n * s2[c])))
+            self.keep(over, look.ticks[i], slices[c], series[c], look.w, z, n, s)
 
-    def rates(self, at: list[Ints], alarming: bool) -> None:
+    def rates(self, steps: Sequence[int], alarming: bool) -> None:
         """Rates whose z is over the limit; those of whole hours that are unusual are remembered."""
         (slices, series), panel, bases = self.rate, self.panel, self.panel.known.rates
         calls, margin = slices * TOTALS + C + series, panel.margin[slices, series]
-        for w, ticks, sums in self.sums(at, np.concatenate([calls, calls + K, calls + K + R])):
-            n, k, e = np.split(sums, 3, axis=1)
-            i, c = np.nonzero(k > np.minimum(e + n * margin, CERTAIN * n) + 0.5)  # of others the deviance is 0
-            n, k = n[i, c], k[i, c]
-            z = deviance_root(k, n, np.minimum(e[i, c] / n + margin[c], CERTAIN))
-            now = panel.first + ticks[i]
-            bases.sample(now, w, slices[c], series[c], z)
+        total, looks = self.take(steps, np.concatenate([calls, calls + K, calls + K + R]))
+        n, k, e = np.split(total, 3, axis=1)
+        surplus = k - e - n * margin
+        for look in looks:
+            i, c = np.nonzero(surplus[look.ends] - surplus[look.starts] > 0.5)  # of others the deviance is 0
+            end, start = (rows_of(x, len(total))[i] for x in (look.ends, look.starts))
+            calls, hits, expected = (x[end, c] - x[start, c] for x in (n, k, e))
+            z = deviance_root(hits, calls, np.minimum(expected / calls + margin[c], CERTAIN))
+            bases.sample(panel.first + look.ticks[i], look.w, slices[c], series[c], z)
             if alarming:
-                g = bases.g[w, slices[c], series[c]]
-                self.keep(z > panel.known.settings.z * g, ticks[i], slices[c], series[c] + C, w, z / g, n, k)
+                g, where = bases.g[look.w, slices[c], series[c]], (look.ticks[i], slices[c], series[c] + C, look.w)
+                self.keep(z > panel.known.settings.z * g, *where, z / g, calls, hits)
 
     def keep(self, over: Flags, *columns: Ints | Floats | int) -> None:
         """Remember what is over its limit."""

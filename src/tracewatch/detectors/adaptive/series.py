@@ -3,9 +3,12 @@
 A series (one measure of one slice) costs (HISTORY + 1 + DAY) x 2.5 totals of 8 bytes here, 11.5 KB.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Floats, Ints, Rows
 from .channels import C
@@ -23,7 +26,7 @@ class Cells:
 
     tick: Ints  # of the run
     segment: Ints
-    sums: Floats  # cells x (K counts, K sums, expected calls without a cache hit)
+    sums: Floats  # (K counts, K sums, expected calls without a cache hit) x cells
 
 
 class Series:
@@ -51,55 +54,58 @@ class Series:
         if self.end + ticks >= ROOM:
             self.forget()
         first, self.end = self.end + 1, self.end + ticks
-        run = self.total[first : self.end + 1]
+        run = self.total[first : self.end + 1, : self.slices]
         run[:] = 0
         if cells is not None:
             spread(cells, members, base, run)
-        for row in range(first, self.end + 1):  # numpy's own cumulative sum over the first axis is five times slower
-            np.add(self.total[row], self.total[row - 1], out=self.total[row])
+        before = self.total[first - 1, : self.slices]
+        for now in run:  # numpy's own cumulative sum over the first axis is five times slower
+            now += before
+            before = now
 
     def forget(self) -> None:
         """All but the last day; totals start again from zero, lest they grow beyond what a float holds exactly."""
         start = self.end - HISTORY
-        self.total[: HISTORY + 1] = self.total[start : self.end + 1] - self.total[start]
+        zero = self.total[start].copy()
+        for row in range(HISTORY + 1):
+            np.subtract(self.total[start + row], zero, out=self.total[row])
         self.end = HISTORY
 
 
 def cells_of(rows: Rows, segments: int) -> Cells:
     """The sums of rows that have a tick, a segment, z, use, hit and miss."""
-    values = np.empty((len(rows["t"]), 2 * K + 1))
-    values[:, :C], values[:, C:K] = np.isfinite(rows["z"]), rows["use"]
-    values[:, K : K + C], values[:, K + C : 2 * K] = np.nan_to_num(rows["z"]), rows["hit"]
-    values[:, 2 * K] = np.where(rows["use"][:, NO_HIT], rows["miss"], 0)
+    z, miss = rows["z"].T, np.where(rows["use"][:, NO_HIT], rows["miss"], 0)
+    values = [*np.isfinite(z), *rows["use"].T, *np.nan_to_num(z), *rows["hit"].T, miss]
     keys, sums = summed(rows["tick"] * segments + rows["segment"], values)
     return Cells(tick=keys // segments, segment=keys % segments, sums=sums)
 
 
 def by_hour(cells: Cells, first: int, segments: int) -> tuple[Ints, Ints, Floats, Floats]:
-    """Hours, segments, and their calls and hits of each rate."""
-    keys, sums = summed((first + cells.tick) // HOUR * segments + cells.segment, cells.sums)
-    return keys // segments, keys % segments, sums[:, C:K], sums[:, K + C : 2 * K]
+    """Hours, segments, and their calls and hits of each rate (pairs of hour and segment x rates)."""
+    keys, sums = summed((first + cells.tick) // HOUR * segments + cells.segment, [*cells.sums])
+    return keys // segments, keys % segments, sums[C:K].T, sums[K + C : 2 * K].T
 
 
-def summed(keys: Ints, values: Floats) -> tuple[Ints, Floats]:
-    """Each key once, in order, and the sums of its rows."""
-    unique, inverse = np.unique(keys, return_inverse=True)
-    width = values.shape[1]
-    index = inverse[:, None] * width + np.arange(width)
-    sums = np.bincount(index.ravel(), values.ravel(), minlength=len(unique) * width)
-    return unique, sums.reshape(-1, width)
+def summed(keys: Ints, columns: Sequence[NDArray[Any]]) -> tuple[Ints, Floats]:
+    """Each key once, in order, and the sums of each column (columns x keys)."""
+    unique, place = np.unique(keys, return_inverse=True)
+    out = np.zeros((len(columns), len(unique)))
+    for total, column in zip(out, columns, strict=True):
+        if column.any():
+            total[:] = np.bincount(place, column, len(unique))
+    return unique, out
 
 
 def spread(cells: Cells, members: Floats, base: Floats, run: Floats) -> None:
-    """Add the sums of cells to those slices that their segments are in."""
+    """Put the sums of cells into the slices that their segments are in."""
     segment, slice_ = np.nonzero(members.T)  # of few segments each
     many = np.bincount(segment, minlength=members.shape[1])
-    cell = np.repeat(np.arange(len(cells.tick)), many[cells.segment])
-    nth = np.arange(len(cell)) - np.repeat(np.cumsum(many[cells.segment]) - many[cells.segment], many[cells.segment])
+    size = many[cells.segment]
+    cell, nth = np.repeat(np.arange(len(size)), size), np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
     into = slice_[(np.cumsum(many) - many)[cells.segment[cell]] + nth]
-    sums = np.empty((len(cells.tick), TOTALS))
-    sums[:, : 2 * K] = cells.sums[:, : 2 * K]
-    sums[:, 2 * K :] = cells.sums[:, C:K] * base[cells.segment]
-    sums[:, 2 * K + NO_HIT] = cells.sums[:, 2 * K]
-    keys, total = summed(cells.tick[cell] * run.shape[1] + into, sums[cell])
-    run.reshape(-1, TOTALS)[keys] = total
+    sums = np.concatenate([cells.sums[: 2 * K], cells.sums[C:K] * base[cells.segment].T])
+    sums[2 * K + NO_HIT] = cells.sums[2 * K]
+    ticks_and_slices, place = np.unique(cells.tick[cell] * run.shape[1] + into, return_inverse=True)
+    tick, slice_ = ticks_and_slices // run.shape[1], ticks_and_slices % run.shape[1]
+    for j in np.flatnonzero(sums.any(1)).tolist():
+        run[tick, slice_, j] = np.bincount(place, sums[j][cell])

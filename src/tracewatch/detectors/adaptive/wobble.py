@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints
 from .channels import C
@@ -87,23 +88,13 @@ class Wobble:
         before = HOURS - SAMPLES
         hours = np.arange(times[0] // HOUR - before, times[-1] // HOUR + 1) % HOURS
         live = np.flatnonzero((self.watched < tick) & self.n[-1, hours].any(0))
-        n, s = (x.reshape(len(SHORT), HOURS, -1)[:, hours] for x in (self.n, self.s))
-        for i, width in enumerate(WINDOWS):
-            touched = mask(times, width) | (times < self.watched[..., None])
-            touched = touched.reshape(-1, len(times))
-            for some in np.split(live, range(AT_ONCE, len(live), AT_ONCE)):
-                count, sums = (self.window(x[..., some], i, before) for x in (n, s))
-                self.learn_window(i, some, count, sums, touched[some])
-
-    def window(self, kept: Floats, i: int, before: int) -> Floats:
-        """Sums over the i-th kind of window, series x times; `before` hours lead."""
-        if i < len(SHORT):
-            return np.ascontiguousarray(kept[i, before:].T, float)
-        hours = WINDOWS[i] // HOUR
-        total = np.cumsum(kept[-1].T, axis=1, dtype=float)
-        return np.asarray(
-            total[:, before:] - np.pad(total, ((0, 0), (1, 0)))[:, before + 1 - hours : total.shape[1] + 1 - hours]
-        )
+        masks = [mask(times, width).reshape(-1, len(times)) for width in WINDOWS]
+        for some in np.split(live, range(AT_ONCE, len(live), AT_ONCE)):
+            early = times < self.watched.reshape(-1)[some, None]
+            n, s = (x.reshape(len(SHORT), HOURS, -1)[:, hours[:, None], some] for x in (self.n, self.s))
+            counts, sums = windows(n, before), windows(s, before)
+            for w, touched in enumerate(masks):
+                self.learn_window(w, some, counts[w], sums[w], touched[some] | early)
 
     def learn_window(self, i: int, live: Ints, n: Floats, s: Floats, touched: Flags) -> None:
         """s2 from non-overlapping windows, each square capped at nine times its expectation; g from the upper 1 %."""
@@ -121,3 +112,13 @@ class Wobble:
         high = np.sqrt(np.take_along_axis(top, np.maximum(top.shape[1] - back, 0)[:, None], 1)[:, 0])
         self.s2[i].reshape(-1)[live] = s2
         self.g[i].reshape(-1)[live] = np.sqrt(np.clip(high / TYPICAL_99, 1, MOST_G))
+
+
+def windows(kept: NDArray[np.float32], before: int) -> list[Floats]:
+    """Sums over every kind of window (series x times) of what is kept (short windows x hours x series)."""
+    short = [np.ascontiguousarray(x[before:].T, float) for x in kept]
+    total = np.cumsum(kept[-1].T, axis=1, dtype=float)
+    total = np.concatenate([np.zeros((len(total), 1)), total], axis=1)
+    last = total.shape[1]
+    hours = [width // HOUR for width in WINDOWS[len(SHORT) :]]
+    return [*short, *(total[:, before + 1 :] - total[:, before + 1 - h : last - h] for h in hours)]
