@@ -11,12 +11,13 @@ from .knowledge import Knowledge
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
+from .series import by_hour, cells_of
 from .sessions import Sessions
 from .settings import Settings
 from .stories import Ending, Return, Stories
 from .users import Users
 from .volume import Volume
-from .windows import DAY, HOUR, SAMPLES
+from .windows import DAY
 
 SETTLED_DAYS = 7  # with calls, before the caches of a segment are judged: they warm up with its traffic
 MATURE_DAYS = 3  # with calls, before a new segment is judged at all
@@ -93,12 +94,9 @@ class Engine:
             known.memory.add(rows)
             known.recent.append((stop, rows))
         known.recent = [x for x in known.recent if x[0] > first - DAY]
-        known.series.add(rows, ticks, known.rates.segment)
+        self.count(rows, first, ticks)
         alarming = first // DAY - known.first // DAY > known.settings.warmup_days
-        out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
-        self.keep_hours(first, ticks)
-        known.series.trim()
-        return out
+        return self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
 
     def measure(self, rows: Rows, first: int) -> None:
         """Tick, outcome, cells, residuals and rates of each row."""
@@ -128,14 +126,14 @@ class Engine:
                 out.setdefault(i, []).extend(notices)
         return out
 
-    def keep_hours(self, first: int, ticks: int) -> None:
-        """Keep counts of the hours that are over, for the bases of rates."""
-        known, columns = self.known, self.known.series.n.shape[2]
-        for i in range(ticks):
-            if (first + i + 1) % HOUR == 0:
-                slot = (first + i) // HOUR % SAMPLES
-                end = columns - (ticks - 1 - i)
-                known.rates.n[:, :, slot], known.rates.k[:, :, slot] = known.series.hour(end)
+    def count(self, rows: Rows | None, first: int, ticks: int) -> None:
+        """Add the rows to the five-minute sums of slices, and to the hourly counts that bases are made of."""
+        known, segments = self.known, len(self.known.intake.segments)
+        cells = None if rows is None else cells_of(rows, segments)
+        known.series.add(cells, ticks, known.slices.members, known.rates.segment)
+        known.rates.begin_hours(first, ticks)
+        if cells is not None:
+            known.rates.count(*by_hour(cells, first, segments))
 
     def learn(self, tick: int) -> None:
         """A day is over."""
@@ -143,15 +141,14 @@ class Engine:
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         self.learn_segments(day, age)
         self.incidents.close_day(tick)
+        known.wobble.watch(self.incidents.live, tick)
         known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
         start = known.first + WOBBLE_AFTER * DAY
-        since, mask, times = max(start, tick - REMEMBER), self.incidents.mask, known.sampled
+        since, mask = max(start, tick - REMEMBER), self.incidents.mask
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
-            known.wobble.learn(times, since, lambda t, width: mask(t, width, MEAN_FAMILY))
-        known.rates.learn(
-            known.slices.members, times, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES)
-        )  # fmt: skip
+            known.wobble.learn(tick, since, lambda t, width: mask(t, width, MEAN_FAMILY))
+        known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
         self.points.learn(known.memory, known.expect.known)
         self.sessions.learn(tick)
         self.users.learn(self.incidents.reported_users(tick - DAY))

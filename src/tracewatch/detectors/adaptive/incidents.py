@@ -19,7 +19,7 @@ from .rates import FALLBACK, RATES, UP
 from .rates import FAMILY as RATE_FAMILY
 from .series import K
 from .stories import Stories
-from .windows import DAY, HISTORY, WINDOWS
+from .windows import DAY, WINDOWS
 
 FAMILIES = ("latency", "network", "tokens", "output", "cost", "cache", "quality", "failure")
 LATENCY = FAMILIES.index("latency")
@@ -143,7 +143,7 @@ class Incidents:
         """Alerts of a run of ticks within a day, in order."""
         panel = Panel(self.known, first, ticks)
         found = Search(panel, self.live).run(alarming)
-        self.today = panel.n[:, :, -1] - panel.n[:, :, -1 - HISTORY] > 0
+        self.today = panel.active
         at, out = np.searchsorted(found[:, 0], np.arange(ticks + 1)), list[Alert]()
         for i in range(ticks):
             self.close_healed(panel, i)
