@@ -14,7 +14,7 @@ from .intake import TICK
 from .memory import Memory
 from .names import Names
 
-LOW, HIGH = 1.3, 2.0  # log: between 3.7 x and 7.4 x of what was expected of a model's own work
+LOW, HIGH = 1.6, 2.0  # log: between 5 x and 7.4 x of what was expected of a model's own work
 HIGHEST = 4.0  # log, 55 x: durations of agents and tools have tails as long as what they wait for
 LEAST_MS = 500.0  # longer than expected: less is nobody's wait (2 s lost a fifth of the outliers on the benchmark)
 LEAST_ROWS = 60
