@@ -9,7 +9,7 @@ import numpy as np
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
-from .channels import CHANNELS, DURATION, INFERENCE, reported
+from .channels import CHANNELS, DURATION, INFERENCE, SINGLE, reported
 from .intake import TICK
 from .memory import Memory
 from .names import Names
@@ -31,7 +31,7 @@ class Points:
     def learn(self, memory: Memory, known: Floats) -> None:
         """Renew the limits; known is the rows each channel of a segment was learned from."""
         for g, days in memory.days.items():
-            c = INFERENCE if known[g, INFERENCE] else DURATION
+            c = SINGLE.index(INFERENCE if known[g, INFERENCE] else DURATION)
             r = np.concatenate([rows["r"][:, c] for _, rows in days[-DAYS:]])
             r = np.sort(r[np.isfinite(r)])
             if len(r) >= LEAST_ROWS:
