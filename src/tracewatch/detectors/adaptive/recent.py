@@ -1,4 +1,4 @@
-"""The rows of the last day, as evidence is gathered from them: a sample of busy ticks, nothing that a run needs alone."""
+"""The rows of the last day, as evidence is gathered from them: a sample of busy ticks, less what a run needs alone."""
 
 from collections.abc import Iterator
 from typing import Any
