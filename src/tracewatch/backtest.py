@@ -130,7 +130,7 @@ class History:
     def columns(self, rows: slice) -> dict[str, NDArray[Any]]:
         """Some of the calls."""
         part = self.table.slice(rows.start, rows.stop - rows.start)
-        return {name: part[name].to_numpy() for name in part.column_names}
+        return {name: _words(part[name]) if name in WORDS else part[name].to_numpy() for name in part.column_names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +291,15 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
     if name not in batch.schema.names:
         return pa.nulls(batch.num_rows, kind)
     return batch.column(name).cast(kind, safe=False)
+
+
+def _words(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Texts as objects, equal ones the same object: made and hashed only once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    words = np.append(encoded.dictionary.to_numpy(zero_copy_only=False), [None])
+    codes: NDArray[np.int32] = encoded.indices.fill_null(len(words) - 1).to_numpy()
+    texts: NDArray[Any] = words[codes]
+    return texts
 
 
 def _ordered(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
