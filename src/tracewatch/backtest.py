@@ -152,7 +152,7 @@ class History:
     def columns(self, rows: slice) -> dict[str, NDArray[Any]]:
         """Some of the calls."""
         part = self.table.slice(rows.start, rows.stop - rows.start)
-        return {name: part[name].to_numpy() for name in part.column_names}
+        return {name: _words(part[name]) if name in WORDS else part[name].to_numpy() for name in part.column_names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +301,15 @@ def _surprise(time_s: float, value: float, expected: float, score: float) -> Sur
         expected=expected,
         score=score,
     )
+
+
+def _words(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Texts as objects, equal ones the same object: made and hashed only once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    words = np.append(encoded.dictionary.to_numpy(zero_copy_only=False), [None])
+    codes: NDArray[np.int32] = encoded.indices.fill_null(len(words) - 1).to_numpy()
+    texts: NDArray[Any] = words[codes]
+    return texts
 
 
 def _ordered(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pa.Table:

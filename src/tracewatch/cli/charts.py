@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-
-
 HEIGHT = 9  # lines: enough to tell a step from a ramp
 LEAST_WIDTH = 12  # columns of a chart; narrower tells nothing
 SPARE = 0.05  # of the range, above and below
@@ -42,6 +40,8 @@ def chart(curve: Curve, marks: Sequence[Mark], width: int) -> list[str]:
     >>> lines[0], lines[-1]
     ('   5.2 ┤          ●', '                  ▲')
     """
+    from tracewatch import words  # only now: it brings numpy, which --help need not wait for
+
     known = [each for each in curve.values if each is not None and isfinite(each)]
     if not known:
         return []

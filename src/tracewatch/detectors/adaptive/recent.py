@@ -1,4 +1,4 @@
-"""The rows of the last day, as evidence is gathered from them: a sample of busy ticks, without what only a run needs."""
+"""The rows of the last day, as evidence is gathered from them: a sample of busy ticks, less what a run needs alone."""
 
 from collections.abc import Iterator
 from typing import Any
