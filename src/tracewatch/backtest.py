@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracewatch.detectors import adaptive
+from tracewatch.detectors.adaptive.intake import WORDS
 from tracewatch.detectors.hourly import HOUR_S, TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
