@@ -42,3 +42,4 @@ class Notice:
     window: int = 0  # ticks it is about, for what learning must not see
     segment: int = -1  # of a single call
     excess: float = 0.0  # of a single call: log units over its segment's limit
+    segments: tuple[int, ...] = ()  # of a part: it is no news while an incident of its family is open in one of them

@@ -5,9 +5,11 @@ import numpy as np
 from .alerts import Alert, Notice
 from .arrays import Rows
 from .channels import drivers, observed
+from .culprits import judge
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
-from .intake import TICK
+from .intake import PARTS, TICK
 from .knowledge import Knowledge
+from .parts import Parts, compare
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
@@ -36,7 +38,7 @@ class Engine:
         self.known = known
         self.incidents = Incidents(self.known)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
-        self.schedules, self.volume = Schedules(), Volume()
+        self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
 
@@ -88,6 +90,8 @@ class Engine:
             known.recent.append((stop, rows))
         known.recent = [x for x in known.recent if x[0] > first - DAY]
         known.series.add(rows, ticks, known.rates.segment)
+        if rows is not None:
+            compare(known, rows, ticks)
         alarming = first // DAY - known.first // DAY > known.settings.warmup_days
         out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
         self.keep_hours(first, ticks)
@@ -120,6 +124,10 @@ class Engine:
         ):
             for i, notices in said.items():
                 out.setdefault(i, []).extend(notices)
+        for crossing in self.parts.scan(known, first, ticks, rows):
+            notice = judge(known, self.parts, crossing, first)
+            if notice is not None and alarming:
+                out.setdefault(crossing.tick, []).append(notice)
         return out
 
     def keep_hours(self, first: int, ticks: int) -> None:
@@ -134,6 +142,7 @@ class Engine:
     def learn(self, tick: int) -> None:
         """A day is over."""
         known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
+        self.parts.learn(day, known.memory.today)
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         self.learn_segments(day, age)
         self.incidents.close_day(tick)
@@ -173,7 +182,10 @@ class Engine:
         known, now = self.known, tick * TICK
         known.intake.forget(now)
         users = known.intake.names["user_id"].crowded()
-        known.intake.names["user_id"].forget(users)
+        for column, word in enumerate(PARTS):
+            codes = known.intake.names[word].crowded()
+            known.intake.names[word].forget(codes)
+            self.parts.forget(column, codes)
         self.users.forget(users)
         self.incidents.forget_users(users)
         keep = known.intake.retire(now, SILENT * TICK)

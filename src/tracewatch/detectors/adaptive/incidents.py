@@ -11,6 +11,7 @@ import numpy as np
 from .alerts import Alert, Notice, score_of
 from .arrays import Flags, Floats, Ints
 from .channels import CHANNELS, FAMILY, GOOD, PART, TOKEN_TIME, C
+from .culprits import HOLD
 from .evidence import PART_Z, SHARED, Candidate, kind_of, matters, read, verify
 from .intake import TICK
 from .knowledge import Knowledge
@@ -220,7 +221,15 @@ class Incidents:
             old.closed = NEVER
         self.open.append(old or x)
         self.blocked[self.known.slices.near[(old or x).slice], (old or x).family] += 1
-        return [] if old else [self.alert(panel, i, c, x, user)]
+        known = user and self.known_part(FAMILIES[x.family], user, now)
+        return [] if old or known else [self.alert(panel, i, c, x, user)]
+
+    def known_part(self, family: str, user: dict[str, object], now: int) -> bool:
+        """Was it said already that this part (a user, a version) is what moved? From now on it was."""
+        key = ("part", family, *next(iter(user.items())))
+        known = self.quiet.get(key, -1) >= now
+        self.quiet[key] = now + HOLD
+        return known
 
     def alert(self, panel: Panel, i: int, c: Candidate, x: Incident, user: dict[str, object]) -> Alert:
         """What to say of a new incident."""
@@ -280,6 +289,8 @@ class Incidents:
             members = self.known.slices.members
             slow = any(x.family == LATENCY and members[x.slice, notice.segment] for x in self.open)
             return [] if notice.excess < SLOW_TOO * slow else [notice.alert]
+        if notice.segments and self.covered(notice):
+            return []
         key, about_volume = notice.key, notice.key is not None and notice.key[0] == "volume"
         if key is None:
             return [notice.alert]
@@ -292,6 +303,12 @@ class Incidents:
         if about_volume:
             self.volume.append((int(str(key[1])), now - notice.window, now + notice.hold))
         return [notice.alert]
+
+    def covered(self, notice: Notice) -> bool:
+        """Is an incident of its family open in the segments of a part?"""
+        assert notice.key is not None
+        members, family = self.known.slices.members[:, list(notice.segments)], FAMILIES.index(str(notice.key[1]))
+        return any(x.family == family and members[x.slice].any() for x in self.open)
 
     def prolong(self, operation: int, now: int) -> None:
         """The odd volume of an operation goes on."""
