@@ -13,11 +13,13 @@ from .parts import Parts, compare
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
+from .series import by_hour, cells_of
 from .sessions import Sessions
 from .settings import Settings
+from .stories import Ending, Return, Stories
 from .users import Users
 from .volume import Volume
-from .windows import DAY, HOUR, SAMPLES
+from .windows import DAY
 
 SETTLED_DAYS = 7  # with calls, before the caches of a segment are judged: they warm up with its traffic
 MATURE_DAYS = 3  # with calls, before a new segment is judged at all
@@ -31,12 +33,13 @@ class Engine:
     """Reads calls and says what is odd about them. Same rows and same last moment, same alerts, however batched."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        self.stories = Stories()
         self.start_anew(Knowledge(settings or Settings()))
 
     def start_anew(self, known: Knowledge) -> None:
         """With nothing learned."""
         self.known = known
-        self.incidents = Incidents(self.known)
+        self.incidents = Incidents(self.known, self.stories)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.now: int | None = None  # the first tick not yet read
@@ -61,6 +64,10 @@ class Engine:
             if stop % DAY == 0:
                 self.learn(stop)
         return out
+
+    def endings(self) -> list[Ending | Return]:
+        """What became of the stories of earlier alerts since this was last asked, in order."""
+        return self.stories.drain()
 
     def begin(self) -> bool:
         """Start at the first row that waits, if there is one."""
@@ -89,14 +96,11 @@ class Engine:
             known.memory.add(rows)
             known.recent.append((stop, rows))
         known.recent = [x for x in known.recent if x[0] > first - DAY]
-        known.series.add(rows, ticks, known.rates.segment)
+        self.count(rows, first, ticks)
         if rows is not None:
             compare(known, rows, ticks)
         alarming = first // DAY - known.first // DAY > known.settings.warmup_days
-        out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
-        self.keep_hours(first, ticks)
-        known.series.trim()
-        return out
+        return self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
 
     def measure(self, rows: Rows, first: int) -> None:
         """Tick, outcome, cells, residuals and rates of each row."""
@@ -130,14 +134,14 @@ class Engine:
                 out.setdefault(crossing.tick, []).append(notice)
         return out
 
-    def keep_hours(self, first: int, ticks: int) -> None:
-        """Keep counts of the hours that are over, for the bases of rates."""
-        known, columns = self.known, self.known.series.n.shape[2]
-        for i in range(ticks):
-            if (first + i + 1) % HOUR == 0:
-                slot = (first + i) // HOUR % SAMPLES
-                end = columns - (ticks - 1 - i)
-                known.rates.n[:, :, slot], known.rates.k[:, :, slot] = known.series.hour(end)
+    def count(self, rows: Rows | None, first: int, ticks: int) -> None:
+        """Add the rows to the five-minute sums of slices, and to the hourly counts that bases are made of."""
+        known, segments = self.known, len(self.known.intake.segments)
+        cells = None if rows is None else cells_of(rows, segments)
+        known.series.add(cells, ticks, known.slices.members, known.rates.segment)
+        known.rates.begin_hours(first, ticks)
+        if cells is not None:
+            known.rates.count(*by_hour(cells, first, segments))
 
     def learn(self, tick: int) -> None:
         """A day is over."""
@@ -146,15 +150,14 @@ class Engine:
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         self.learn_segments(day, age)
         self.incidents.close_day(tick)
+        known.wobble.watch(self.incidents.live, tick)
         known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
         start = known.first + WOBBLE_AFTER * DAY
-        since, mask, times = max(start, tick - REMEMBER), self.incidents.mask, known.sampled
+        since, mask = max(start, tick - REMEMBER), self.incidents.mask
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
-            known.wobble.learn(times, since, lambda t, width: mask(t, width, MEAN_FAMILY))
-        known.rates.learn(
-            known.slices.members, times, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES)
-        )  # fmt: skip
+            known.wobble.learn(tick, since, lambda t, width: mask(t, width, MEAN_FAMILY))
+        known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
         self.points.learn(known.memory, known.expect.known)
         self.sessions.learn(tick)
         self.users.learn(self.incidents.reported_users(tick - DAY))
@@ -187,8 +190,8 @@ class Engine:
             known.intake.names[word].forget(codes)
             self.parts.forget(column, codes)
         self.users.forget(users)
-        self.incidents.forget_users(users)
+        self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK)
         if len(keep) < len(known.intake.segments):
-            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK))
+            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)

@@ -12,13 +12,7 @@ from .rates import Rates
 from .series import Series
 from .settings import Settings
 from .slices import Slices
-from .windows import SAMPLES
 from .wobble import Wobble
-
-
-def no_samples() -> Ints:
-    """Places for hourly samples, none taken."""
-    return np.full(SAMPLES, -1, np.int64)
 
 
 @dataclass(slots=True)
@@ -34,7 +28,6 @@ class Knowledge:
     rates: Rates = field(default_factory=Rates)
     series: Series = field(default_factory=Series)
     memory: Memory = field(default_factory=Memory)
-    sampled: Ints = field(default_factory=no_samples)  # ticks of the hourly samples of wobble and rates
     recent: list[tuple[int, Rows]] = field(default_factory=list)  # (tick after the last, rows) of at least a day
 
     def grow(self) -> None:
@@ -44,7 +37,7 @@ class Knowledge:
         if new:
             self.slices.extend(new)
             self.expect.grow(segments)
-            self.series.grow(segments)
+            self.series.grow(len(self.slices.labels))
             self.wobble.grow(len(self.slices.labels))
             self.rates.grow(segments, len(self.slices.labels))
 
@@ -53,7 +46,7 @@ class Knowledge:
         self.intake.keep_segments(keep, before)
         left = self.slices.keep_segments(keep)
         self.expect.keep_segments(keep)
-        self.series.keep_segments(keep)
+        self.series.keep_slices(left)
         self.memory.keep_segments(keep)
         self.wobble.keep_slices(left)
         self.rates.keep(keep, left)

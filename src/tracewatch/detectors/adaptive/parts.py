@@ -19,6 +19,7 @@ from .knowledge import Knowledge
 from .ledger import Groups
 from .rates import FALLBACK, HALLUCINATION, NO_HIT, RETRY
 from .rates import FAMILY as RATE_FAMILY
+from .series import K
 
 RATES_OF_PARTS = (0, 1, FALLBACK, RETRY, HALLUCINATION, NO_HIT)  # errors, timeouts, fallbacks, retries, ...
 M = len(RATES_OF_PARTS)
@@ -26,7 +27,7 @@ SERIES = C + M  # channels, then rates
 DELTAS = (0.4, 1.2)  # deviations of a call: moves to be found within a day, and within minutes
 RISES = ((0.06, 1.0), (0.3, 2.0))  # of a rate: at least so much, or so many times itself, more
 CORRELATED = 0.5  # of the calls of a session within five minutes: they share their history
-LATELY = 6  # ticks over which a segment's present level is taken
+LATELY = 6  # ticks over which the present level of a segment's tightest slice is taken
 LATE_CALLS = 20  # pseudo-calls towards the level that was expected
 PSEUDO = 20.0  # calls towards no difference between a part and the rest
 PSEUDO_HITS = 5.0  # of a rate, towards the rest's
@@ -112,21 +113,16 @@ def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
         groups = Groups((sessions * ticks + tick)[named])
         together[named[groups.order]] = groups.spread(groups.sizes.astype(float))
     rows["weight"] = 1 / (1 + (together - 1) * CORRELATED)
-    n, s = (lately(x[:, :C], ticks) for x in (known.series.n, known.series.s))
-    level, picked = s / (n + LATE_CALLS), np.array(RATES_OF_PARTS)
+    row, slice_ = known.series.end - ticks + 1 + tick, known.slices.tightest[g]
+    now = known.series.total[row, slice_] - known.series.total[row - LATELY, slice_]
+    level, picked = now[:, K : K + C] / (now[:, :C] + LATE_CALLS), np.array(RATES_OF_PARTS)
     apart = np.empty((len(tick), SERIES))
-    apart[:, :C] = rows["z"] - level[g, :, tick]
+    apart[:, :C] = rows["z"] - level
     apart[:, C:] = np.where(rows["use"][:, picked], rows["hit"][:, picked], np.nan)
     chance = known.rates.segment[:, picked][g]
     chance[:, -1] = rows["miss"]
     apart[rows["miss"] > MOST_RATE, -1] = np.nan
     rows["apart"], rows["chance"] = apart, chance
-
-
-def lately(x: Floats, ticks: int) -> Floats:
-    """Sums over the last half hour at each of the ticks just read (segments x series x ticks)."""
-    total = np.concatenate([np.zeros((*x.shape[:2], 1)), np.cumsum(x[:, :, -ticks - LATELY :], 2)], 2)
-    return np.asarray(total[:, :, -ticks:] - total[:, :, -ticks - LATELY : -LATELY])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
