@@ -231,7 +231,8 @@ def told(
         observed=seen[0], expected=seen[1], lower=seen[2], upper=seen[3], n=n,
         score=score_of(severity, known.settings.z),
     )  # fmt: skip
-    segments = tuple(np.unique(window.rows["segment"][which]).tolist())
+    whose = "fails_as" if metric == "fallback_rate" else "segment"
+    segments = tuple(np.unique(window.rows[whose][which]).tolist())
     key = ("part", FAMILIES[series], PARTS[column], value)
     return Notice(alert=alert, key=key, hold=HOLD, segments=segments)
 

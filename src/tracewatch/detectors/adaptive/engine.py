@@ -6,6 +6,7 @@ from .alerts import Alert, Notice
 from .arrays import Rows
 from .channels import drivers, observed
 from .culprits import judge
+from .failover import Failover
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
 from .intake import PARTS, TICK
 from .knowledge import Knowledge
@@ -42,6 +43,7 @@ class Engine:
         self.incidents = Incidents(self.known, self.stories)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
+        self.failover = Failover()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
 
@@ -114,6 +116,7 @@ class Engine:
         rows["read"] = np.where(rows["good"], rows["cache_read_input_tokens"], np.nan)
         known.expect.cells(rows)
         known.expect.residuals(rows)
+        rows["fails_as"] = self.failover.blame(rows, known.intake.segments, known.slices.traffic)
         mark(rows, known.expect.third, known.expect.settled, known.expect.miss)
 
     def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
@@ -195,3 +198,4 @@ class Engine:
         if len(keep) < len(known.intake.segments):
             self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
+            self.failover.keep_segments({int(old): new for new, old in enumerate(keep)})

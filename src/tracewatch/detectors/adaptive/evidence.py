@@ -9,7 +9,7 @@ from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TI
 from .intake import PARTS, TICK
 from .knowledge import Knowledge
 from .panel import Panel
-from .rates import EMPTY, LEAST, LEAST_PART, NO_HIT
+from .rates import EMPTY, FALLBACK, LEAST, LEAST_PART, NO_HIT
 from .windows import WINDOWS
 
 PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
@@ -61,7 +61,8 @@ def gather(panel: Panel, i: int, c: Candidate, columns: tuple[str, ...]) -> Rows
     for until, rows in known.recent:
         if until * TICK <= low:
             continue
-        keep = member[rows["segment"]] & (rows["t"] >= low) & (rows["t"] < high)
+        whose = rows["fails_as" if c.series == C + FALLBACK else "segment"]
+        keep = member[whose] & (rows["t"] >= low) & (rows["t"] < high)
         keep &= np.isfinite(rows["z"][:, c.series]) if c.series < C else rows["use"][:, c.series - C]
         parts.append({k: v[keep] for k, v in rows.items() if k in columns})
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if parts else {}

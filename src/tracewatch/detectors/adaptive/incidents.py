@@ -29,6 +29,7 @@ RATE_FAMILIES = np.array([FAMILIES.index(f) for f in RATE_FAMILY])
 FAMILY_OF = np.concatenate([MEAN_FAMILY, RATE_FAMILIES])  # of each series
 GOOD_OF = np.concatenate([GOOD, np.zeros(len(RATES), np.int64)])
 FALLS_BACK = C + FALLBACK
+PRIMARY = 0.8  # of its strength has a primary's model or provider: it is named when several operations fall back
 NEVER = 1 << 60  # a tick
 ACCEPTED = 3 * DAY  # a level that lasts so long is the new normal: re-based, said once
 CANDIDATES = 6  # of a family and tick are verified
@@ -159,7 +160,7 @@ class Incidents:
         """Alerts of one tick: in each family the candidate that stands out most and bears verification."""
         now, (slices, series, w) = panel.first + i, found[:, 1:4].astype(np.int64).T
         free = (self.blocked[slices, FAMILY_OF[series]] == 0) & (self.pause[slices, series] <= now)
-        free &= ~(self.known.slices.by_model[slices] & (series == FALLS_BACK)) & ((w > 0) | ~SHARED[series])
+        free &= (w > 0) | ~SHARED[series]
         families: dict[int, list[Candidate]] = {}
         for row in found[free]:
             c = self.candidate(panel, i, row)
@@ -207,8 +208,8 @@ class Incidents:
                     best, series = strength * PART[part], part
         striking = panel.strengths(i, series, c.width, c.sign) * slices.neatness
         striking[~slices.near[c.slice] | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
-        if series == FALLS_BACK:  # its row carries the substitute's model, which cannot be blamed
-            striking[slices.by_model] = 0
+        if series == FALLS_BACK:  # the rows that fell back have the substitute's model: the operation shows them
+            striking[slices.by_model | (slices.attributes == 0)] *= PRIMARY
         return (int(np.argmax(striking)) if striking.max() > 0 else c.slice), int(series)
 
     def start(self, panel: Panel, i: int, c: Candidate, user: dict[str, object]) -> list[Alert]:

@@ -61,4 +61,6 @@ def renumbered(rows: Rows, place: Ints) -> Rows:
     known = rows["segment"] < len(place)
     known[known] = place[rows["segment"][known]] >= 0
     out = {k: v[known] for k, v in rows.items()}
-    return {**out, "segment": place[out["segment"]]}
+    blamed = np.append(place, -1)[np.minimum(out["fails_as"], len(place))]
+    segment = place[out["segment"]]
+    return {**out, "segment": segment, "fails_as": np.where(blamed >= 0, blamed, segment)}

@@ -120,6 +120,7 @@ def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
     apart[:, :C] = rows["z"] - level
     apart[:, C:] = np.where(rows["use"][:, picked], rows["hit"][:, picked], np.nan)
     chance = known.rates.segment[:, picked][g]
+    chance[:, RATES_OF_PARTS.index(FALLBACK)] = known.rates.segment[rows["fails_as"], FALLBACK]
     chance[:, -1] = rows["miss"]
     apart[rows["miss"] > MOST_RATE, -1] = np.nan
     rows["apart"], rows["chance"] = apart, chance
