@@ -58,6 +58,7 @@ GOOD = np.array([channel.good for channel in CHANNELS])
 PART = np.array([channel.part for channel in CHANNELS])
 FAMILY = tuple(channel.family for channel in CHANNELS)
 TTFT, INFERENCE, TOKEN_TIME, DURATION = IX["ttft_ms"], IX["inference_time_ms"], IX["token_time_ms"], IX["duration_ms"]
+SINGLE = (INFERENCE, DURATION)  # in which a single call may stand out
 COST, CACHE, GROWTH = IX["cost_usd"], IX["cache_hit_rate"], IX["prompt_growth"]
 TAILS = (IX["input_tokens"], IX["output_tokens"])  # the lower third of prompts, the upper third of answers: empty?
 LEAST_SHARE = 0.05  # of a time without its queue: what a clock's error may not push below

@@ -43,7 +43,7 @@ class Calls:
 
     def sums(self) -> Sums:
         """What they add to evidence, each."""
-        return sums_of({name: self[name] for name in ("weight", "apart", "chance")})
+        return sums_of({"weight": self["worth"], "apart": self["apart"], "chance": self["chance"]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ MATURE_DAYS = 3  # with calls, before a new segment is judged at all
 DAILY_DAYS = 8  # a segment is learned daily for so long, then every third day unless it is in trouble
 WOBBLE_AFTER = 3  # days: the residuals of the first ones are not worth learning from
 REMEMBER = 14 * DAY
+AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
 
 
@@ -60,7 +61,8 @@ class Engine:
         while self.now < end:
             if self.now - self.last_row > SILENT and not self.skip(end):
                 break
-            stop = min(end, (self.now // DAY + 1) * DAY)
+            stop = min(end, (self.now // DAY + 1) * DAY, self.now + self.known.series.run)
+            stop = int(self.known.intake.reach(self.now * TICK, stop * TICK, TICK, AT_ONCE) // TICK)
             out += self.run(self.now, stop)
             self.now = stop
             if stop % DAY == 0:
@@ -81,9 +83,9 @@ class Engine:
 
     def skip(self, end: int) -> bool:
         """After a month of silence nothing learned applies: begin anew at the next row, or at the end."""
-        waiting = self.known.intake.waiting
+        waiting, ordered = self.known.intake.waiting, self.known.intake.ordered
         self.start_anew(Knowledge(self.known.settings))
-        self.known.intake.waiting = waiting
+        self.known.intake.waiting, self.known.intake.ordered = waiting, ordered
         return self.begin() and self.now is not None and self.now < end
 
     def run(self, first: int, stop: int) -> list[Alert]:
@@ -95,14 +97,15 @@ class Engine:
         if rows is not None:
             self.last_row = stop - 1
             self.measure(rows, first)
-            known.memory.add(rows)
-            known.recent.append((stop, rows))
-        known.recent = [x for x in known.recent if x[0] > first - DAY]
         self.count(rows, first, ticks)
         if rows is not None:
             compare(known, rows, ticks)
+            known.memory.add(rows)
+            known.recent.add(rows, stop)
         alarming = first // DAY - known.first // DAY > known.settings.warmup_days
-        return self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
+        out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
+        known.recent.forget(stop + 1)
+        return out
 
     def measure(self, rows: Rows, first: int) -> None:
         """Tick, outcome, cells, residuals and rates of each row."""

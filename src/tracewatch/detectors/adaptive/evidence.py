@@ -109,7 +109,7 @@ def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
     if not rows or len(rows["user_id"]) < FEW:
         return {}
     if c.series < C:
-        value = rows["z"][:, c.series]
+        value = rows["z"][:, c.series].astype(float)
         if not moved(panel.known, c, float(np.clip(rows["r"][:, c.series], -FAR, FAR).mean())):
             return None
     else:
@@ -158,8 +158,8 @@ def left_without(
         return None
     top = int(np.argmax(c.sign * np.bincount(at, value)))
     mine = at == top
-    n = int((~mine).sum())
-    z = panel.z(c.slice, c.series, c.w, n, float(value[~mine].sum()) + p * n, upper)[0]
+    n = float((~mine).sum()) * c.n / len(who)  # of very many rows a sample is at hand
+    z = panel.z(c.slice, c.series, c.w, n, (float(value[~mine].mean()) + p) * n, upper)[0]
     return c.sign * z, int(codes[top]), mine
 
 

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from .arrays import Ints, Rows
+from .arrays import Ints
 from .expectations import Expectations
 from .intake import Intake
 from .memory import Memory
 from .rates import Rates
+from .recent import Recent
 from .series import Series
 from .settings import Settings
 from .slices import Slices
@@ -28,7 +27,7 @@ class Knowledge:
     rates: Rates = field(default_factory=Rates)
     series: Series = field(default_factory=Series)
     memory: Memory = field(default_factory=Memory)
-    recent: list[tuple[int, Rows]] = field(default_factory=list)  # (tick after the last, rows) of at least a day
+    recent: Recent = field(default_factory=Recent)
 
     def grow(self) -> None:
         """Room for the segments that intake has seen."""
@@ -50,17 +49,5 @@ class Knowledge:
         self.memory.keep_segments(keep)
         self.wobble.keep_slices(left)
         self.rates.keep(keep, left)
-        place = np.full(int(keep.max(initial=-1)) + 1, -1)
-        place[keep] = np.arange(len(keep))
-        self.recent = [(end, renumbered(rows, place)) for end, rows in self.recent]
+        self.recent.keep_segments(keep)
         return left
-
-
-def renumbered(rows: Rows, place: Ints) -> Rows:
-    """Rows with new segment numbers, without those whose segment is gone."""
-    known = rows["segment"] < len(place)
-    known[known] = place[rows["segment"][known]] >= 0
-    out = {k: v[known] for k, v in rows.items()}
-    blamed = np.append(place, -1)[np.minimum(out["fails_as"], len(place))]
-    segment = place[out["segment"]]
-    return {**out, "segment": segment, "fails_as": np.where(blamed >= 0, blamed, segment)}

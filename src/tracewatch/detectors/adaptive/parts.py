@@ -19,6 +19,7 @@ from .knowledge import Knowledge
 from .ledger import Groups
 from .rates import FALLBACK, HALLUCINATION, NO_HIT, RETRY
 from .rates import FAMILY as RATE_FAMILY
+from .recent import MOST
 from .series import K
 
 RATES_OF_PARTS = (0, 1, FALLBACK, RETRY, HALLUCINATION, NO_HIT)  # errors, timeouts, fallbacks, retries, ...
@@ -104,8 +105,11 @@ class Bank:
 
 
 def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
-    """Add to the rows: weight, apart (how far from the segment's present level, rows x series; nan: not counted) and
-    chance (of a hit, rows x rates). Needs the ticks to be in the series already."""
+    """Add to the rows what evidence is made of. Needs the ticks to be in the series already.
+
+    weight; worth (the same, for a row that stands for others of a busy tick); apart (how far from the segment's present
+    level, rows x series; nan: not counted); chance (of a hit, rows x rates).
+    """
     sessions, tick, g = rows["session_id"], rows["tick"], rows["segment"]
     together = np.ones(len(tick))
     named = np.flatnonzero(sessions >= 0)
@@ -113,6 +117,7 @@ def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
         groups = Groups((sessions * ticks + tick)[named])
         together[named[groups.order]] = groups.spread(groups.sizes.astype(float))
     rows["weight"] = 1 / (1 + (together - 1) * CORRELATED)
+    rows["worth"] = rows["weight"] * np.maximum(1, np.bincount(tick)[tick] / MOST)
     row, slice_ = known.series.end - ticks + 1 + tick, known.slices.tightest[g]
     now = known.series.total[row, slice_] - known.series.total[row - LATELY, slice_]
     level, picked = now[:, K : K + C] / (now[:, :C] + LATE_CALLS), np.array(RATES_OF_PARTS)

@@ -85,7 +85,7 @@ class Rates:
         """Room for so many segments and slices."""
         more = segments - len(self.segment)
         if more > 0:
-            self.segment = np.concatenate([self.segment, np.repeat(self.whole[None], more, 0)])
+            self.segment = np.concatenate([self.segment, np.repeat(exact(self.whole)[None], more, 0)])
             pad = np.zeros((more, R, SAMPLES), np.float32)
             self.n, self.k = np.concatenate([self.n, pad]), np.concatenate([self.k, pad])
         more = slices - len(self.base)

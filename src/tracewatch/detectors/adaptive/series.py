@@ -1,6 +1,6 @@
 """Five-minute sums of every channel and rate by slice, as running totals: any window is the difference of two rows.
 
-A series (one measure of one slice) costs (HISTORY + 1 + DAY) x 2.5 totals of 8 bytes here, 11.5 KB.
+A series (one measure of one slice) costs (HISTORY + 1 + LONG_RUN) x 2.5 totals of 8 bytes here, 11.5 KB.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from .arrays import Floats, Ints, Rows
 from .channels import C
+from .expectations import GRAIN
 from .failover import moved
 from .rates import FALLBACK, NO_HIT, R
 from .windows import DAY, HISTORY, HOUR
 
 K = C + R  # channels, then rates
 TOTALS = 2 * K + R  # of a slice and tick: calls and sums (of residuals or hits) of K series, expected hits of R
-ROOM = HISTORY + 1 + DAY  # ticks: the longest window that ends before the run, and a run of a day
+MANY = 150  # slices: with more, shorter runs take less room
+LONG_RUN, SHORT_RUN = DAY, DAY // 3  # ticks read at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +37,38 @@ class Series:
 
     def __init__(self) -> None:
         self.slices = 0
-        self.total = np.zeros((ROOM, 0, TOTALS))  # may have more slices than there are
+        self.total = room_for(0)  # may have more slices than there are
         self.end = HISTORY  # the row of the last tick
+
+    @property
+    def run(self) -> int:
+        """Ticks that may be read at once."""
+        return len(self.total) - HISTORY - 1
 
     def grow(self, slices: int) -> None:
         """Room for so many slices, and a quarter more: a copy of all for each new one would be felt."""
         if slices > self.total.shape[1]:
-            total = np.zeros((ROOM, slices + slices // 4, TOTALS))
-            total[: self.end + 1, : self.slices] = self.total[: self.end + 1, : self.slices]
-            self.total = total
+            self.move(slices + slices // 4, np.arange(self.slices))
         self.slices = slices
 
     def keep_slices(self, keep: Ints) -> None:
         """Renumber slices."""
-        self.total, self.slices = self.total[:, keep], len(keep)
+        self.move(len(keep), keep)
+        self.slices = len(keep)
+
+    def move(self, slices: int, keep: Ints, ticks: int = 0) -> None:
+        """The last day of the slices to keep, to a table with room for so many slices, and ticks at once."""
+        self.forget()
+        total = room_for(slices, ticks)
+        total[: HISTORY + 1, : len(keep)] = self.total[: HISTORY + 1, keep]
+        self.total = total
 
     def add(self, cells: Cells | None, ticks: int, members: Floats, base: Floats) -> None:
         """Append the cells of so many ticks; base is each segment's expected share of hits (segments x rates)."""
-        if self.end + ticks >= ROOM:
+        if self.end + ticks >= len(self.total):
             self.forget()
+        if ticks > self.run:  # as the slices became many since it was decided how much to read
+            self.move(self.total.shape[1], np.arange(self.slices), ticks)
         first, self.end = self.end + 1, self.end + ticks
         run = self.total[first : self.end + 1, : self.slices]
         run[:] = 0
@@ -64,6 +79,20 @@ class Series:
             now += before
             before = now
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a snapshot keeps: the last day, tick by tick, as whole numbers of grains."""
+        day = self.total[self.end - HISTORY : self.end + 1, : self.slices]
+        grains = np.diff(day, axis=0) * GRAIN
+        fits = np.abs(grains).max(initial=0) < 2**31
+        return {"ticks": grains.astype(np.int32 if fits else np.int64)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As it was, but for what lies further back than a day."""
+        ticks = state["ticks"]
+        self.slices, self.end = ticks.shape[1], HISTORY
+        self.total = room_for(self.slices)
+        np.cumsum(ticks / GRAIN, axis=0, out=self.total[1 : HISTORY + 1])
+
     def forget(self) -> None:
         """All but the last day; totals start again from zero, lest they grow beyond what a float holds exactly."""
         start = self.end - HISTORY
@@ -71,6 +100,11 @@ class Series:
         for row in range(HISTORY + 1):
             np.subtract(self.total[start + row], zero, out=self.total[row])
         self.end = HISTORY
+
+
+def room_for(slices: int, ticks: int = 0) -> Floats:
+    """No totals of so many slices: of the longest window that ends before the run, and of a run of (some) ticks."""
+    return np.zeros((HISTORY + 1 + max(ticks, LONG_RUN if slices <= MANY else SHORT_RUN), slices, TOTALS))
 
 
 def cells_of(rows: Rows, segments: int) -> Cells:
