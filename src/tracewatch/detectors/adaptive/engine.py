@@ -7,6 +7,7 @@ from .arrays import Rows
 from .channels import drivers, observed
 from .culprits import judge
 from .failover import Failover
+from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
 from .intake import PARTS, TICK
 from .knowledge import Knowledge
@@ -44,7 +45,7 @@ class Engine:
         self.incidents = Incidents(self.known, self.stories)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
-        self.failover = Failover()
+        self.failover, self.firsts = Failover(), Firsts()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
 
@@ -131,6 +132,7 @@ class Engine:
             self.sessions.scan(first, rows, jobs, names, alarming),
             self.schedules.scan(first, ticks, rows, names, alarming),
             self.points.scan(first, rows, known.expect.known, names, alarming),
+            self.firsts.scan(known, first, ticks, rows, alarming),
         ):
             for i, notices in said.items():
                 out.setdefault(i, []).extend(notices)
@@ -195,6 +197,8 @@ class Engine:
             codes = known.intake.names[word].crowded()
             known.intake.names[word].forget(codes)
             self.parts.forget(column, codes)
+        kinds = known.intake.names["error_type"]
+        kinds.forget(kinds.crowded())
         self.users.forget(users)
         self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK)

@@ -30,6 +30,8 @@ WORDS = {  # how many of each are told apart at a time; what comes beyond is cou
     "environment": 50,
     "service_name": 200,
     "streaming_enabled": 2,
+    "error_type": 500,
+    "cost_status": 20,
 }
 PARTS = ("user_id", "app_version", "usage_type", "environment", "service_name", "streaming_enabled")  # beside slices
 SEGMENT = ("operation_type", "model_name", "model_provider")
