@@ -61,6 +61,7 @@ TTFT, INFERENCE, TOKEN_TIME, DURATION = IX["ttft_ms"], IX["inference_time_ms"], 
 SINGLE = (INFERENCE, DURATION)  # in which a single call may stand out
 COST, CACHE, GROWTH = IX["cost_usd"], IX["cache_hit_rate"], IX["prompt_growth"]
 TAILS = (IX["input_tokens"], IX["output_tokens"])  # the lower third of prompts, the upper third of answers: empty?
+TINY = 1e-30  # of any unit: single precision, in which calls are remembered, would make it nothing
 LEAST_SHARE = 0.05  # of a time without its queue: what a clock's error may not push below
 
 
@@ -82,7 +83,7 @@ def observed(rows: Rows) -> Floats:
     y[~rows["good"]] = np.nan
     logs = y[:, IS_LOG]
     with np.errstate(invalid="ignore"):
-        logs[~((logs > 0) & np.isfinite(logs))] = np.nan
+        logs[~((logs > TINY) & np.isfinite(logs))] = np.nan
     y[:, IS_LOG] = logs
     return y
 

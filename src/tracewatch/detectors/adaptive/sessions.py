@@ -6,7 +6,7 @@ seldom the heavy one too): Hill's tail of past sessions (Hill 1975), u (k / expe
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ HISTORY_DAYS = 14
 IDLE = 7200.0  # s: a session without calls for so long at midnight is finished
 AN_HOUR = 3600.0
 SEVERITY = 5.0  # at the limit
+TOGETHER = 5  # sessions of one operation in one tick: more have one cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class Sessions:
     ) -> dict[int, list[Notice]]:
         """Notices by tick read. Runs of batch jobs are left out: they have a schedule."""
         out: dict[int, list[Notice]] = {}
+        asked: dict[tuple[int, int], list[Alert]] = {}  # by tick and operation
         named = np.flatnonzero(rows["session_id"] >= 0) if rows is not None else np.zeros(0, np.int64)
         if rows is None or not len(named):
             return out
@@ -83,7 +85,8 @@ class Sessions:
             word, tick = names["session_id"].word[session], int(rows["tick"][row])
             alert = alert_of(first + tick, word, self.limits[operation], measures)
             out.setdefault(tick, []).append(Notice(alert=alert, key=("session", session), hold=DAY))
-        return out
+            asked.setdefault((tick, operation), []).append(alert)
+        return {tick: fewer(tick, notices, asked, names) for tick, notices in out.items()}
 
     def follow(self, rows: Rows, named: Ints) -> tuple[Floats, Floats, Floats]:
         """Calls so far, calls in the last hour and tokens so far of each named row's session and operation."""
@@ -142,6 +145,20 @@ class Sessions:
                 self.limits[o] = limits_of(days, day)
             if not days:
                 del self.history[o]
+
+
+def fewer(
+    tick: int, notices: list[Notice], asked: dict[tuple[int, int], list[Alert]], names: dict[str, Names]
+) -> list[Notice]:
+    """Of sessions of one operation that all get out of hand at once, one story: it is the operation."""
+    out = list(notices)
+    for (its, operation), alerts in asked.items():
+        if its == tick and len(alerts) > TOGETHER:
+            worst = max(alerts, key=lambda alert: alert.severity)
+            told = replace(worst, slice={"operation_type": names["operation_type"].word[operation]})
+            out = [notice for notice in out if all(notice.alert is not alert for alert in alerts)]
+            out.append(Notice(alert=told, key=("sessions", operation), hold=DAY))
+    return out
 
 
 def limits_of(days: list[Day], today: int) -> Limits:
