@@ -262,6 +262,21 @@ def test_samples_of_a_busy_day_do_not_depend_on_batches(monkeypatch):
     assert all(len(times) <= 64 for _, _, times in kept[0])
 
 
+def test_users_beyond_those_told_apart_are_no_user():
+    columns = calls(a_day=1200)
+    hour = (columns["start_time"] - MONDAY) / 3600 - (9 * 24 + 10)
+    theirs = (np.abs(hour) < 2) & (np.arange(len(hour)) % 5 < 2)
+    columns["user_id"] = np.where(theirs, [f"late{i}" for i in range(len(hour))], columns["user_id"])
+    for name in ("inference_time_ms", "duration_ms"):
+        columns[name] = columns[name] * np.where(theirs, 8.0, 1.0)
+    engine = Engine()
+    engine.known.intake.names["user_id"].limit = 20
+    engine.feed(columns)
+    out = engine.advance(end_of(columns))
+    assert "inference_time_ms" in {a.metric for a in out}
+    assert not any("user_id" in a.slice for a in out)
+
+
 def test_sessions_that_are_over_are_forgotten():
     engine = Engine()
     columns = calls(days=6)

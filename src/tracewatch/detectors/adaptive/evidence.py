@@ -121,7 +121,7 @@ def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
     rest = left_without(panel, c, rows["user_id"], value, p, upper)
     if rest is not None:
         z, user, mine = rest
-        if z < WITHOUT_USER * limit and mine.mean() < HIS_SHARE and mine.sum() >= HIS_CALLS:
+        if user >= 0 and z < WITHOUT_USER * limit and mine.mean() < HIS_SHARE and mine.sum() >= HIS_CALLS:
             return {"user_id": panel.known.intake.names["user_id"].word[user]}
     return {}
 
