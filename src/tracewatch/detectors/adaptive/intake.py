@@ -25,7 +25,15 @@ WORDS = {  # how many of each are told apart at a time; what comes beyond is cou
     "user_id": 4_000,
     "status": 50,
     "error_category": 50,
+    "app_version": 500,
+    "usage_type": 500,
+    "environment": 50,
+    "service_name": 200,
+    "streaming_enabled": 2,
+    "error_type": 500,
+    "cost_status": 20,
 }
+PARTS = ("user_id", "app_version", "usage_type", "environment", "service_name", "streaming_enabled")  # beside slices
 SEGMENT = ("operation_type", "model_name", "model_provider")
 SEGMENTS = 500  # beyond, new ones share a segment of their operation, until the least recently used are forgotten
 STRIDE = 1 << 20  # two codes in one key: session x STRIDE + operation

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .arrays import Floats, Ints, Rows
 from .channels import C
 from .expectations import GRAIN
-from .rates import NO_HIT, R
+from .failover import moved
+from .rates import FALLBACK, NO_HIT, R
 from .windows import DAY, HISTORY, HOUR
 
 K = C + R  # channels, then rates
@@ -109,8 +110,15 @@ def room_for(slices: int, ticks: int = 0) -> Floats:
 def cells_of(rows: Rows, segments: int) -> Cells:
     """The sums of rows that have a tick, a segment, z, use, hit and miss."""
     z, miss = rows["z"].T, np.where(rows["use"][:, NO_HIT], rows["miss"], 0)
-    values = [*np.isfinite(z), *rows["use"].T, *np.nan_to_num(z), *rows["hit"].T, miss]
-    keys, sums = summed(rows["tick"] * segments + rows["segment"], values)
+    use, hit, keys = rows["use"].T, rows["hit"].T, rows["tick"] * segments + rows["segment"]
+    values = [*np.isfinite(z), *use, *np.nan_to_num(z), *hit, miss]
+    away = moved(rows)
+    if away.any():  # a fallback counts as the failure of the segment it stands in for
+        keys = np.concatenate([keys, rows["tick"][away] * segments + rows["fails_as"][away]])
+        values = [np.concatenate([value, np.zeros(np.count_nonzero(away))]) for value in values]
+        for at in (C + FALLBACK, K + C + FALLBACK):
+            values[at][: len(away)][away], values[at][len(away) :] = 0, 1
+    keys, sums = summed(keys, values)
     return Cells(tick=keys // segments, segment=keys % segments, sums=sums)
 
 

@@ -28,6 +28,7 @@ class Slices:
         self.same = np.zeros(0, bool)  # nearly the same calls as a shorter slice
         self.neatness = np.zeros(0)  # of equally striking slices the tightest is named, then the shortest
         self.by_model = np.zeros(0, bool)
+        self.tightest = np.zeros(0, np.int64)  # of each segment, the slice with the fewest calls that it is in
 
     def extend(self, segments: list[dict[str, object]]) -> None:
         """Append segments, given as operation_type, model_name and model_provider, and the slices they bring."""
@@ -57,6 +58,8 @@ class Slices:
         share = self.members @ traffic / traffic.sum()
         self.neatness = 1 - 0.01 * share - 0.0005 * self.attributes
         self.by_model = np.array(["model_name" in x or "model_provider" in x for x in self.labels], bool)
+        if len(share):
+            self.tightest = np.where(self.members > 0, share[:, None], np.inf).argmin(0)
         both = self.common()
         self.near = both / np.minimum.outer(np.diag(both), np.diag(both)) > OVERLAP
         self.same = self.redundant(both)
