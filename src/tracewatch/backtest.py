@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracewatch.detectors.adaptive import Engine, Settings
-from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WORDS
+from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
 from tracewatch.detectors.hourly import HOUR_S, TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
@@ -94,7 +94,7 @@ class Member:
 DETECTORS: Mapping[str, Member] = {
     "adaptive": Member(
         make=Engine,
-        needs=("start_time", "trace_id", "parent_span_id", *WORDS, *NUMBERS),
+        needs=("start_time", "trace_id", "parent_span_id", *WORDS, *NUMBERS, *WATCHED),
         step_s=TICK,
         learns_s=Settings().warmup_days * 86_400,
     ),
