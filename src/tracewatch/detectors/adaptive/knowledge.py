@@ -26,7 +26,7 @@ class Knowledge:
 
     settings: Settings
     first: int = 0  # tick of the first row
-    intake: Intake = field(default_factory=Intake)
+    intake: Intake = field(init=False)
     slices: Slices = field(default_factory=Slices)
     expect: Expectations = field(default_factory=Expectations)
     wobble: Wobble = field(default_factory=Wobble)
@@ -34,6 +34,9 @@ class Knowledge:
     series: Series = field(default_factory=Series)
     memory: Memory = field(default_factory=Memory)
     recent: Recent = field(default_factory=Recent)
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(self.settings.extra)
 
     def grow(self) -> None:
         """Room for the segments that intake has seen."""
