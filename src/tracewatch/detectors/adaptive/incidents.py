@@ -229,7 +229,8 @@ class Incidents:
         if old is not None:
             self.past.remove(old)
             old.closed = NEVER
-            self.stories.reopen(old.story, now)
+            if not old.accepted:  # of a new normal nothing is news
+                self.stories.reopen(old.story, now)
         else:
             x.story = self.stories.begin()
         self.open.append(old or x)
@@ -269,12 +270,13 @@ class Incidents:
         """Close what has healed or become normal."""
         now = panel.first + i
         for x in list(self.open):
-            x.accepted = x.accepted or now - x.opened > ACCEPTED
+            told, x.accepted = x.accepted, x.accepted or now - x.opened > ACCEPTED
             if x.accepted or self.healed(panel, i, x):
                 x.closed = now + 1
                 self.open.remove(x)
                 self.past.append(x)
-                self.stories.end(x.story, now, x.accepted)
+                if not told:
+                    self.stories.end(x.story, now, x.accepted)
                 self.recount()
                 self.since[self.known.slices.near[x.slice], x.family] = now + 1
 

@@ -117,9 +117,10 @@ class Intake:
         """The segment of each row; new ones are added while there is room."""
         packed = (rows[SEGMENT[0]] + 1) * STRIDE**2 + (rows[SEGMENT[1]] + 1) * STRIDE + rows[SEGMENT[2]] + 1
         keys, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        codes = (rows[word][first[order]].tolist() for word in SEGMENT)
         found = np.zeros(len(keys), np.int64)
-        for i in np.argsort(first).tolist():
-            found[i] = self.admit(tuple(int(rows[word][first[i]]) for word in SEGMENT))  # type: ignore[arg-type]
+        found[order] = [self.admit(each) for each in zip(*codes, strict=True)]
         return found[inverse]
 
     def admit(self, codes: tuple[int, int, int]) -> int:

@@ -60,8 +60,9 @@ class Slices:
         self.by_model = np.array(["model_name" in x or "model_provider" in x for x in self.labels], bool)
         if len(share):
             self.tightest = np.where(self.members > 0, share[:, None], np.inf).argmin(0)
-        self.near = self.overlap() > OVERLAP
-        self.same = self.redundant()
+        both = self.common()
+        self.near = both / np.minimum.outer(np.diag(both), np.diag(both)) > OVERLAP
+        self.same = self.redundant(both)
 
     def keep_segments(self, keep: Ints) -> Ints:
         """Renumber segments; returns the slices that are left, in their order."""
@@ -73,15 +74,8 @@ class Slices:
         self.weigh(self.traffic[keep])
         return left
 
-    def overlap(self) -> Floats:
-        """Share of the smaller slice that lies in the other, by recent traffic (slices x slices)."""
-        both = self.common()
-        own = np.diag(both)
-        return np.asarray(both / np.minimum.outer(own, own))
-
-    def redundant(self) -> Flags:
+    def redundant(self, both: Floats) -> Flags:
         """Which slices are nearly (98 %) the same calls as a shorter, or equally short and earlier, one."""
-        both = self.common()
         own, size = np.diag(both), self.attributes + 1e-3 * np.arange(len(both))
         return np.asarray(((both > 0.98 * np.maximum.outer(own, own)) & (size[None] < size[:, None])).any(1))
 
