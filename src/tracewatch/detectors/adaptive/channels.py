@@ -59,7 +59,10 @@ PART = np.array([channel.part for channel in CHANNELS])
 FAMILY = tuple(channel.family for channel in CHANNELS)
 TTFT, INFERENCE, TOKEN_TIME, DURATION = IX["ttft_ms"], IX["inference_time_ms"], IX["token_time_ms"], IX["duration_ms"]
 COST, CACHE, GROWTH = IX["cost_usd"], IX["cache_hit_rate"], IX["prompt_growth"]
-TAILS = (IX["input_tokens"], IX["output_tokens"])  # the lower third of prompts, the upper third of answers: empty?
+TAILS = (  # parts of the usual values that may fall empty: channel, share of the values, 1 the lowest or -1 the highest
+    (IX["input_tokens"], 0.2, 1), (IX["input_tokens"], 0.4, 1), (IX["input_tokens"], 0.7, 1),
+    (IX["output_tokens"], 0.4, -1), (IX["output_tokens"], 0.7, -1),
+)  # fmt: skip
 LEAST_SHARE = 0.05  # of a time without its queue: what a clock's error may not push below
 
 

@@ -106,7 +106,7 @@ class Engine:
         rows["read"] = np.where(rows["good"], rows["cache_read_input_tokens"], np.nan)
         known.expect.cells(rows)
         known.expect.residuals(rows)
-        mark(rows, known.expect.third, known.expect.settled, known.expect.miss)
+        mark(rows, known.expect.edge, known.expect.settled, known.expect.miss)
 
     def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
         """What volume, sessions, users, schedules and single calls have to say, by tick read."""
@@ -134,6 +134,7 @@ class Engine:
     def learn(self, tick: int) -> None:
         """A day is over."""
         known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
+        known.clumps.learn(known.memory.today, known.rates.segment)
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         self.learn_segments(day, age)
         self.incidents.close_day(tick)

@@ -16,14 +16,14 @@ IDLE = np.array([20, 60, 300, 600, 1800, 3600.0])  # s: connections close, cache
 TURN = np.array([1, 2, 3, 5, 9, 17])
 IDLES, TURNS, HOURS = len(IDLE) + 1, len(TURN) + 1, 48
 CLIP = 3.0  # deviations: further is only "far", else one call would make a window
-MARGIN = 0.10  # log: a third must be left by more than this, so that a dense value on its edge does not matter
+MARGIN = 0.10  # log: a part must be left by more than this, so that a dense value on its edge does not matter
 LEAST_ROWS = 20  # of a segment before a channel of it is known
 PSEUDO_ROWS = 10  # towards no effect, in every cell
 GRAIN = 2.0**20  # residuals are multiples of 1/GRAIN: sums are exact, so it does not matter how rows came in batches
 WIDEST, NARROWEST = 0.01, 0.02  # log or score: least width of a cell's middle, least deviation
 SHAPES: dict[str, tuple[int, ...]] = {
     "beta": (C, 4), "price": (4,), "level": (C,), "idle": (C, IDLES), "turn": (C, TURNS), "hours": (C, HOURS),
-    "scale": (C,), "centre": (C,), "known": (C,), "typical": (C,), "third": (2,), "miss": (TURNS, IDLES),
+    "scale": (C,), "centre": (C,), "known": (C,), "typical": (C,), "edge": (len(TAILS),), "miss": (TURNS, IDLES),
     "mature": (), "settled": (),
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ class Expectations:
     centre: Floats  # mean of the clipped residual, in deviations
     known: Floats  # rows it was learned from
     typical: Floats  # the median value
-    third: Floats  # residual below which a third of the prompts, above which a third of the answers lie
+    edge: Floats  # residual at which each part of the usual values ends
     miss: Floats  # chance of no cache hit
     mature: Floats  # 1 when judged at all
     settled: Floats  # 1 when its caches are judged too: they warm up with its traffic
@@ -165,11 +165,11 @@ class Expectations:
         hours = profile(hour, np.clip(r / sd, -CLIP, CLIP), present) * sd
         z = np.clip((gaps - hours[:, hour]) / sd, -CLIP, CLIP)
         self.hours[g, live], self.scale[g, live], self.centre[g, live] = hours, sd[:, 0], np.nanmean(z, axis=1)
-        for j, (c, q, side) in enumerate(zip(TAILS, (1 / 3, 2 / 3), (1, -1), strict=True)):
+        for j, (c, share, side) in enumerate(TAILS):
             i = np.flatnonzero(live == c)
             if len(i):
-                edge = Ordered(z[i], count[i]).at(q)[0] + side * MARGIN / sd[i[0], 0]
-                self.third[g, j] = edge - self.centre[g, c]
+                edge = Ordered(z[i], count[i]).at(share if side > 0 else 1 - share)[0] + side * MARGIN / sd[i[0], 0]
+                self.edge[g, j] = edge - self.centre[g, c]
 
     def learn_misses(self, g: int, rows: Rows) -> None:
         """Chance of no cache hit by turn and idle time: cells shrunk to their turn's, those to the segment's."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .arrays import Ints, Rows
+from .clumps import Clumps
 from .expectations import Expectations
 from .intake import Intake
 from .memory import Memory
@@ -31,6 +32,7 @@ class Knowledge:
     slices: Slices = field(default_factory=Slices)
     expect: Expectations = field(default_factory=Expectations)
     wobble: Wobble = field(default_factory=Wobble)
+    clumps: Clumps = field(default_factory=Clumps)
     rates: Rates = field(default_factory=Rates)
     series: Series = field(default_factory=Series)
     memory: Memory = field(default_factory=Memory)
@@ -45,6 +47,7 @@ class Knowledge:
             self.slices.extend(new)
             self.expect.grow(segments)
             self.series.grow(segments)
+            self.clumps.grow(segments)
             self.wobble.grow(len(self.slices.labels))
             self.rates.grow(segments, len(self.slices.labels))
 
@@ -54,6 +57,7 @@ class Knowledge:
         left = self.slices.keep_segments(keep)
         self.expect.keep_segments(keep)
         self.series.keep_segments(keep)
+        self.clumps.keep_segments(keep)
         self.memory.keep_segments(keep)
         self.wobble.keep_slices(left)
         self.rates.keep(keep, left)
