@@ -15,7 +15,7 @@ from .windows import WINDOWS
 PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
 FEW = 3  # rows: too few to ask who they are
 FAR = 1.5  # log: further moves of a row count as this far when the effect is weighed
-WITHOUT_WORST = 0.65  # of the limit, which must remain without the worst ten minutes or the worst session
+WITHOUT_WORST = 0.5  # of the limit, which must remain without the worst ten minutes or the worst session
 WITHOUT_USER, HIS_SHARE, HIS_CALLS = 0.4, 0.6, 5  # he explains it when less of the limit remains without him
 BY_SESSION = 0.75  # of the limit, which must remain when calls of a session count for less than one each
 LEAST_SESSIONS = 4  # of what calls of a session share: fewer may be of one mind
