@@ -3,5 +3,6 @@
 from .alerts import Alert
 from .engine import Engine
 from .settings import Settings
+from .stories import Ending, Return
 
-__all__ = ["Alert", "Engine", "Settings"]
+__all__ = ["Alert", "Ending", "Engine", "Return", "Settings"]

@@ -21,6 +21,7 @@ class Alert:
     upper: float
     n: int  # calls behind `observed`
     score: float  # 0..1: see `score_of`
+    story: int = 0  # the movement it tells of, numbered within the engine's life as it is told
 
 
 def score_of(severity: float, limit: float) -> float:

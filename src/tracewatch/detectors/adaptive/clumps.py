@@ -7,51 +7,55 @@ n / (1 + (n - 1) rho), the effective size of a clustered sample (Kish 1965).
 import numpy as np
 
 from .arrays import Floats, Ints, Rows
-from .rates import EMPTY, R
+from .expectations import exact
+from .intake import STRIDE
+from .ledger import Groups, Ledger
+from .rates import EMPTY, NO_HIT, R
 
-KEEP = 0.9  # of the sums of the day before: a week and a half of memory
+KEEP = 0.9  # of what was known the day before: a memory of a week and a half
 PRIOR, PRIOR_SESSIONS = 0.5, 8  # before anything is known: half alike
-SERIES = R - EMPTY
+SERIES = R - EMPTY  # of the rates: parts that may fall empty, and calls without a cache hit
 
 
 class Clumps:
-    """Sums over pairs of calls of a session, pairs, squares, calls and sessions (segments x series x 5)."""
+    """By segment and series: sums over pairs of calls of a session, pairs, squares, calls, sessions with a pair."""
 
     def __init__(self) -> None:
         self.sums = np.zeros((0, SERIES, 5))
+        self.today = Ledger((0.0,) * (3 * SERIES))  # by session and segment: calls, surprise and squares of each series
 
     def grow(self, segments: int) -> None:
         """Room for so many segments."""
         self.sums = np.concatenate([self.sums, np.zeros((segments - len(self.sums), SERIES, 5))])
 
     def keep_segments(self, keep: Ints) -> None:
-        """Renumber segments."""
+        """Renumber segments; only when a day is closed."""
         self.sums = self.sums[keep]
 
-    def learn(self, parts: list[Rows], base: Floats) -> None:
-        """A day is over; base is the share of hits of each segment."""
+    def add(self, rows: Rows, base: Floats) -> None:
+        """Take note of rows of today; base is the share of hits of each segment."""
+        named = np.flatnonzero(rows["session_id"] >= 0)
+        if not len(named):
+            return
+        segment, use = rows["segment"][named], rows["use"][named, EMPTY:]
+        expected = base[segment, EMPTY:]
+        expected[:, NO_HIT - EMPTY] = rows["miss"][named]
+        surprise = exact((rows["hit"][named, EMPTY:] - expected) * use)
+        groups = Groups(rows["session_id"][named] * STRIDE + segment)
+        values = np.concatenate([use, surprise, exact(surprise * surprise)], 1)[groups.order]
+        at = self.today.at(groups.keys)
+        self.today.values[at] += np.add.reduceat(values, groups.starts)
+
+    def close_day(self) -> None:
+        """A day is over."""
+        n, s, q = self.today.values.reshape(-1, 3, SERIES).transpose(1, 0, 2)
         self.sums *= KEEP
-        if not parts:
-            return
-        rows = {k: np.concatenate([part[k] for part in parts]) for k in ("segment", "session_id", "use", "hit", "miss")}
-        for j in range(SERIES):
-            use = np.flatnonzero(rows["use"][:, EMPTY + j] & (rows["session_id"] >= 0))
-            segment, p = rows["segment"][use], rows["miss"][use] if j == SERIES - 1 else None
-            d = rows["hit"][use, EMPTY + j] - (base[segment, EMPTY + j] if p is None else p)
-            self.add(j, segment, rows["session_id"][use], d)
+        np.add.at(self.sums, self.today.keys % STRIDE, np.stack([s * s - q, n * (n - 1), q, n, n > 1], 2))
+        self.today = Ledger((0.0,) * (3 * SERIES))
 
-    def add(self, j: int, segment: Ints, session: Ints, d: Floats) -> None:
-        """Sums of one series."""
-        if not len(d):
-            return
-        cells, at = np.unique(np.stack([segment, session]), axis=1, return_inverse=True)
-        n, s, q = np.bincount(at), np.bincount(at, d), np.bincount(at, d * d)
-        each = np.stack([s * s - q, n * (n - 1.0), q, n, n > 1], 1)
-        np.add.at(self.sums[:, j], cells[0], each)
-
-    def effective(self, members: Floats, j: int, sizes: Ints) -> float:
-        """Independent calls that sessions with so many calls of a slice are worth."""
-        pairs, count, square, n, sessions = self.sums[members > 0, j].sum(0)
-        rho = float(pairs / count / (square / n)) if count and square else PRIOR
+    def effective(self, members: Floats, series: int, sizes: Ints) -> float:
+        """Independent calls that sessions of a slice with so many calls are worth; series counts from EMPTY."""
+        together, pairs, squares, n, sessions = self.sums[members > 0, series].sum(0)
+        rho = together / pairs / (squares / n) if pairs and squares else PRIOR
         rho = (np.clip(rho, 0, 1) * sessions + PRIOR * PRIOR_SESSIONS) / (sessions + PRIOR_SESSIONS)
         return float((sizes / (1 + (sizes - 1) * rho)).sum())

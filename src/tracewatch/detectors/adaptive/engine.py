@@ -11,17 +11,20 @@ from .knowledge import Knowledge
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
+from .series import by_hour, cells_of
 from .sessions import Sessions
 from .settings import Settings
+from .stories import Ending, Return, Stories
 from .users import Users
 from .volume import Volume
-from .windows import DAY, HOUR, SAMPLES
+from .windows import DAY
 
 SETTLED_DAYS = 7  # with calls, before the caches of a segment are judged: they warm up with its traffic
 MATURE_DAYS = 3  # with calls, before a new segment is judged at all
 DAILY_DAYS = 8  # a segment is learned daily for so long, then every third day unless it is in trouble
 WOBBLE_AFTER = 3  # days: the residuals of the first ones are not worth learning from
 REMEMBER = 14 * DAY
+AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
 
 
@@ -29,12 +32,13 @@ class Engine:
     """Reads calls and says what is odd about them. Same rows and same last moment, same alerts, however batched."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        self.stories = Stories()
         self.start_anew(Knowledge(settings or Settings()))
 
     def start_anew(self, known: Knowledge) -> None:
         """With nothing learned."""
         self.known = known
-        self.incidents = Incidents(self.known)
+        self.incidents = Incidents(self.known, self.stories)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume = Schedules(), Volume()
         self.now: int | None = None  # the first tick not yet read
@@ -53,12 +57,17 @@ class Engine:
         while self.now < end:
             if self.now - self.last_row > SILENT and not self.skip(end):
                 break
-            stop = min(end, (self.now // DAY + 1) * DAY)
+            stop = min(end, (self.now // DAY + 1) * DAY, self.now + self.known.series.run)
+            stop = int(self.known.intake.reach(self.now * TICK, stop * TICK, TICK, AT_ONCE) // TICK)
             out += self.run(self.now, stop)
             self.now = stop
             if stop % DAY == 0:
                 self.learn(stop)
         return out
+
+    def endings(self) -> list[Ending | Return]:
+        """What became of the stories of earlier alerts since this was last asked, in order."""
+        return self.stories.drain()
 
     def begin(self) -> bool:
         """Start at the first row that waits, if there is one."""
@@ -70,9 +79,9 @@ class Engine:
 
     def skip(self, end: int) -> bool:
         """After a month of silence nothing learned applies: begin anew at the next row, or at the end."""
-        waiting = self.known.intake.waiting
+        waiting, ordered = self.known.intake.waiting, self.known.intake.ordered
         self.start_anew(Knowledge(self.known.settings))
-        self.known.intake.waiting = waiting
+        self.known.intake.waiting, self.known.intake.ordered = waiting, ordered
         return self.begin() and self.now is not None and self.now < end
 
     def run(self, first: int, stop: int) -> list[Alert]:
@@ -84,14 +93,13 @@ class Engine:
         if rows is not None:
             self.last_row = stop - 1
             self.measure(rows, first)
+            known.clumps.add(rows, known.rates.segment)
             known.memory.add(rows)
-            known.recent.append((stop, rows))
-        known.recent = [x for x in known.recent if x[0] > first - DAY]
-        known.series.add(rows, ticks, known.rates.segment)
+            known.recent.add(rows, stop)
+        self.count(rows, first, ticks)
         alarming = first // DAY - known.first // DAY > known.settings.warmup_days
         out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
-        self.keep_hours(first, ticks)
-        known.series.trim()
+        known.recent.forget(stop + 1)
         return out
 
     def measure(self, rows: Rows, first: int) -> None:
@@ -122,31 +130,30 @@ class Engine:
                 out.setdefault(i, []).extend(notices)
         return out
 
-    def keep_hours(self, first: int, ticks: int) -> None:
-        """Keep counts of the hours that are over, for the bases of rates."""
-        known, columns = self.known, self.known.series.n.shape[2]
-        for i in range(ticks):
-            if (first + i + 1) % HOUR == 0:
-                slot = (first + i) // HOUR % SAMPLES
-                end = columns - (ticks - 1 - i)
-                known.rates.n[:, :, slot], known.rates.k[:, :, slot] = known.series.hour(end)
+    def count(self, rows: Rows | None, first: int, ticks: int) -> None:
+        """Add the rows to the five-minute sums of slices, and to the hourly counts that bases are made of."""
+        known, segments = self.known, len(self.known.intake.segments)
+        cells = None if rows is None else cells_of(rows, segments)
+        known.series.add(cells, ticks, known.slices.members, known.rates.segment)
+        known.rates.begin_hours(first, ticks)
+        if cells is not None:
+            known.rates.count(*by_hour(cells, first, segments))
 
     def learn(self, tick: int) -> None:
         """A day is over."""
         known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
-        known.clumps.learn(known.memory.today, known.rates.segment)
+        known.clumps.close_day()
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         self.learn_segments(day, age)
         self.incidents.close_day(tick)
+        known.wobble.watch(self.incidents.live, tick)
         known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
         start = known.first + WOBBLE_AFTER * DAY
-        since, mask, times = max(start, tick - REMEMBER), self.incidents.mask, known.sampled
+        since, mask = max(start, tick - REMEMBER), self.incidents.mask
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
-            known.wobble.learn(times, since, lambda t, width: mask(t, width, MEAN_FAMILY))
-        known.rates.learn(
-            known.slices.members, times, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES)
-        )  # fmt: skip
+            known.wobble.learn(tick, since, lambda t, width: mask(t, width, MEAN_FAMILY))
+        known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
         self.points.learn(known.memory, known.expect.known)
         self.sessions.learn(tick)
         self.users.learn(self.incidents.reported_users(tick - DAY))
@@ -176,8 +183,8 @@ class Engine:
         users = known.intake.names["user_id"].crowded()
         known.intake.names["user_id"].forget(users)
         self.users.forget(users)
-        self.incidents.forget_users(users)
+        self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK)
         if len(keep) < len(known.intake.segments):
-            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK))
+            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)

@@ -9,7 +9,7 @@ from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TI
 from .intake import TICK
 from .knowledge import Knowledge
 from .panel import Panel
-from .rates import EMPTY, LEAST, LEAST_PART, NO_HIT
+from .rates import EMPTY, LEAST, LEAST_PART, NO_HIT, R
 from .windows import WINDOWS
 
 PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
@@ -19,10 +19,10 @@ WITHOUT_WORST = 0.5  # of the limit, which must remain without the worst ten min
 WITHOUT_USER, HIS_SHARE, HIS_CALLS = 0.4, 0.6, 5  # he explains it when less of the limit remains without him
 BY_SESSION = 0.75  # of the limit, which must remain when calls of a session count for less than one each
 LEAST_SESSIONS = 4  # of what calls of a session share: fewer may be of one mind
-EMPTY_LEAST = {**dict.fromkeys(range(EMPTY, NO_HIT), 0.06), NO_HIT: 0.5}  # a part counts as empty at less than this of its usual share
+EMPTY_LEAST = {**dict.fromkeys(range(EMPTY, NO_HIT), 0.06), NO_HIT: 0.5}  # of its usual share: less counts as empty
 MANY_FAILURES = 60  # calls: with fewer, a burst of failures shorter than half an hour must last more than ten minutes
-SHARED = np.array([c.shared for c in CHANNELS] + [False] * EMPTY + [True] * (NO_HIT + 1 - EMPTY))  # by series: what sessions share
-FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (EMPTY - 5) + [False] * (NO_HIT + 1 - EMPTY))
+SHARED = np.array([c.shared for c in CHANNELS] + [False] * EMPTY + [True] * (R - EMPTY))  # what sessions share
+FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (EMPTY - 5) + [False] * (R - EMPTY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
     if not rows or len(rows["user_id"]) < FEW:
         return {}
     if c.series < C:
-        value = rows["z"][:, c.series]
+        value = rows["z"][:, c.series].astype(float)
         if not moved(panel.known, c, float(np.clip(rows["r"][:, c.series], -FAR, FAR).mean())):
             return None
     else:
@@ -150,8 +150,8 @@ def left_without(
         return None
     top = int(np.argmax(c.sign * np.bincount(at, value)))
     mine = at == top
-    n = int((~mine).sum())
-    z = panel.z(c.slice, c.series, c.w, n, float(value[~mine].sum()) + p * n, upper)[0]
+    n = float((~mine).sum()) * c.n / len(who)  # of very many rows a sample is at hand
+    z = panel.z(c.slice, c.series, c.w, n, (float(value[~mine].mean()) + p) * n, upper)[0]
     return c.sign * z, int(codes[top]), mine
 
 
@@ -168,7 +168,8 @@ def read(panel: Panel, i: int, c: Candidate) -> Reading:
         return read_mean(rows, c.series, c.s / max(c.n, 1) * sd, wide)
     part = c.series - C
     if EMPTY <= part < NO_HIT:
-        rows, channel = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS})), TAILS[part - EMPTY][0]
+        rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
+        channel = TAILS[part - EMPTY].channel
         move = float(np.median(rows["r"][:, channel]))
         wide = 2 * pooled(panel.known, c_of(c, channel), panel.known.expect.scale) / np.sqrt(max(c.n, 1))
         return read_mean(rows, channel, move, wide)

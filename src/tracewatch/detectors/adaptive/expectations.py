@@ -165,11 +165,11 @@ class Expectations:
         hours = profile(hour, np.clip(r / sd, -CLIP, CLIP), present) * sd
         z = np.clip((gaps - hours[:, hour]) / sd, -CLIP, CLIP)
         self.hours[g, live], self.scale[g, live], self.centre[g, live] = hours, sd[:, 0], np.nanmean(z, axis=1)
-        for j, (c, share, side) in enumerate(TAILS):
-            i = np.flatnonzero(live == c)
+        for j, tail in enumerate(TAILS):
+            i = np.flatnonzero(live == tail.channel)
             if len(i):
-                edge = Ordered(z[i], count[i]).at(share if side > 0 else 1 - share)[0] + side * MARGIN / sd[i[0], 0]
-                self.edge[g, j] = edge - self.centre[g, c]
+                within = Ordered(z[i], count[i]).at(tail.share if tail.side > 0 else 1 - tail.share)[0]
+                self.edge[g, j] = within + tail.side * MARGIN / sd[i[0], 0] - self.centre[g, tail.channel]
 
     def learn_misses(self, g: int, rows: Rows) -> None:
         """Chance of no cache hit by turn and idle time: cells shrunk to their turn's, those to the segment's."""

@@ -4,7 +4,7 @@ After an incident closes, its series look only at later rows; the same movement 
 own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from .panel import LEAST_N, Panel, Search
 from .rates import FALLBACK, RATES, UP
 from .rates import FAMILY as RATE_FAMILY
 from .series import K
-from .windows import DAY, HISTORY, WINDOWS
+from .stories import Stories
+from .windows import DAY, WINDOWS
 
 FAMILIES = ("latency", "network", "tokens", "output", "cost", "cache", "quality", "failure")
 LATENCY = FAMILIES.index("latency")
@@ -35,6 +36,7 @@ RECOVERED = 0.55  # of the move that raised it: below, it has healed
 HEALING = (6, 12, 24, 48, 96, 192, 288)  # ticks: the shortest that gives a clear answer decides
 SAME_MOVE = (0.3, 2.0)  # of the former move: the same incident again
 ECHO = 0.5  # of the hold of a notice: repeats put off the end of the story by as much
+LULL = 36  # ticks: a notice that is not repeated for three hours, or its hold if less, is over
 SLOW_TOO = 1.0  # log units over its limit for a single call to be told while its slice is slow as a whole
 
 
@@ -54,13 +56,14 @@ class Incident:
     up: bool
     metric: str
     accepted: bool = False
+    story: int = 0
 
 
 class Incidents:
     """Which are open, which are past, and which series are therefore not looked at."""
 
-    def __init__(self, known: Knowledge) -> None:
-        self.known = known
+    def __init__(self, known: Knowledge, stories: Stories) -> None:
+        self.known, self.stories = known, stories
         self.open: list[Incident] = []
         self.past: list[Incident] = []  # of 14 days
         self.blocked = np.zeros((0, len(FAMILIES)), np.int64)  # slices x families: how many are open
@@ -80,9 +83,12 @@ class Incidents:
                 for x in (self.blocked, self.since, self.pause, self.live)
             )
 
-    def keep_slices(self, keep: Ints) -> None:
+    def keep_slices(self, keep: Ints, tick: int) -> None:
         """Renumber slices; incidents of slices that are gone are forgotten."""
         place = {int(old): new for new, old in enumerate(keep)}
+        for x in self.open:
+            if x.slice not in place:
+                self.stories.end(x.story, tick - 1)
         for held in (self.open, self.past):
             held[:] = [x for x in held if x.slice in place]
             for x in held:
@@ -120,25 +126,28 @@ class Incidents:
             self.live |= self.today
         self.past = [x for x in self.past if x.closed > tick - 14 * DAY]
         self.quiet = {key: until for key, until in self.quiet.items() if until > tick - 2 * DAY}
+        self.stories.keep(set(self.quiet))
         self.volume = [x for x in self.volume if x[2] > tick - 15 * DAY]
 
     def reported_users(self, since: int) -> list[int]:
         """Codes of the users whose story was open after a tick."""
         return [int(str(key[1])) for key, until in self.quiet.items() if key[0] == "user" and until > since]
 
-    def forget_users(self, codes: list[int]) -> None:
+    def forget_users(self, codes: list[int], tick: int) -> None:
         """Their codes go to others."""
         for code in codes:
             self.quiet.pop(("user", code), None)
+            self.stories.forget(("user", code), tick - 1)
 
     def scan(self, first: int, ticks: int, notices: dict[int, list[Notice]], alarming: bool) -> list[Alert]:
         """Alerts of a run of ticks within a day, in order."""
         panel = Panel(self.known, first, ticks)
         found = Search(panel, self.live).run(alarming)
-        self.today = panel.n[:, :, -1] - panel.n[:, :, -1 - HISTORY] > 0
+        self.today = panel.active
         at, out = np.searchsorted(found[:, 0], np.arange(ticks + 1)), list[Alert]()
         for i in range(ticks):
             self.close_healed(panel, i)
+            self.stories.lapse(first + i)
             if at[i + 1] > at[i]:
                 out += self.judge(panel, i, found[at[i] : at[i + 1]])
             for notice in notices.get(i, ()):
@@ -218,6 +227,9 @@ class Incidents:
         if old is not None:
             self.past.remove(old)
             old.closed = NEVER
+            self.stories.reopen(old.story, now)
+        else:
+            x.story = self.stories.begin()
         self.open.append(old or x)
         self.blocked[self.known.slices.near[(old or x).slice], (old or x).family] += 1
         return [] if old else [self.alert(panel, i, c, x, user)]
@@ -229,7 +241,7 @@ class Incidents:
             detected_at=float((panel.first + i + 1) * TICK), metric=x.metric, direction="up" if x.up else "down",
             slice=user or dict(self.known.slices.labels[c.slice]), severity=abs(c.z), kind=kind_of(c),
             since=float(x.since * TICK), observed=seen.observed, expected=seen.expected, lower=seen.lower,
-            upper=seen.upper, n=int(c.n), score=score_of(abs(c.z), self.known.settings.z),
+            upper=seen.upper, n=int(c.n), score=score_of(abs(c.z), self.known.settings.z), story=x.story,
         )  # fmt: skip
 
     def again(self, x: Incident) -> Incident | None:
@@ -252,6 +264,7 @@ class Incidents:
                 x.closed = now + 1
                 self.open.remove(x)
                 self.past.append(x)
+                self.stories.end(x.story, now, x.accepted)
                 self.recount()
                 self.since[self.known.slices.near[x.slice], x.family] = now + 1
 
@@ -279,19 +292,26 @@ class Incidents:
         if notice.alert.kind == "point":
             members = self.known.slices.members
             slow = any(x.family == LATENCY and members[x.slice, notice.segment] for x in self.open)
-            return [] if notice.excess < SLOW_TOO * slow else [notice.alert]
+            return [] if notice.excess < SLOW_TOO * slow else [self.one_off(notice.alert, now)]
         key, about_volume = notice.key, notice.key is not None and notice.key[0] == "volume"
         if key is None:
-            return [notice.alert]
+            return [self.one_off(notice.alert, now)]
         if self.quiet.get(key, -1) >= now:
             self.quiet[key] = max(self.quiet[key], now + int(notice.hold * ECHO))
+            self.stories.heard(key, now, now + int(notice.hold * ECHO))
             if about_volume:
                 self.prolong(int(str(key[1])), now)
             return []
         self.quiet[key] = now + notice.hold
         if about_volume:
             self.volume.append((int(str(key[1])), now - notice.window, now + notice.hold))
-        return [notice.alert]
+        return [replace(notice.alert, story=self.stories.last(key, now + min(notice.hold, LULL)))]
+
+    def one_off(self, alert: Alert, now: int) -> Alert:
+        """One that is over as soon as it is told."""
+        story = self.stories.begin()
+        self.stories.end(story, now)
+        return replace(alert, story=story)
 
     def prolong(self, operation: int, now: int) -> None:
         """The odd volume of an operation goes on."""

@@ -41,6 +41,7 @@ class Intake:
         self.segment_of: dict[tuple[int, int, int], int] = {}
         self.last_call = np.zeros(0)  # of each segment
         self.waiting: list[Rows] = []
+        self.ordered = True  # the rows that wait are one table in order of start
         self.sessions = Ledger((0.0, -np.inf, np.nan))  # calls, time and prompt of the last one
 
     def feed(self, batch: Rows) -> None:
@@ -57,6 +58,26 @@ class Intake:
             rows[name] = column_of_numbers(batch.get(name), n, name in SIGNED)
         if ok.any():
             self.waiting.append(rows if ok.all() else {k: v[ok] for k, v in rows.items()})
+            self.ordered = False
+
+    def reach(self, first: float, stop: float, step: float, most: int) -> float:
+        """Up to when rows are to be taken, in whole steps: no more than `most` unless one step has more."""
+        if sum(len(rows["t"]) for rows in self.waiting) <= most:
+            return stop
+        self.order()
+        last = float(self.waiting[0]["t"][most])
+        return min(stop, max(first + step, last // step * step))
+
+    def order(self) -> None:
+        """Make one table, in order of start, of all rows that wait."""
+        if self.ordered or not self.waiting:
+            return
+        parts, self.ordered = self.waiting, True
+        rows = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if len(parts) > 1 else parts[0]
+        if (np.diff(rows["t"]) < 0).any():
+            order = np.argsort(rows["t"], kind="stable")
+            rows = {k: v[order] for k, v in rows.items()}
+        self.waiting = [rows]
 
     def next_row(self) -> float | None:
         """When the earliest waiting row starts."""
@@ -66,12 +87,8 @@ class Intake:
         """Rows that start before the moment, in order of start, with codes, segment, turn and idle times."""
         if not self.waiting:
             return None
-        if len(self.waiting) > 1:
-            self.waiting = [{k: np.concatenate([w[k] for w in self.waiting]) for k in self.waiting[0]}]
+        self.order()
         rows = self.waiting[0]
-        if (np.diff(rows["t"]) < 0).any():
-            order = np.argsort(rows["t"], kind="stable")
-            rows = {k: v[order] for k, v in rows.items()}
         cut = int(np.searchsorted(rows["t"], before))
         self.waiting = [{k: v[cut:] for k, v in rows.items()}] if cut < len(rows["t"]) else []
         if not cut:

@@ -2,24 +2,17 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from .arrays import Ints, Rows
+from .arrays import Ints
 from .clumps import Clumps
 from .expectations import Expectations
 from .intake import Intake
 from .memory import Memory
 from .rates import Rates
+from .recent import Recent
 from .series import Series
 from .settings import Settings
 from .slices import Slices
-from .windows import SAMPLES
 from .wobble import Wobble
-
-
-def no_samples() -> Ints:
-    """Places for hourly samples, none taken."""
-    return np.full(SAMPLES, -1, np.int64)
 
 
 @dataclass(slots=True)
@@ -36,8 +29,7 @@ class Knowledge:
     rates: Rates = field(default_factory=Rates)
     series: Series = field(default_factory=Series)
     memory: Memory = field(default_factory=Memory)
-    sampled: Ints = field(default_factory=no_samples)  # ticks of the hourly samples of wobble and rates
-    recent: list[tuple[int, Rows]] = field(default_factory=list)  # (tick after the last, rows) of at least a day
+    recent: Recent = field(default_factory=Recent)
 
     def grow(self) -> None:
         """Room for the segments that intake has seen."""
@@ -46,8 +38,8 @@ class Knowledge:
         if new:
             self.slices.extend(new)
             self.expect.grow(segments)
-            self.series.grow(segments)
             self.clumps.grow(segments)
+            self.series.grow(len(self.slices.labels))
             self.wobble.grow(len(self.slices.labels))
             self.rates.grow(segments, len(self.slices.labels))
 
@@ -56,20 +48,10 @@ class Knowledge:
         self.intake.keep_segments(keep, before)
         left = self.slices.keep_segments(keep)
         self.expect.keep_segments(keep)
-        self.series.keep_segments(keep)
         self.clumps.keep_segments(keep)
+        self.series.keep_slices(left)
         self.memory.keep_segments(keep)
         self.wobble.keep_slices(left)
         self.rates.keep(keep, left)
-        place = np.full(int(keep.max(initial=-1)) + 1, -1)
-        place[keep] = np.arange(len(keep))
-        self.recent = [(end, renumbered(rows, place)) for end, rows in self.recent]
+        self.recent.keep_segments(keep)
         return left
-
-
-def renumbered(rows: Rows, place: Ints) -> Rows:
-    """Rows with new segment numbers, without those whose segment is gone."""
-    known = rows["segment"] < len(place)
-    known[known] = place[rows["segment"][known]] >= 0
-    out = {k: v[known] for k, v in rows.items()}
-    return {**out, "segment": place[out["segment"]]}

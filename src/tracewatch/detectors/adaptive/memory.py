@@ -1,10 +1,19 @@
 """Rows remembered for the baselines: an even sample of each day and segment."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Floats, Ints, Rows
+from .channels import SINGLE
+from .intake import WORDS
+from .ledger import Groups
 
-COLUMNS = ("t", "y", "work", "tokens", "idle_cell", "warm_cell", "turn_cell", "hour_cell", "r", "read")
+CELLS = ("idle_cell", "warm_cell", "turn_cell", "hour_cell")
+COLUMNS = ("t", "y", "work", "tokens", *CELLS, "r", "read")
+TODAY = 1 << 18  # rows held of a day that is not over, shared by its segments: 30 MB
+MOST = 4096  # of these a segment holds, even if it is alone
 
 
 class Memory:
@@ -12,21 +21,39 @@ class Memory:
 
     def __init__(self) -> None:
         self.today: list[Rows] = []
+        self.seen = np.zeros(0, np.int64)  # rows of each segment today
         self.days: dict[int, list[tuple[int, Rows]]] = {}
 
     def add(self, rows: Rows) -> None:
         """Take note of rows of today."""
-        self.today.append(rows)
+        groups = Groups(rows["segment"])
+        more = int(groups.keys[-1]) + 1 - len(self.seen)
+        self.seen = np.concatenate([self.seen, np.zeros(max(more, 0), np.int64)])
+        nth = np.empty(len(groups.order), np.int64)
+        nth[groups.order] = groups.rank + np.repeat(self.seen[groups.keys], groups.sizes)
+        self.seen[groups.keys] += groups.sizes
+        words = {k: rows[k].astype(np.int32) for k in (*WORDS, "segment")}
+        self.today.append({"nth": nth, **words, **{k: compact(k, rows[k]) for k in COLUMNS}})
+        if sum(len(part["nth"]) for part in self.today) > TODAY * 2:
+            self.today = [self.thinned()]
+
+    def thinned(self) -> Rows:
+        """Today's rows; of segments with very many every second, fourth, ... no matter how often this was asked."""
+        rows = {k: np.concatenate([part[k] for part in self.today]) for k in self.today[0]}
+        room = min(MOST, 2 ** int(np.log2(TODAY / np.count_nonzero(self.seen))))
+        stride = 2 ** np.ceil(np.log2(np.maximum(self.seen / room, 1))).astype(np.int64)
+        keep = rows["nth"] % stride[rows["segment"]] == 0
+        return rows if keep.all() else {k: v[keep] for k, v in rows.items()}
 
     def close_day(self, day: int, per_segment: int, remember_days: int) -> None:
         """Sample today's rows, and forget what is too old."""
         if self.today:
-            rows = {k: np.concatenate([part[k] for part in self.today]) for k in (*COLUMNS, "segment")}
-            order = np.argsort(rows["segment"], kind="stable")
-            segments, starts = np.unique(rows["segment"][order], return_index=True)
-            for g, at in zip(segments.tolist(), np.split(order, starts[1:]), strict=True):
-                at = at[np.linspace(0, len(at) - 1, min(per_segment, len(at))).astype(np.int64)]
-                self.days.setdefault(g, []).append((day, {k: compact(rows[k][at]) for k in COLUMNS}))
+            rows = self.thinned()
+            groups = Groups(rows["segment"])
+            for g, start, size in zip(*(x.tolist() for x in (groups.keys, groups.starts, groups.sizes)), strict=True):
+                at = groups.order[start + np.linspace(0, size - 1, min(per_segment, size)).astype(np.int64)]
+                self.days.setdefault(g, []).append((day, {k: rows[k][at] for k in COLUMNS}))
+        self.seen = np.zeros(0, np.int64)
         self.today = []
         for g in list(self.days):
             self.days[g] = [d for d in self.days[g] if d[0] > day - remember_days]
@@ -36,7 +63,8 @@ class Memory:
     def rows(self, segment: int) -> Rows:
         """All that is remembered of a segment; y is the reader's to change."""
         days = self.days[segment]
-        return {k: np.concatenate([rows[k] for _, rows in days]) for k in COLUMNS}
+        rows = {k: np.concatenate([rows[k] for _, rows in days]) for k in COLUMNS}
+        return rows | {k: rows[k].astype(np.int64) for k in CELLS}
 
     def traffic(self, segments: int) -> Floats:
         """Remembered rows of each segment, plus one."""
@@ -50,6 +78,10 @@ class Memory:
         self.days = {i: self.days[g] for i, g in enumerate(keep.tolist()) if g in self.days}
 
 
-def compact(x: Floats) -> Floats:
-    """Tables in single precision: they are most of the memory."""
-    return np.asarray(x.astype(np.float32)) if x.ndim > 1 else x
+def compact(name: str, x: NDArray[Any]) -> NDArray[Any]:
+    """A column as it is kept: tables in single precision, cells as small numbers, residuals of single calls alone."""
+    if name == "r":
+        x = x[:, SINGLE]
+    if name in CELLS:
+        return x.astype(np.int8)
+    return x.astype(np.float32) if x.ndim > 1 else x

@@ -1,47 +1,60 @@
 """The sums of every slice over the ticks being read and the day before, and how surprising any window of them is."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from .arrays import Flags, Floats, Ints
 from .channels import C
 from .knowledge import Knowledge
-from .windows import HISTORY, STEPS, WINDOWS, deviance_root, deviance_root_of, trailing
+from .rates import R
+from .series import TOTALS, K
+from .windows import HISTORY, HOUR, STEPS, WINDOWS, deviance_root, deviance_root_of
 
 LEAST_N = 4  # calls in a window before its mean says anything
-Sums = tuple[Floats, ...]
 CERTAIN = 0.9999  # a base of 1 has no upper tail
 
 
 class Panel:
-    """Cumulative n (calls), s (residuals, or hits) and e (expected hits), slices x series x ticks."""
+    """Running totals n (calls), s (residuals, or hits) and e (expected hits), ticks x slices x series."""
 
     def __init__(self, known: Knowledge, first: int, ticks: int) -> None:
         self.known, self.first, self.ticks = known, first, ticks
-        self.n, self.s, self.e = known.series.by_slice(known.slices.members)
+        total = known.series.total[:, : known.series.slices]
+        self.n, self.s, self.e = total[..., :K], total[..., K : 2 * K], total[..., 2 * K :]
+        self.before = known.series.end - ticks  # the row of the last tick before the run
         self.margin = known.rates.margin
+
+    @property
+    def active(self) -> Flags:
+        """Which series had calls in the last day."""
+        end = self.before + self.ticks
+        return np.asarray(self.n[end] > self.n[end - HISTORY])
 
     def window(self, i: int, slice_: int, series: int, width: int) -> tuple[float, float]:
         """Calls and sum of the `width` ticks up to and including the i-th that is read."""
-        end = HISTORY + i + 1
-        n, s = self.n[slice_, series], self.s[slice_, series]
-        return float(n[end] - n[end - width]), float(s[end] - s[end - width])
+        end, n, s = self.before + i + 1, self.n, self.s
+        return (
+            float(n[end, slice_, series] - n[end - width, slice_, series]),
+            float(s[end, slice_, series] - s[end - width, slice_, series]),
+        )
 
     def ticks_of(self, i: int, slice_: int, series: int, width: int) -> tuple[Floats, Floats]:
         """The same, tick by tick."""
-        span = slice(max(HISTORY + i + 1 - width, 0), HISTORY + i + 2)
-        return np.diff(self.n[slice_, series, span]), np.diff(self.s[slice_, series, span])
+        span = slice(self.before + i + 1 - width, self.before + i + 2)
+        return np.diff(self.n[span, slice_, series]), np.diff(self.s[span, slice_, series])
 
     def across(self, i: int, series: int, width: int) -> tuple[Floats, Floats]:
         """The same of every slice."""
-        end = HISTORY + i + 1
-        n, s = self.n[:, series], self.s[:, series]
-        return n[:, end] - n[:, end - width], s[:, end] - s[:, end - width]
+        end, n, s = self.before + i + 1, self.n[..., series], self.s[..., series]
+        return n[end] - n[end - width], s[end] - s[end - width]
 
     def share(self, i: int, slice_: int, series: int, width: int) -> tuple[float, float]:
         """Share of hits to expect in the window, and its upper plausible value; 0, 0 for channels."""
         if series < C:
             return 0.0, 0.0
-        end, e = HISTORY + i + 1, self.e[slice_, series - C]
+        end, e = self.before + i + 1, self.e[:, slice_, series - C]
         p = float(e[end] - e[end - width]) / max(self.window(i, slice_, series, width)[0], 1e-9)
         return p, min(p + float(self.margin[slice_, series - C]), CERTAIN)
 
@@ -60,8 +73,8 @@ class Panel:
         n, s = self.across(i, series, width)
         if series < C:
             return np.asarray(sign * s / np.sqrt(np.maximum(n, 1)))
-        end, e = HISTORY + i + 1, self.e[:, series - C]
-        p = (e[:, end] - e[:, end - width]) / np.maximum(n, 1e-9)
+        end, e = self.before + i + 1, self.e[..., series - C]
+        p = (e[end] - e[end - width]) / np.maximum(n, 1e-9)
         return deviance_root(s, n, np.minimum(p + self.margin[:, series - C], CERTAIN))
 
     def onset(self, i: int, slice_: int, series: int, width: int, sign: float) -> int:
@@ -76,72 +89,101 @@ class Panel:
         return self.first + i - int(np.argmax(np.cumsum(x[::-1])))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One kind of window at the ticks it is looked at: where among rows taken out each begins and ends."""
+
+    w: int
+    ticks: Ints
+    starts: slice | Ints
+    ends: slice | Ints
+
+
+def place_of(some: Ints, rows: Ints) -> slice | Ints:
+    """Where some evenly spaced rows are among (sorted) others; as a slice, which needs no copy, if none is missing."""
+    if len(rows) <= rows[-1] - rows[0] or len(some) < 2:
+        return np.searchsorted(rows, some)
+    return slice(int(some[0] - rows[0]), int(some[-1] - rows[0]) + 1, int(some[1] - some[0]))
+
+
+def rows_of(place: slice | Ints, size: int) -> Ints:
+    """The same as numbers."""
+    return np.arange(size)[place]
+
+
 class Search:
-    """Looks at every window of every live series; keeps hourly samples of all, and what is beyond the limits."""
+    """Looks at every window of every live series; keeps hourly samples, and what is beyond the limits."""
 
     def __init__(self, panel: Panel, live: Flags) -> None:
-        self.panel, series = panel, live.shape[1]
+        self.panel = panel
         columns = np.flatnonzero((live & ~panel.known.slices.same[:, None]).ravel())
-        kind = columns % series
-        hits = panel.s[:, :, -1].ravel()[columns] > 0  # a rate without any cannot have risen
-        mean, rate = columns[kind < C], columns[(kind >= C) & hits]
-        self.mean = mean // series, mean % series
-        self.rate = rate // series, rate % series - C
+        slices, series = columns // K, columns % K
+        hits = panel.s[panel.before + panel.ticks] > panel.s[panel.before - HISTORY]
+        mean, rate = series < C, (series >= C) & hits[slices, series]  # a rate without any hit cannot have risen
+        self.mean = slices[mean], series[mean]
+        self.rate = slices[rate], series[rate] - C
         self.found: list[Floats] = []
 
     def run(self, alarming: bool) -> Floats:
         """Surprises, one a row: tick read, slice, series, kind of window, z, n, s; in order of ticks."""
         panel = self.panel
-        (ms, mk), (rs, rk) = self.mean, self.rate
-        means = panel.n[ms, mk], panel.s[ms, mk]
-        rates = panel.n[rs, rk + C], panel.s[rs, rk + C], panel.e[rs, rk]
-        hours = np.flatnonzero((np.arange(panel.first, panel.first + panel.ticks) + 1) % 12 == 0)
-        slots = (panel.first + hours) // 12 % panel.known.sampled.size
-        panel.known.sampled[slots] = panel.first + hours
-        for store in (panel.known.wobble.n, panel.known.wobble.mean, panel.known.rates.z):
-            store[..., slots] = 0
-        for w in range(len(WINDOWS)):
-            self.window(w, means, rates, hours, slots, alarming)
+        ticks = panel.first + np.arange(panel.ticks)
+        hours = np.flatnonzero((ticks + 1) % HOUR == 0)
+        panel.known.wobble.sample(panel.n, panel.s, panel.before + 1 + hours, (panel.first + hours) // HOUR)
+        if alarming:
+            self.means(STEPS)
+        self.rates(STEPS if alarming else (HOUR,) * len(STEPS), alarming)
         found = np.concatenate(self.found) if self.found else np.zeros((0, 7))
         order = np.lexsort((found[:, 2], found[:, 1], found[:, 2] >= C, found[:, 3], found[:, 0]))
         return found[order]
 
-    def window(self, w: int, means: Sums, rates: Sums, hours: Ints, slots: Ints, alarming: bool) -> None:
-        """One kind of window: the ticks it is looked at, or the hours alone while nothing may be said."""
-        panel, width = self.panel, WINDOWS[w]
-        step = STEPS[w] if alarming else 12
-        first = -(panel.first + 1) % step
-        at, hour = np.arange(first, panel.ticks, step), (hours - first) // step
-        span = (width, HISTORY + first, HISTORY + panel.ticks, step)
-        n, s = (trailing(x, *span) for x in means)
-        nr, kr, er = (trailing(x, *span) for x in rates)
-        wobble, bases = panel.known.wobble, panel.known.rates
-        (ms, mk), (rs, rk) = (x[:, None] for x in self.mean), (x[:, None] for x in self.rate)
-        wobble.mean[w, ms, mk, slots] = s[:, hour] / np.maximum(n[:, hour], 1)
-        wobble.n[w, ms, mk, slots] = n[:, hour]
-        upper = np.minimum(er / np.maximum(nr, 1e-9) + panel.margin[rs, rk], CERTAIN)
-        zr = deviance_root(kr, nr, upper)
-        bases.z[w, rs, rk, slots] = zr[:, hour]
-        if alarming:
-            self.means_beyond(w, at, n, s)
-            self.rates_beyond(w, at, nr, kr, zr)
+    def take(self, steps: Sequence[int], columns: Ints) -> tuple[Floats, list[Look]]:
+        """The rows of running totals that windows begin or end with (rows x columns), and where in them each does."""
+        panel, total = self.panel, self.panel.known.series.total
+        at = [np.arange(-(panel.first + 1) % step, panel.ticks, step) for step in steps]
+        ends = [panel.before + 1 + x for x in at]
+        rows = np.unique(np.concatenate([*ends, *(x - width for x, width in zip(ends, WINDOWS, strict=True))]))
+        looks = [
+            Look(w=w, ticks=at[w], starts=place_of(ends[w] - WINDOWS[w], rows), ends=place_of(ends[w], rows))
+            for w in range(len(WINDOWS))
+            if len(at[w])
+        ]
+        return total.reshape(len(total), -1)[rows[:, None], columns], looks
 
-    def means_beyond(self, w: int, at: Ints, n: Floats, s: Floats) -> None:
+    def means(self, steps: Sequence[int]) -> None:
         """Means whose |z| is over the limit."""
         (slices, series), wobble = self.mean, self.panel.known.wobble
-        g, s2 = wobble.g[w, slices, series], wobble.s2[w, slices, series]
-        least = (self.panel.known.settings.z * g) ** 2
-        c, i = np.nonzero((s * s > n * (1 + n * s2[:, None]) * least[:, None]) & (n >= LEAST_N))
-        if len(c):
-            n, s = n[c, i], s[c, i]
+        calls, many = slices * TOTALS + series, len(slices)
+        total, looks = self.take(steps, np.concatenate([calls, calls + K]))
+        for look in looks:
+            sums = total[look.ends] - total[look.starts]
+            n, s, g, s2 = sums[:, :many], sums[:, many:], *(x[look.w, slices, series] for x in (wobble.g, wobble.s2))
+            limit = self.panel.known.settings.z * g
+            i, c = np.nonzero(np.abs(s) > n * (limit * np.sqrt(s2)))  # of others not even infinitely many would do
+            n, s = n[i, c], s[i, c]
+            over = (s * s > n * (1 + n * s2[c]) * limit[c] ** 2) & (n >= LEAST_N)
             z = s / (g[c] * np.sqrt(n * (1 + n * s2[c])))
-            self.found.append(np.stack([at[i], slices[c], series[c], np.full(len(i), w), z, n, s], 1))
+            self.keep(over, look.ticks[i], slices[c], series[c], look.w, z, n, s)
 
-    def rates_beyond(self, w: int, at: Ints, n: Floats, k: Floats, z: Floats) -> None:
-        """Rates whose z is over the limit."""
-        slices, series = self.rate
-        g = self.panel.known.rates.g[w, slices, series]
-        c, i = np.nonzero(z > self.panel.known.settings.z * g[:, None])
-        if len(c):
-            found = [at[i], slices[c], series[c] + C, np.full(len(i), w), z[c, i] / g[c], n[c, i], k[c, i]]
-            self.found.append(np.stack(found, 1))
+    def rates(self, steps: Sequence[int], alarming: bool) -> None:
+        """Rates whose z is over the limit; those of whole hours that are unusual are remembered."""
+        (slices, series), panel, bases = self.rate, self.panel, self.panel.known.rates
+        calls, margin = slices * TOTALS + C + series, panel.margin[slices, series]
+        total, looks = self.take(steps, np.concatenate([calls, calls + K, calls + K + R]))
+        n, k, e = np.split(total, 3, axis=1)
+        surplus = k - e - n * margin
+        for look in looks:
+            i, c = np.nonzero(surplus[look.ends] - surplus[look.starts] > 0.5)  # of others the deviance is 0
+            end, start = (rows_of(x, len(total))[i] for x in (look.ends, look.starts))
+            calls, hits, expected = (x[end, c] - x[start, c] for x in (n, k, e))
+            z = deviance_root(hits, calls, np.minimum(expected / calls + margin[c], CERTAIN))
+            bases.sample(panel.first + look.ticks[i], look.w, slices[c], series[c], z)
+            if alarming:
+                g, where = bases.g[look.w, slices[c], series[c]], (look.ticks[i], slices[c], series[c] + C, look.w)
+                self.keep(z > panel.known.settings.z * g, *where, z / g, calls, hits)
+
+    def keep(self, over: Flags, *columns: Ints | Floats | int) -> None:
+        """Remember what is over its limit."""
+        if over.any():
+            rows = np.stack(np.broadcast_arrays(*columns), 1)
+            self.found.append(rows[over].astype(float, copy=False))

@@ -9,12 +9,13 @@ import numpy as np
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
-from .channels import CHANNELS, DURATION, INFERENCE, reported
+from .channels import CHANNELS, DURATION, INFERENCE, SINGLE, reported
 from .intake import TICK
 from .memory import Memory
 from .names import Names
 
-LOW, HIGH = 1.3, 2.0  # log: between 3.7 x and 7.4 x of what was expected
+LOW, HIGH = 1.6, 2.0  # log: between 5 x and 7.4 x of what was expected of a model's own work
+HIGHEST = 4.0  # log, 55 x: durations of agents and tools have tails as long as what they wait for
 LEAST_MS = 500.0  # longer than expected: less is nobody's wait (2 s lost a fifth of the outliers on the benchmark)
 LEAST_ROWS = 60
 DAYS = 7
@@ -30,11 +31,11 @@ class Points:
     def learn(self, memory: Memory, known: Floats) -> None:
         """Renew the limits; known is the rows each channel of a segment was learned from."""
         for g, days in memory.days.items():
-            c = INFERENCE if known[g, INFERENCE] else DURATION
+            c = SINGLE.index(INFERENCE if known[g, INFERENCE] else DURATION)
             r = np.concatenate([rows["r"][:, c] for _, rows in days[-DAYS:]])
             r = np.sort(r[np.isfinite(r)])
             if len(r) >= LEAST_ROWS:
-                self.limit[g] = limit_of(r)
+                self.limit[g] = limit_of(r, HIGH if c == INFERENCE else HIGHEST)
 
     def scan(
         self, first: int, rows: Rows | None, known: Floats, names: dict[str, Names], alarming: bool
@@ -62,12 +63,12 @@ class Points:
         self.limit = {i: self.limit[g] for i, g in enumerate(keep.tolist()) if g in self.limit}
 
 
-def limit_of(r: Floats) -> float:
-    """The limit of sorted residuals."""
+def limit_of(r: Floats, highest: float) -> float:
+    """The limit of sorted residuals, at most `highest`."""
     n, first = len(r), int(0.95 * len(r))
     excess = r[first : max(first + 5, min(int(0.997 * n), n - 3))] - r[first]
     beta = 1.25 * max(float(excess.mean()), FLOOR)
-    return float(np.clip(r[first] + beta * np.log(max(0.05 * n * 80, 2)), LOW, HIGH))
+    return float(np.clip(r[first] + beta * np.log(max(0.05 * n * 80, 2)), LOW, highest))
 
 
 def alert_of(tick: int, rows: Rows, i: int, channel: int, limit: float, names: dict[str, Names]) -> Alert:

@@ -12,16 +12,20 @@ import numpy as np
 from .arrays import Flags, Floats, Ints, Rows
 from .channels import CHANNELS, TAILS
 from .expectations import exact
-from .windows import DAY, HOUR, SAMPLES, WINDOWS
+from .ledger import Groups
+from .windows import HOUR, SAMPLES, WINDOWS, hours_between
 from .wobble import LEAST_SAMPLES
 
 CATEGORIES = 6  # the first six error categories that appear have a rate of their own
 RATES = (
     "error_rate", "timeout_rate", "fallback_rate", "retry_rate", "hallucination_rate",
-    *("error_rate",) * CATEGORIES, *(CHANNELS[c].metric for c, _, _ in TAILS), "cache_hit_rate",
+    *("error_rate",) * CATEGORIES, *(CHANNELS[tail.channel].metric for tail in TAILS), "cache_hit_rate",
 )  # fmt: skip
-FAMILY = (*("failure",) * 4, "quality", *("failure",) * CATEGORIES, *(CHANNELS[c].family for c, _, _ in TAILS), "cache")
-UP = (*(True,) * (5 + CATEGORIES), *(side > 0 for _, _, side in TAILS), False)  # direction of the metric when its share of hits rises
+FAMILY = (
+    *("failure",) * 4, "quality", *("failure",) * CATEGORIES, *(CHANNELS[tail.channel].family for tail in TAILS),
+    "cache",
+)  # fmt: skip
+UP = (*(True,) * (5 + CATEGORIES), *(tail.side > 0 for tail in TAILS), False)  # direction when its share of hits rises
 FALLBACK, RETRY, HALLUCINATION, BY_CATEGORY = 2, 3, 4, 5
 EMPTY = 5 + CATEGORIES  # from here: calls that are NOT in a part of the usual values, calls without a hit
 NO_HIT = EMPTY + len(TAILS)
@@ -30,7 +34,8 @@ LEAST, LEAST_PART = 0.015, 0.4  # of a share, of its base: smaller rises are nob
 PSEUDO_CALLS = 20  # towards the product's own rate
 WHOLE = 0.01  # a rate before anything is known
 TYPICAL_99, MOST_G = 3.0, 3.0  # 99 % of the deviance root of a still series; a wilder one is said to be wild
-REMEMBER = 14 * DAY  # ticks of hourly counts
+UNUSUAL = np.dtype([("tick", "i4"), ("slice", "i2"), ("rate", "u1"), ("window", "u1"), ("z", "f4")])
+MOST_UNUSUAL = 1_000_000  # samples kept at midnight, the latest: 12 MB even if everything is unusual all the time
 
 
 class Mask(Protocol):
@@ -51,10 +56,10 @@ def mark(rows: Rows, edge: Floats, settled: Floats, miss: Floats) -> None:
         hit[:, RETRY] = rows["retry_count"] > 0
         use[:, HALLUCINATION] = np.isfinite(rows["hallucination_detected"])
         hit[:, HALLUCINATION] = rows["hallucination_detected"] > 0
-        for j, (c, _, side) in enumerate(TAILS):
-            z = rows["z"][:, c]
+        for j, tail in enumerate(TAILS):
+            z = rows["z"][:, tail.channel]
             use[:, EMPTY + j] = np.isfinite(z)
-            hit[:, EMPTY + j] = side * z > side * edge[g, j]
+            hit[:, EMPTY + j] = tail.side * z > tail.side * edge[g, j]
         hit[:, NO_HIT] = ~(rows["cache_read_input_tokens"] > 0)
     for j in range(CATEGORIES):
         hit[:, BY_CATEGORY + j] = rows["error"] & (rows["error_category"] == j)
@@ -69,10 +74,10 @@ class Rates:
     def __init__(self) -> None:
         self.whole = np.full(R, WHOLE)
         self.segment = np.zeros((0, R))
-        self.n, self.k = np.zeros((0, R, SAMPLES)), np.zeros((0, R, SAMPLES))
+        self.n, self.k = (np.zeros((0, R, SAMPLES), np.float32) for _ in range(2))
         self.base, self.upper = np.zeros((0, R)), np.ones((0, R))
         self.g = np.ones((len(WINDOWS), 0, R))
-        self.z = np.zeros((len(WINDOWS), 0, R, SAMPLES), np.float32)
+        self.unusual = [np.zeros(0, UNUSUAL)]  # samples with z over TYPICAL_99, at whole hours
 
     @property
     def margin(self) -> Floats:
@@ -83,50 +88,87 @@ class Rates:
         """Room for so many segments and slices."""
         more = segments - len(self.segment)
         if more > 0:
-            self.segment = np.concatenate([self.segment, np.repeat(self.whole[None], more, 0)])
-            pad = np.zeros((more, R, SAMPLES))
+            self.segment = np.concatenate([self.segment, np.repeat(exact(self.whole)[None], more, 0)])
+            pad = np.zeros((more, R, SAMPLES), np.float32)
             self.n, self.k = np.concatenate([self.n, pad]), np.concatenate([self.k, pad])
         more = slices - len(self.base)
         if more > 0:
             self.base = np.concatenate([self.base, np.zeros((more, R))])
             self.upper = np.concatenate([self.upper, np.ones((more, R))])
             self.g = np.concatenate([self.g, np.ones((len(WINDOWS), more, R))], 1)
-            self.z = np.concatenate([self.z, np.zeros((len(WINDOWS), more, R, SAMPLES), np.float32)], 1)
 
     def keep(self, segments: Ints, slices: Ints) -> None:
         """Renumber segments and slices."""
         self.segment, self.n, self.k = self.segment[segments], self.n[segments], self.k[segments]
         self.base, self.upper = self.base[slices], self.upper[slices]
-        self.g, self.z = self.g[:, slices], self.z[:, slices]
+        self.g = self.g[:, slices]
+        unusual = np.concatenate(self.unusual)
+        place = np.full(max(int(slices.max(initial=-1)), int(unusual["slice"].max(initial=-1))) + 1, -1)
+        place[slices] = np.arange(len(slices))
+        unusual["slice"] = place[unusual["slice"]]
+        self.unusual = [unusual[unusual["slice"] >= 0]]
 
-    def learn(self, members: Floats, times: Ints, tick: int, since: int, mask: Mask) -> None:
+    def begin_hours(self, first: int, ticks: int) -> None:
+        """Nothing is counted yet in the hours that begin within a run of ticks."""
+        begun = np.arange(-(-first // HOUR), -(-(first + ticks) // HOUR)) % SAMPLES
+        self.n[:, :, begun] = self.k[:, :, begun] = 0
+
+    def count(self, hours: Ints, segments: Ints, n: Floats, k: Floats) -> None:
+        """Add calls and hits (pairs of hour and segment x rates); no pair comes twice."""
+        slots = hours % SAMPLES
+        self.n[segments, :, slots] += n
+        self.k[segments, :, slots] += k
+
+    def sample(self, ticks: Ints, w: int, slices: Ints, rates: Ints, z: Floats) -> None:
+        """Remember what is unusual at the end of an hour."""
+        keep = np.flatnonzero((ticks % HOUR == HOUR - 1) & (z.astype(np.float32) > TYPICAL_99))
+        if len(keep):
+            new = np.zeros(len(keep), UNUSUAL)
+            new["window"] = w
+            for name, values in (("tick", ticks), ("slice", slices), ("rate", rates), ("z", z)):
+                new[name] = values[keep]
+            self.unusual.append(new)
+
+    def learn(self, members: Floats, tick: int, since: int, mask: Mask) -> None:
         """Bases from the clean hours of 14 days; then the calibration of z."""
-        clean = np.broadcast_to((times >= 0) & (times > tick - REMEMBER), self.n.shape).copy()
-        bad = mask(times, HOUR)
+        times = hours_between(tick - SAMPLES * HOUR, tick)
+        clean, slots = np.ones(self.n.shape, bool), times // HOUR % SAMPLES
+        bad = mask(times, HOUR)[..., np.argsort(slots)]
         for i in np.flatnonzero(bad.any((1, 2))).tolist():
             clean[members[i] > 0] &= ~bad[i]
-        n, k = (self.n * clean).sum(2), (self.k * clean).sum(2)
+        n, k = (np.einsum("srt,srt->sr", x, clean, dtype=float) for x in (self.n, self.k))
         self.whole = whole = k.sum(0) / np.maximum(n.sum(0), 1)
         self.segment = exact((k + PSEUDO_CALLS * whole) / (n + PSEUDO_CALLS))
         e, n = members @ (n * self.segment), members @ n
         p = self.base = (e + PSEUDO_CALLS * whole) / (n + PSEUDO_CALLS)
         calls = n + PSEUDO_CALLS
         self.upper = p + np.sqrt(p * np.maximum(1 - p, 0) / calls) + 0.5 / calls
-        use = np.flatnonzero(times >= since)
-        if len(use) >= LEAST_SAMPLES:
-            self.calibrate(times[use], use, mask)
+        self.forget(tick)
+        times = hours_between(since, tick)
+        if len(times) >= LEAST_SAMPLES:
+            self.calibrate(times, mask)
 
-    def calibrate(self, times: Ints, use: Ints, mask: Mask) -> None:
+    def forget(self, tick: int) -> None:
+        """Samples that are too old, or too many."""
+        unusual = np.concatenate(self.unusual)
+        oldest = tick - SAMPLES * HOUR
+        if len(unusual) > MOST_UNUSUAL:
+            oldest = max(oldest, int(np.sort(unusual["tick"])[-MOST_UNUSUAL]))
+        self.unusual = [unusual[unusual["tick"] > oldest]]
+
+    def calibrate(self, times: Ints, mask: Mask) -> None:
         """g of each window from the 99 % of its own past; its root for shares that fall empty: they are rare anyway."""
-        first = int(len(use) * 0.99) - 1
-        for i, width in enumerate(WINDOWS):
-            z = self.z[i].reshape(-1, SAMPLES)[:, use]
-            wild = np.flatnonzero(
-                np.count_nonzero(z > TYPICAL_99, axis=1) >= len(use) - first
-            )  # others cannot have g over 1
-            z = z[wild].astype(float)
-            z[mask(times, width).reshape(-1, len(use))[wild]] = 0
-            g = np.ones(self.base.size)
-            g[wild] = np.clip(np.partition(z, first, axis=1)[:, first] / TYPICAL_99, 1, MOST_G)
-            self.g[i] = g.reshape(self.base.shape)
-            self.g[i, :, EMPTY:] **= 0.5
+        unusual, rank = self.unusual[0], len(times) - int(len(times) * 0.99) + 1  # of the 99 %, counted from the top
+        unusual = unusual[unusual["tick"] >= times[0]]
+        self.g[:] = 1.0
+        for w, width in enumerate(WINDOWS):
+            high = unusual[unusual["window"] == w]
+            if len(high) < rank:
+                continue
+            bad = mask(times, width)[high["slice"], high["rate"], (high["tick"] - times[0]) // HOUR]
+            high = np.sort(high[~bad], order="z")
+            groups = Groups(high["slice"].astype(np.int64) * R + high["rate"])
+            wild = groups.sizes >= rank  # others cannot have g over 1
+            z = high["z"][groups.order][(groups.starts + groups.sizes - rank)[wild]]
+            self.g[w].reshape(-1)[groups.keys[wild]] = np.clip(z / TYPICAL_99, 1, MOST_G)
+        self.g[..., EMPTY:] **= 0.5

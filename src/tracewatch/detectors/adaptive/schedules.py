@@ -53,22 +53,27 @@ class Plan:
     low: float
     high: float
 
+    @property
+    def last(self) -> int:
+        """The epoch day of the last run."""
+        return max(self.days)
+
     def due(self, day: int) -> bool:
-        """Was a run to be expected on a day? Daily, or on two of the last three such weekdays."""
+        """Was a run to be expected on a day? Daily, but for weekdays without, or on two of the last three such."""
         if self.daily:
-            return True
+            return day - 7 < self.first or day - 7 in self.days or day - 14 in self.days
         runs = sum(day - 7 * k in self.days for k in (1, 2, 3))
         enough = 2 if day - 21 >= self.first else 1 + (day - 14 >= self.first)
         return runs >= enough and day - 7 in self.days
 
 
-def clocks_change(day: int) -> bool:
-    """Is this epoch day, or the one before, a Sunday on which some zone changes its clocks?
+def clocks_change(after: int, day: int) -> bool:
+    """Has some zone changed its clocks since an epoch day, or on the day before this one, at most four weeks ago?
 
-    >>> clocks_change(20541)  # 29 March 2026
+    >>> clocks_change(20540, 20541)  # 28 and 29 March 2026
     True
     """
-    for d in (day, day - 1):
+    for d in range(max(min(after + 1, day - 1), day - 28), day + 1):
         date = datetime.fromtimestamp(d * DAY_S, UTC)
         if date.weekday() == 6 and any(date.day in days for days in SUNDAYS.get(date.month, ())):
             return True
@@ -136,7 +141,7 @@ class Schedules:
                 self.said.add(("size", o, run.start))
                 return told(plan, now, word, run.calls, "drop" if over and thin else "surge", SIZE_Z, run.start)
         off = min(apart(run.start, start) for start in plan.starts)
-        excused = off < CLOCKS + LATE and clocks_change(int(run.start // DAY_S))
+        excused = off < CLOCKS + LATE and clocks_change(plan.last, int(run.start // DAY_S))
         known = ("size", o, run.start) in self.said or ("moved", o, run.start) in self.said
         if run.calls >= LEAST_CALLS and off > MOVED and not excused and not known:
             self.said.add(("moved", o, run.start))
@@ -173,7 +178,7 @@ def missing_moments(plan: Plan, first: int, ticks: int) -> Iterator[tuple[int, f
     """(tick at which to miss a run, its start), within the ticks read."""
     for day in range(first // 288 - 1, (first + ticks) // 288 + 1):
         start = day * DAY_S + plan.phase
-        tick = int(np.ceil((start + LATE + (CLOCKS if clocks_change(day) else 0)) / TICK))
+        tick = int(np.ceil((start + LATE + (CLOCKS if clocks_change(plan.last, day) else 0)) / TICK))
         if first <= tick < first + ticks and plan.due(day):
             yield tick, start
 
@@ -198,7 +203,7 @@ def plan_of(done: list[Run], today: int, first: int) -> Plan | None:
     starts = np.array([run.start % DAY_S for run in runs])
     off = np.array([apart(start, starts[-1]) for start in starts])
     agree = off < AGREE + 600
-    if agree.mean() < MOST or (len(runs) < 4 and (agree.sum() < 2 or off.max() > AGREE)):
+    if agree.mean() < MOST or (len(runs) < 4 and (agree.sum() < 2 or not agree.all())):
         return None
     days, since = frozenset(int(run.start // DAY_S) for run in runs), today - 10
     sizes = np.array([run.calls for run in runs[-14:]], float)

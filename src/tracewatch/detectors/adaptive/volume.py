@@ -14,6 +14,7 @@ from .alerts import Alert, Notice, score_of
 from .arrays import Flags, Floats, Ints, Rows
 from .intake import TICK
 from .names import Names
+from .recent import Recent
 from .windows import DAY
 
 SPANS = (3, 6, 12, 24, 36, 72)  # ticks
@@ -103,7 +104,7 @@ class Volume:
 
     def scan(
         self, first: int, ticks: int, rows: Rows | None, jobs: Collection[int], names: dict[str, Names],
-        recent: list[tuple[int, Rows]], alarming: bool,
+        recent: Recent, alarming: bool,
     ) -> dict[int, list[Notice]]:  # fmt: skip
         """Notices by tick read; `jobs` are operations with a schedule of their own."""
         operations = names["operation_type"].size
@@ -142,7 +143,7 @@ class Volume:
                     )  # fmt: skip
         return best
 
-    def notice(self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: list[tuple[int, Rows]]) -> Notice:
+    def notice(self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: Recent) -> Notice:
         """What to say, in calls that start a session."""
         up, width = odd.view.side == 0, odd.view.width
         lower, upper = odd.bounds()
@@ -155,9 +156,7 @@ class Volume:
         )  # fmt: skip
         return Notice(alert=alert, key=("volume", o, SIDES[odd.view.side]), hold=HOLD, window=width)
 
-    def who(
-        self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: list[tuple[int, Rows]]
-    ) -> dict[str, object]:
+    def who(self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: Recent) -> dict[str, object]:
         """The operation, or the one user who starts most of the excess."""
         low, high = (tick + 1 - odd.view.width) * TICK, (tick + 1) * TICK
         users = [

@@ -9,7 +9,7 @@ from math import log
 
 import numpy as np
 
-from .arrays import Floats
+from .arrays import Floats, Ints
 
 WINDOWS = (3, 6, 12, 24, 36, 72, 144, 288)  # ticks of five minutes: a quarter of an hour to a day
 STEPS = (1, 1, 1, 2, 2, 3, 6, 6)  # looked at every so many ticks: a day's mean does not move in five minutes
@@ -19,11 +19,13 @@ DAY = 288
 SAMPLES = 14 * 24  # hourly samples of each window from which its natural movement is learned
 
 
-def trailing(cumulative: Floats, width: int, first: int, last: int, step: int) -> Floats:
-    """Sums over the `width` ticks up to and including first, first + step, ... < last (last axis; leading zero)."""
-    return np.asarray(
-        cumulative[..., first + 1 : last + 1 : step] - cumulative[..., first + 1 - width : last + 1 - width : step]
-    )
+def hours_between(since: int, tick: int) -> Ints:
+    """The last ticks of the whole hours that end after `since` and by `tick`.
+
+    >>> hours_between(3, 30)
+    array([11, 23])
+    """
+    return np.arange(-(-(since - HOUR + 1) // HOUR), tick // HOUR) * HOUR + HOUR - 1
 
 
 def deviance_root(k: Floats, n: Floats, p: Floats) -> Floats:

@@ -3,11 +3,16 @@
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints
 from .channels import C
-from .windows import HOUR, SAMPLES, WINDOWS
+from .windows import HOUR, SAMPLES, WINDOWS, hours_between
 
+SHORT = tuple(w for w in WINDOWS if w <= HOUR)  # sums of these are kept; longer windows are sums of hours
+HOURS = SAMPLES + WINDOWS[-1] // HOUR - 1  # kept: the longest window that ends with the first sample, and the samples
+NEVER = 1 << 60  # a tick
+AT_ONCE = 256  # series learned together: a few such tables fit a processor's cache
 PRIOR = 0.30  # in deviations of a row, for windows up to 3 h: what the benchmark's quiet months show
 PRIOR_WINDOWS = 6  # pseudo-windows of the prior: a conjugate mean
 LEAST_SAMPLES = 48  # hours before anything is learned
@@ -37,54 +42,83 @@ def top_of(z: Floats, share: float) -> Floats:
 
 
 class Wobble:
-    """Hourly samples of every window of every series, its natural variance s2 and the calibration g of its z."""
+    """Hourly counts n and sums s of every series, its natural variance s2 and the calibration g of its z.
+
+    A series costs len(SHORT) x HOURS x 2 numbers of 4 bytes here: 8.6 KB.
+    """
 
     def __init__(self) -> None:
-        self.mean = np.full((len(WINDOWS), 0, C, SAMPLES), np.nan, np.float32)
-        self.n = self.mean.copy()
+        self.n, self.s = (np.zeros((len(SHORT), HOURS, 0, C), np.float32) for _ in range(2))
+        self.watched = np.zeros((0, C), np.int64)  # tick from which on a series is learned from
         self.s2, self.g = np.zeros((len(WINDOWS), 0, C)), np.ones((len(WINDOWS), 0, C))
 
     def grow(self, slices: int) -> None:
         """Room for so many slices."""
-        more = slices - self.mean.shape[1]
+        more = slices - self.n.shape[2]
         if more <= 0:
             return
-        pad = np.full((len(WINDOWS), more, C, SAMPLES), np.nan, np.float32)
-        self.mean, self.n = np.concatenate([self.mean, pad], 1), np.concatenate([self.n, pad], 1)
+        pad = np.zeros((len(SHORT), HOURS, more, C), np.float32)
+        self.n, self.s = np.concatenate([self.n, pad], 2), np.concatenate([self.s, pad], 2)
+        self.watched = np.concatenate([self.watched, np.full((more, C), NEVER)])
         prior = np.broadcast_to(prior_variance()[:, None, None], (len(WINDOWS), more, C))
         self.s2 = np.concatenate([self.s2, prior], 1)
         self.g = np.concatenate([self.g, np.ones((len(WINDOWS), more, C))], 1)
 
     def keep_slices(self, keep: Ints) -> None:
         """Renumber slices."""
-        self.mean, self.n = self.mean[:, keep], self.n[:, keep]
+        self.n, self.s, self.watched = self.n[:, :, keep], self.s[:, :, keep], self.watched[keep]
         self.s2, self.g = self.s2[:, keep], self.g[:, keep]
 
-    def learn(self, times: Ints, since: int, mask: Mask) -> None:
-        """Relearn from the samples taken at `times` (ticks by place, -1: none) that are not older than `since`."""
-        use = np.flatnonzero(times >= since)
-        if len(use) < LEAST_SAMPLES:
-            return
-        live = np.flatnonzero((self.n[-1] > 0).reshape(-1, SAMPLES)[:, use].any(1))
-        for i, width in enumerate(WINDOWS):
-            touched = mask(times[use], width).reshape(-1, len(use))[live]
-            self.learn_window(i, live, use, touched)
+    def watch(self, live: Flags, tick: int) -> None:
+        """Learn from now on from the series (slices x series, channels first) that are live."""
+        live = live[:, :C]
+        self.watched[: len(live)][live] = np.minimum(self.watched[: len(live)][live], tick)
 
-    def learn_window(self, i: int, live: Ints, use: Ints, touched: Flags) -> None:
+    def sample(self, n: Floats, s: Floats, ends: Ints, hours: Ints) -> None:
+        """Take note of hours that end in these rows of running totals (ticks x slices x series, channels first)."""
+        for j, width in enumerate(SHORT):
+            for kept, total in ((self.n, n), (self.s, s)):
+                kept[j, hours % HOURS] = total[ends, :, :C] - total[ends - width, :, :C]
+
+    def learn(self, tick: int, since: int, mask: Mask) -> None:
+        """Relearn at midnight from samples not older than `since`."""
+        times = hours_between(since, tick)
+        if len(times) < LEAST_SAMPLES:
+            return
+        before = HOURS - SAMPLES
+        hours = np.arange(times[0] // HOUR - before, times[-1] // HOUR + 1) % HOURS
+        live = np.flatnonzero((self.watched < tick) & self.n[-1, hours].any(0))
+        masks = [mask(times, width).reshape(-1, len(times)) for width in WINDOWS]
+        for some in np.split(live, range(AT_ONCE, len(live), AT_ONCE)):
+            early = times < self.watched.reshape(-1)[some, None]
+            n, s = (x.reshape(len(SHORT), HOURS, -1)[:, hours[:, None], some] for x in (self.n, self.s))
+            counts, sums = windows(n, before), windows(s, before)
+            for w, touched in enumerate(masks):
+                self.learn_window(w, some, counts[w], sums[w], touched[some] | early)
+
+    def learn_window(self, i: int, live: Ints, n: Floats, s: Floats, touched: Flags) -> None:
         """s2 from non-overlapping windows, each square capped at nine times its expectation; g from the upper 1 %."""
-        m = self.mean[i].reshape(-1, SAMPLES)[live[:, None], use].astype(float)
-        n = self.n[i].reshape(-1, SAMPLES)[live[:, None], use].astype(float)
-        bad, one, prior = ~(n >= 3) | touched, 1 / np.maximum(n, 1), prior_variance()[i]
-        excess = np.minimum(m * m, 9 * (one + prior)) - one
-        excess[bad] = 0
-        count = (~bad).sum(1)
+        good, prior = (n >= 3) & ~touched, prior_variance()[i]
+        one = 1 / np.maximum(n, 1)
+        m = s * one
+        excess = (np.minimum(m * m, 9 * (one + prior)) - one) * good
+        count = good.sum(1)
         independent = count / max(1.0, WINDOWS[i] / HOUR)
         v = excess.sum(1) / np.maximum(count, 1)
         s2 = np.maximum((PRIOR_WINDOWS * prior + independent * v) / (PRIOR_WINDOWS + independent), FLOOR * prior)
-        z = np.abs(m) / np.sqrt(one + s2[:, None])
-        z[bad] = 0
-        top = top_of(z, 0.98)
+        z2 = m * m / (one + s2[:, None]) * good
+        top = top_of(z2, 0.98)
         back = np.maximum(np.ceil(0.01 * count).astype(np.int64), 1)
-        high = np.take_along_axis(top, np.maximum(top.shape[1] - back, 0)[:, None], 1)[:, 0]
+        high = np.sqrt(np.take_along_axis(top, np.maximum(top.shape[1] - back, 0)[:, None], 1)[:, 0])
         self.s2[i].reshape(-1)[live] = s2
         self.g[i].reshape(-1)[live] = np.sqrt(np.clip(high / TYPICAL_99, 1, MOST_G))
+
+
+def windows(kept: NDArray[np.float32], before: int) -> list[Floats]:
+    """Sums over every kind of window (series x times) of what is kept (short windows x hours x series)."""
+    short = [np.ascontiguousarray(x[before:].T, float) for x in kept]
+    total = np.cumsum(kept[-1].T, axis=1, dtype=float)
+    total = np.concatenate([np.zeros((len(total), 1)), total], axis=1)
+    last = total.shape[1]
+    hours = [width // HOUR for width in WINDOWS[len(SHORT) :]]
+    return [*short, *(total[:, before + 1 :] - total[:, before + 1 - h : last - h] for h in hours)]
