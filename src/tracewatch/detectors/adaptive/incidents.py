@@ -205,7 +205,7 @@ class Incidents:
                 if c.sign * z > PART_Z and strength * PART[part] > best:
                     best, series = strength * PART[part], part
         striking = panel.strengths(i, series, c.width, c.sign) * slices.neatness
-        striking[~slices.near[c.slice] | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
+        striking[~slices.near[c.slice] | slices.same | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
         if series == FALLS_BACK:  # its row carries the substitute's model, which cannot be blamed
             striking[slices.by_model] = 0
         return (int(np.argmax(striking)) if striking.max() > 0 else c.slice), int(series)
