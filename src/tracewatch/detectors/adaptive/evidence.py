@@ -9,8 +9,9 @@ from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TI
 from .intake import TICK
 from .knowledge import Knowledge
 from .panel import Panel
+from .ramps import creeps
 from .rates import EMPTY, LEAST, LEAST_PART, NO_HIT, R
-from .windows import WINDOWS
+from .windows import HISTORY, WINDOWS
 
 PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
 FEW = 3  # rows: too few to ask who they are
@@ -213,10 +214,10 @@ def read_share(panel: Panel, i: int, c: Candidate) -> Reading:
     return Reading(observed=share, expected=p, lower=0.0, upper=reach)
 
 
-def kind_of(c: Candidate) -> str:
+def kind_of(panel: Panel, i: int, c: Candidate) -> str:
     """What to call the movement."""
     if c.series >= C:
         return "rate"
     if WINDOWS[c.w] >= 72:
-        return "level_shift"
+        return "ramp" if creeps(*panel.ticks_of(i, c.slice, c.series, HISTORY)) else "level_shift"
     return "spike" if c.z > 0 else "drop"

@@ -239,7 +239,7 @@ class Incidents:
         seen = read(panel, i, c)
         return Alert(
             detected_at=float((panel.first + i + 1) * TICK), metric=x.metric, direction="up" if x.up else "down",
-            slice=user or dict(self.known.slices.labels[c.slice]), severity=abs(c.z), kind=kind_of(c),
+            slice=user or dict(self.known.slices.labels[c.slice]), severity=abs(c.z), kind=kind_of(panel, i, c),
             since=float(x.since * TICK), observed=seen.observed, expected=seen.expected, lower=seen.lower,
             upper=seen.upper, n=int(c.n), score=score_of(abs(c.z), self.known.settings.z), story=x.story,
         )  # fmt: skip
