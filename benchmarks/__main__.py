@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
-NAMES = ("speed", "quality")
+NAMES = ("speed", "scaling", "quality", "live", "calibration", "series", "incidents", "attribution")
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(NAMES)
+    wanted = [word for word in sys.argv[1:] if not word.startswith("--")] or list(NAMES)
     for name in wanted:
         if name not in NAMES:
             raise SystemExit(f"there is no benchmark '{name}': there are {', '.join(NAMES)}")

@@ -1,127 +1,99 @@
-"""Detection quality on cases nobody tuned on: the two worlds of llmbench and bench2, through the command line."""
+"""Detection quality on cases nobody tuned on, of three worlds: ours through the command line, others beside it."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-CASES = HERE / "cases"
+from benchmarks.suites import CASES, MEASURING, Asked, begin_of, judge, made
+
 TRACEWATCH = Path(sys.executable).with_name("tracewatch")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A case to be generated: its name, the world its mean counts for, and the words that make it."""
-
-    name: str
-    world: str
-    words: tuple[str, ...]
-
-
-def _llmbench(name: str, seed: int, *words: str, world: str = "llmbench") -> Asked:
-    made = ("llmbench.generate", "--seed", str(seed), *words)
-    return Asked(name=name, world=world, words=made)
-
-
-def _bench2(product: str, seed: int, *words: str) -> Asked:
-    quiet = "quiet" in words
-    return Asked(
-        name=f"{product}{seed}{'q' if quiet else ''}",
-        world=f"{product}, quiet" if quiet else product,
-        words=("bench2.generate", "--world", product, "--seed", str(seed), *words),
-    )
-
-
-# Seeds from 200 (llmbench) and 80 (bench2) on: the engine was tuned on lower ones.
-ASKED = (
-    _llmbench("dev201", 201),
-    _llmbench("dev202", 202),
-    _llmbench("dev203sparse", 203, "--rate", "0.3"),
-    _llmbench("renamed204", 204, "--world", "3"),
-    _llmbench("renamed205", 205, "--world", "7"),
-    _llmbench("renamed206busy", 206, "--world", "5", "--rate", "2"),
-    _llmbench("quiet207", 207, "--suite", "quiet", world="llmbench, quiet"),
-    _llmbench("quiet208", 208, "--suite", "quiet", "--world", "4", world="llmbench, quiet"),
-    _bench2("brain", 81),
-    _bench2("brain", 82),
-    _bench2("brain", 83, "--suite", "quiet"),
-    _bench2("saas", 81),
-    _bench2("saas", 82),
-    _bench2("saas", 83, "--suite", "quiet"),
-)
 HEADINGS = ("summary", "recall", "false/day", "delay min", "slice F1", "root", "points R/P", "alerts", "rows/s", "MB")
 AVERAGED = ("summary", "recall", "false_per_day", "ttd_median_min", "slice_f1", "root_metric")
+SOME = ("dev201", "dev203sparse", "renamed204", "quiet207", "brain81", "saas81", "arrivals401", "arrivals402")
+FEW = ("dev201", "brain81", "saas81", "arrivals401")  # one case of each world: it takes half a minute a case
+FEWER = ("brain81", "arrivals401")  # half-space trees walk row by row in Python: minutes a case
+OTHERS = {
+    "robust_segment": ("robust z-score per segment", FEW, None),
+    "ewma_hourly": ("EWMA chart per segment and hour", SOME, None),
+    "isolation_forest": ("isolation forest (scikit-learn)", SOME, "sklearn"),
+    "half_space_trees": ("half-space trees (river)", FEWER, "river"),
+}
+"""Baselines of llmbench/baselines.py: what they are, on which cases they run, which library they need."""
 
 
 def run() -> Iterator[str]:
     """The table of each detector: a line per case, then the mean of each world."""
     from tracewatch.backtest import DETECTORS
 
-    for asked in ASKED:
-        _generate(asked)
+    for asked in MEASURING:
+        made(asked)
     for detector in DETECTORS:
-        yield from measured(detector, ASKED)
+        yield from measured(f"--detector {detector}", MEASURING, lambda asked, name=detector: _ours(asked, name))
+        yield ""
+    for name, (title, cases, library) in OTHERS.items():
+        if library and importlib.util.find_spec(library) is None:
+            yield f"{title}: not measured, {library} is not installed (pip install --group bench)"
+        else:
+            some = [asked for asked in MEASURING if asked.name in cases]
+            yield from measured(title, some, lambda asked, name=name: _other(asked, name))
         yield ""
 
 
-def measured(detector: str, cases: Sequence[Asked]) -> Iterator[str]:
+def measured(title: str, cases: Sequence[Asked], scored: Callable[[Asked], dict[str, Any]]) -> Iterator[str]:
     """The table of one detector."""
-    yield f"--detector {detector}".ljust(24) + "".join(f"{heading:>12}" for heading in HEADINGS)
+    yield title.ljust(32) + "".join(f"{heading:>12}" for heading in HEADINGS)
     results: dict[str, list[dict[str, Any]]] = {}
     for asked in cases:
-        result = _scored(asked, detector)
+        result = scored(asked)
         results.setdefault(asked.world, []).append(result)
         yield _line(asked.name, result)
     for world, some in results.items():
         yield _line(f"mean of {world}", _mean(some))
 
 
-def _generate(asked: Asked) -> None:
-    """Makes a case unless it is there; it takes its name when it is whole."""
-    folder = CASES / asked.name
-    if folder.exists():
-        return
-    CASES.mkdir(exist_ok=True)
-    partial = CASES / f".{asked.name}"
-    subprocess.run(
-        [sys.executable, "-m", *asked.words, "--out", str(partial)], cwd=HERE, check=True, stdout=subprocess.DEVNULL
-    )
-    partial.rename(folder)
-
-
-def _scored(asked: Asked, detector: str) -> dict[str, Any]:
-    """What llmbench's score says of the alerts, and what the command took."""
-    folder = CASES / asked.name
+def _ours(asked: Asked, detector: str) -> dict[str, Any]:
+    """What llmbench's score says of our alerts, and what the command took."""
+    folder = made(asked)
     alerts = CASES / f"{asked.name}.{detector}.jsonl"
-    begin = json.loads((folder / "truth.json").read_text(encoding="utf-8"))["meta"]["eval_start"]
-    words = ["backtest", str(folder / "traces.parquet"), "--from", begin, "--detector", detector]
-    took_s, peak_mb = _child([str(TRACEWATCH), *words, "--alerts", str(alerts)])
-    score, case = _judge(folder)
+    words = ["backtest", str(folder / "traces.parquet"), "--from", begin_of(folder), "--detector", detector]
+    took_s, peak_mb = child([str(TRACEWATCH), *words, "--alerts", str(alerts)])
     found = [json.loads(line) for line in alerts.read_text(encoding="utf-8").splitlines()]
+    return _scored(folder, found, took_s, peak_mb)
+
+
+def _other(asked: Asked, name: str) -> dict[str, Any]:
+    """The same of a baseline, which runs in this process."""
+    import pandas as pd
+
+    folder = made(asked)
+    _, case = judge(folder)
+    from llmbench import baselines  # type: ignore[import-not-found]  # `judge` has put it within reach
+
+    rows = pd.read_parquet(folder / "traces.parquet")
+    # Tools and spans around others have no model; the baselines group by it.
+    rows["model_name"] = rows.model_name.fillna("none")
+    started = time.perf_counter()
+    found = baselines.ALL[name](rows, case.start)
+    return _scored(folder, found, time.perf_counter() - started, None)
+
+
+def _scored(folder: Path, found: list[dict[str, Any]], took_s: float, peak_mb: float | None) -> dict[str, Any]:
+    score, case = judge(folder)
     result = {**score(case, found), "rows_per_s": len(case.rows) / took_s, "peak_mb": peak_mb}
     # The score of points that are not there is no score.
     return result if case.truth["points"] else {**result, "point_recall": None, "point_precision": None}
 
 
-def _judge(folder: Path) -> tuple[Any, Any]:
-    """The score of llmbench, which is a package beside this one, and the case as it reads it."""
-    if str(HERE) not in sys.path:
-        sys.path.insert(0, str(HERE))
-    from llmbench.score import Case, score
-
-    return score, Case(str(folder))
-
-
-def _child(command: list[str]) -> tuple[float, float]:
+def child(command: list[str]) -> tuple[float, float]:
     """Wall seconds and peak megabytes of a whole process."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -143,10 +115,11 @@ def _mean(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _line(name: str, result: dict[str, Any]) -> str:
     figures = [_figure(result[key]) for key in AVERAGED]
-    recall, precision = result["point_recall"], result["point_precision"]
+    recall, precision, peak_mb = result["point_recall"], result["point_precision"], result["peak_mb"]
     points = "" if recall is None else f"{recall:.2f}/{precision:.2f}"
-    figures += [points, f"{result['alerts']:.0f}", f"{result['rows_per_s']:,.0f}", f"{result['peak_mb']:.0f}"]
-    return name.ljust(24) + "".join(f"{figure:>12}" for figure in figures)
+    size = "" if peak_mb is None else f"{peak_mb:.0f}"
+    figures += [points, f"{result['alerts']:.0f}", f"{result['rows_per_s']:,.0f}", size]
+    return name.ljust(32) + "".join(f"{figure:>12}" for figure in figures)
 
 
 def _figure(value: float | None) -> str:

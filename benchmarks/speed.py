@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from benchmarks.million import million_rows
 from tracewatch import metrics, watch
 from tracewatch.findings import Scope
-from tracewatch.metrics import METRICS, columns_of
+from tracewatch.metrics import TYPES, columns_of
 from tracewatch.overview import overview
 from tracewatch.records import Span
 from tracewatch.stores import open_store
@@ -50,12 +50,12 @@ def _import(file: Path, db: Path) -> Iterator[str]:
 
 
 def _detection(store: Store, file: Path) -> Iterator[str]:
-    names = list(columns_of(METRICS))
+    names = list(columns_of(TYPES))
     first, last = _extent(store)
     scope = Scope(project="default", source="traces", since=first, until=last + 1, now=last)
     numbers_s = _seconds(lambda: _drain(store, names))
-    judged_s = _seconds(lambda: watch.find(metrics.read(store.scan(Span, names), names), METRICS))
-    told_s = _seconds(lambda: watch.find(watch.read_window(store, scope), METRICS))
+    judged_s = _seconds(lambda: watch.find(metrics.read(store.scan(Span, names), names), TYPES))
+    told_s = _seconds(lambda: watch.find(watch.read_window(store, scope), TYPES))
     parquet_s = _seconds(lambda: pq.read_table(file, columns=[n for n in names if n in _columns(file)]))
     yield f"ten detections over {ROWS:,} rows      {judged_s:6.2f} s (goal 4)"
     yield f"  yardstick: reading their columns      {numbers_s:6.2f} s  ratio {judged_s / numbers_s:.2f}"

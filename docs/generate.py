@@ -1,4 +1,4 @@
-"""Writes the pages that are read off the code: fields.md, settings.md and commands.md.
+"""Writes the pages that are read off the code: fields.md, metrics.md, settings.md and commands.md.
 
     .venv/bin/python docs/generate.py
 
@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 
 from tracewatch.cli import COMMANDS, group
+from tracewatch.metrics.base import Metric
+from tracewatch.metrics.table import METRICS, judges_of
 from tracewatch.records import RECORDS, Column, Record, columns
 from tracewatch.settings import PREFIX, Settings
 
@@ -21,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 def pages() -> dict[str, str]:
     """File name -> text of each generated page."""
-    return {"fields.md": fields(), "settings.md": settings(), "commands.md": commands()}
+    return {"fields.md": fields(), "metrics.md": metrics(), "settings.md": settings(), "commands.md": commands()}
 
 
 def fields() -> str:
@@ -49,6 +51,53 @@ def _row(each: Column) -> str:
     names = [f"`{name}`" for name in (*each.aliases, *each.otel)]
     marked = {"key": each.key, "slice": each.sliced, "watch": each.watched, "content": each.content}
     return f"| `{each.name}` | {kind} | {help} | {' '.join(names)} | {' '.join(k for k, v in marked.items() if v)} |"
+
+
+OF = {"share": "calls, each 1 or 0", "window": "a stretch of time"}
+OWN = """## Your own
+
+A number that an app keeps in `metadata`, or a dimension of `response_quality_breakdown`, becomes a metric by one line:
+
+    TRACEWATCH_METRICS="metadata.judge_score:down, metadata.tool_calls:up, quality.faithfulness"
+
+After the colon stands the bad direction: `up`, `down` or `either`. Without it, down is bad of a quality and either of
+anything else. `tracewatch metrics` offers what it finds in your calls. True and false count as 1 and 0."""
+
+
+def metrics() -> str:
+    """Everything that is watched, by family."""
+    parts = [
+        "# Metrics",
+        "What tracewatch watches, one row each; `tracewatch metrics` shows where each stands. Written by "
+        "`docs/generate.py` from `tracewatch.metrics.table`.",
+        "*Bad*: the direction that is bad news. *One value per*: what a value belongs to. *Judged by*: *engine* is "
+        "the adaptive engine (*as* the name its alerts have); a *type* is one of the ten z-score detections, with its "
+        "threshold in standard deviations; a *rule* is one of the four rules; *series* is the mean or sum of an hour, "
+        "judged by its own past (see decisions/0007). What nobody judges is shown only.",
+    ]
+    for family in dict.fromkeys(each.family for each in METRICS):
+        rows = [_metric(each) for each in METRICS if each.family == family]
+        head = "| metric | what it is | unit | bad | one value per | how | judged by |\n|---|---|---|---|---|---|---|\n"
+        parts.append(f"## {family.capitalize()}\n\n{head}" + "\n".join(rows))
+    return "\n\n".join([*parts, OWN]) + "\n"
+
+
+def _metric(each: Metric) -> str:
+    help = f"{each.label}. {each.help}" + (f" One for each `{each.by}`." if each.by else "")
+    values = (help, each.unit or "", each.bad, OF.get(each.grain, each.grain), f"`{each.formula}`", _judges(each))
+    return f"| `{each.key}` | " + " | ".join(values) + " |"
+
+
+def _judges(each: Metric) -> str:
+    judges = judges_of(each)
+    engine = "engine" if judges.engine == each.key else f"engine, as `{judges.engine}`"
+    parts = [
+        engine if judges.engine else "",
+        f"type `{judges.type}` ({judges.threshold:g})" if judges.type else "",
+        f"rule `{judges.rule}`" if judges.rule else "",
+        "series" if judges.series else "",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def settings() -> str:

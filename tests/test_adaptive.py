@@ -90,6 +90,7 @@ def test_batches_do_not_matter(stream, found, hours):
     coarse = 24.0  # the quiet first days in larger steps, to be quick
     while low < len(stream["start_time"]):
         now += 3600 * (hours if now >= MONDAY + 9.4 * DAY else max(hours, coarse / 4))
+        now = min(now, end_of(stream))  # later, that nothing follows would be a silence
         high = int(np.searchsorted(stream["start_time"], now))
         engine.feed({k: v[low:high] for k, v in stream.items()})
         out += engine.advance(now)
@@ -226,3 +227,35 @@ def test_unhashable_nothing_words():
     columns = calls(days=2)
     n = len(columns["start_time"])
     assert run(columns | {"user_id": np.array([float("nan")] * n, object)}) == []
+
+
+def test_silence_of_everything_is_told_once():
+    t = np.concatenate([MONDAY + day * DAY + np.linspace(9, 17, 80) * 3600 for day in range(11)])
+    calls = {
+        "start_time": t,
+        "operation_type": np.array(["ask", "sum"] * (len(t) // 2), object),
+        "session_id": np.array([f"s{i}" for i in range(len(t))], object),
+    }
+    engine = Engine()
+    engine.feed(calls)
+    assert not engine.advance(MONDAY + 11 * DAY)
+    told = engine.advance(MONDAY + 13 * DAY)
+    assert [(alert.kind, alert.slice, alert.metric) for alert in told] == [("silence", {}, "call_count")]
+    assert told[0].detected_at < MONDAY + 11 * DAY + 15 * 3600
+
+
+def test_sessions_that_get_out_of_hand_together_are_one_story():
+    ordinary = [(MONDAY + day * DAY + 36000 + i * 60, f"d{day}-{i}") for day in range(9) for i in range(120)]
+    storm = [(MONDAY + 9 * DAY + 36000 + k, f"storm{i}") for i in range(40) for k in range(60)]
+    rows = sorted([(t + 5 * k, s) for t, s in ordinary for k in range(3)] + storm)
+    engine = Engine()
+    engine.feed(
+        {
+            "start_time": np.array([t for t, _ in rows]),
+            "session_id": np.array([s for _, s in rows], object),
+            "operation_type": np.array(["ask"] * len(rows), object),
+        }
+    )
+    told = [alert for alert in engine.advance(MONDAY + 10 * DAY) if alert.detected_at > MONDAY + 9 * DAY]
+    assert {"operation_type": "ask"} in [alert.slice for alert in told]
+    assert not [alert for alert in told if "session_id" in alert.slice]

@@ -237,3 +237,26 @@ def test_bad_options_are_refused(backtest, tmp_path):
 def test_the_command_offers_every_detector():
     assert tuple(DETECTORS) == NAMES
     assert "backtest" in COMMANDS
+
+
+def test_alerts_of_one_cause_share_their_incident(backtest, tmp_path):
+    path = stored(calls(), tmp_path / "calls.parquet")
+    done = backtest(path, "--alerts", "alerts.jsonl")
+    found = lines((tmp_path / "alerts.jsonl").read_text())
+    assert found
+    assert all(
+        set(alert) >= FIELDS | {"incident", "kind", "since", "observed", "expected", "n", "score"} for alert in found
+    )
+    assert not any("story" in alert for alert in found)
+    ids = {alert["incident"] for alert in found}
+    assert f"{len(ids)} incident" in done.stderr
+    [failing] = [line for line in done.stderr.splitlines() if "error_rate up" in line]
+    assert "high: " in failing
+    assert "over at 2026-03-13" in failing
+    again = lines(backtest(path).stdout)
+    assert [alert["incident"] for alert in again] == [alert["incident"] for alert in found]
+
+
+def test_the_detections_of_the_first_form_have_no_incidents(backtest, tmp_path):
+    path = stored(calls(), tmp_path / "calls.parquet")
+    assert not any("incident" in alert for alert in lines(backtest(path, "--detector", "spec").stdout))

@@ -15,7 +15,7 @@ def _generated():
     return module.pages()
 
 
-@pytest.mark.parametrize("name", ["fields.md", "settings.md", "commands.md"])
+@pytest.mark.parametrize("name", ["fields.md", "metrics.md", "settings.md", "commands.md"])
 def test_generated_pages_are_current(name):
     kept = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert kept == _generated()[name], f"docs/{name} is out of date; run: .venv/bin/python docs/generate.py"

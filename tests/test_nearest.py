@@ -1,15 +1,18 @@
 """The driverless scorer: what it must say, and what must not matter to it."""
 
 import math
+import pickle
 import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracewatch.detectors.nearest import ALARM, LEARNING, QUIET, Nearest, decades, scores, squeezed
+from tracewatch.detectors.gaps import LEARNING, MOST, Gaps
+from tracewatch.detectors.nearest import ALARM, QUIET, Nearest, decades, scores, squeezed
 
 STEP_S = 300.0
+STATE_BYTES = 64 * 1024  # of one series, stored
 
 
 def noise(rows, seed=1):
@@ -104,6 +107,71 @@ def test_a_gap_in_time_is_no_surprise():
 def test_nothing_is_said_while_little_is_known():
     assert max(scored(noise(LEARNING))) == 0.0
     assert scored([1e300, -1e300] * 10) == [0.0] * 20
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("noise", noise(24_000)),
+        ("constant", [4.0] * 12_000),
+        ("every magnitude", [1.07 ** (row * 7919 % 20_000 - 10_000) for row in range(12_000)]),
+        ("growing for ever", [1.5**row for row in range(1500)] * 2),
+        ("two extremes", [1e300, -1e300] * 3000),
+        ("integers", [float(row * row % 97) for row in range(12_000)]),
+    ],
+)
+def test_state_stays_small(name, values):
+    series = Nearest()
+    for row, value in enumerate(values):
+        assert 0.0 <= series.score(STEP_S * row, value) < 1.0
+    assert len(pickle.dumps(series)) < STATE_BYTES, name
+
+
+def test_a_stored_series_goes_on_where_it_stood():
+    values = noise(9000)
+    values[8000] = 4000.0
+    series, found = Nearest(), []
+    for row, value in enumerate(values):
+        if row % 1000 == 500:
+            series = pickle.loads(pickle.dumps(series))
+        found.append(series.score(STEP_S * row, value))
+    assert found == scored(values)
+
+
+def test_time_may_run_backwards_or_be_absent():
+    values = noise(1500)
+    values[1200] = 9000.0
+    times = [STEP_S * row if row % 3 else -1e15 * row for row in range(1500)]
+    assert scored(values, times)[1200] > 0.9
+    assert Nearest().score(math.nan, 1.0) == Nearest().score(math.inf, 1.0) == 0.0
+
+
+def test_what_was_often_seen_long_ago_is_new_again_only_in_part():
+    """A level of the past is remembered beyond the 8,000 rows that stand for full memory."""
+    values = noise(14_000)
+    values[2000:2300] = [value + 5000.0 for value in values[2000:2300]]
+    again, strange = [*values, 5000.0], [*values, -5000.0]
+    assert scored(again)[-1] < scored(strange)[-1]
+
+
+def test_a_gap_is_judged_by_the_share_that_were_as_wide():
+    gaps = Gaps()
+    for number in range(4000):
+        gaps.surprise(1.0 + number % 100)
+    assert gaps.edge == pytest.approx(95, rel=0.05)
+    assert gaps.surprise(50.0) == pytest.approx(math.log10(2), abs=0.03)
+    assert gaps.surprise(1e6) == MOST
+
+
+def test_one_incident_does_not_hide_the_next():
+    gaps = Gaps()
+    source = random.Random(3)
+    for _ in range(3000):
+        gaps.surprise(source.expovariate(1.0))
+    first = gaps.surprise(30.0)
+    for _ in range(3):
+        gaps.surprise(1e9)
+    assert gaps.surprise(30.0) > first / 2
 
 
 @given(st.lists(st.floats(), max_size=300))

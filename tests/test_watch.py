@@ -10,7 +10,7 @@ import pytest
 
 from tracewatch import causes, watch
 from tracewatch.findings import grouped
-from tracewatch.metrics import METRIC_OF, METRICS
+from tracewatch.metrics import TYPE_OF, TYPES
 from tracewatch.records import RESOLUTIONS, Anomaly, PriceOverride, Span, key_of
 from tracewatch.stores import Filter, open_store
 from tracewatch.words import RULE_LABELS
@@ -101,7 +101,7 @@ def test_each_type_finds_its_outlier_and_says_where(store, key, ordinary, odd):
     assert detection.breakdown[key] == 1
     assert detection.analyzed == 51
     finding = next(each for each in detection.findings if each.anomaly_type == key)
-    metric = next(each for each in METRICS if each.key == key)
+    metric = next(each for each in TYPES if each.key == key)
     assert (finding.metric_name, finding.trace_id, finding.span_id) == (metric.name, "trace-99", "span-99")
     assert (finding.user_id, finding.model_id) == ("u1", "gpt-4o")
     assert finding.statistics["trace_id"] == "trace-99"
@@ -575,7 +575,7 @@ def test_findings_of_one_type_can_be_asked_for(store):
 
 def test_every_metric_is_documented_as_it_is():
     page = (Path(__file__).parent.parent / "docs" / "detection.md").read_text(encoding="utf-8")
-    for each in METRIC_OF.values():
+    for each in TYPE_OF.values():
         row = f"| `{each.key}` | {each.label} | `{each.name}` | {each.bad} | {each.threshold:g} | {each.used} |"
         assert row in page
 
@@ -585,7 +585,7 @@ def test_every_rule_is_documented():
     assert all(f"| `{rule}` |" in page for rule in RULE_LABELS)
 
 
-@pytest.mark.parametrize("metric", METRIC_OF.values(), ids=METRIC_OF)
+@pytest.mark.parametrize("metric", TYPE_OF.values(), ids=TYPE_OF)
 def test_every_metric_has_causes_and_actions(metric):
     assert causes.actions(metric.key)
     assert metric.key in causes.EXPLAINED_BY

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tracewatch import words
 from tracewatch.detectors.spec import CRITICAL, Verdict
-from tracewatch.metrics import METRIC_OF
+from tracewatch.metrics import TYPE_OF
 
 AT_TWO = 1772460120.0  # 14:02 on 2 March 2026
 
@@ -23,9 +23,9 @@ def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(words).attempted > 5
 
 
-@pytest.mark.parametrize("key", METRIC_OF)
+@pytest.mark.parametrize("key", TYPE_OF)
 def test_every_metric_has_a_sentence_without_jargon(key):
-    metric = METRIC_OF[key]
+    metric = TYPE_OF[key]
     told = words.describe(metric, 0.5, words.usually(metric, 0.2, 0.4), "chat on gpt-4o", AT_TWO)
     assert told.startswith("chat on gpt-4o ")
     assert " at 2026-03-02 14:02:00 UTC, usually " in told

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tracewatch.detectors.adaptive import Engine, Settings
-from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WORDS
+from tracewatch.detectors import adaptive
+from tracewatch.detectors.adaptive.intake import WORDS
 from tracewatch.detectors.hourly import HOUR_S, TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
@@ -25,8 +25,10 @@ from tracewatch.imports.naming import normalised, plan
 from tracewatch.imports.spans import Converter
 from tracewatch.imports.times import times
 from tracewatch.imports.values import reals
-from tracewatch.metrics import METRICS, columns_of, table_of
-from tracewatch.records import Span, column_of
+from tracewatch.incidents import Change
+from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Judge, chosen
+from tracewatch.metrics import TYPES, columns_of, table_of
+from tracewatch.records import Span
 from tracewatch.stores.base import Filter, Progress, Store
 
 BATCH_S = 86_400  # rows go in by the day: by the hour the same alerts took 2.5 times as long
@@ -77,6 +79,24 @@ class Detector(Protocol):
         """What can be known at that moment and could not before, in order."""
 
 
+class Grouped:
+    """What watches live, its incidents noted as they change."""
+
+    def __init__(self, project: str = "default") -> None:
+        self._judge = Judge(project)
+        self.changes: list[Change] = []
+
+    def feed(self, columns: dict[str, NDArray[Any]], /) -> None:
+        """Takes some calls."""
+        self._judge.feed(columns)
+
+    def advance(self, now: float, /) -> Sequence[adaptive.Alert]:
+        """What can be known at that moment; what that changes is added to `changes`."""
+        judgement = self._judge.judge(now)
+        self.changes += judgement.changes
+        return judgement.alerts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """A detector to choose."""
@@ -89,18 +109,21 @@ class Member:
     """How often it speaks: its alerts come at multiples of it."""
     learns_s: float
     """For how long it only learns."""
+    groups: bool = False
+    """Whether its alerts come in incidents: then `Grouped` makes them."""
 
 
 DETECTORS: Mapping[str, Member] = {
     "adaptive": Member(
-        make=Engine,
-        needs=("start_time", "trace_id", "parent_span_id", *WORDS, *NUMBERS),
-        step_s=TICK,
-        learns_s=Settings().warmup_days * 86_400,
+        make=Grouped,
+        needs=NEEDS,
+        step_s=TICK_S,
+        learns_s=WARMUP_DAYS * 86_400,
+        groups=True,
     ),
     "spec": Member(
-        make=lambda: Hourly(METRICS),
-        needs=("start_time", *TEXTS, *columns_of(METRICS)),
+        make=lambda: Hourly(TYPES),
+        needs=("start_time", *TEXTS, *columns_of(TYPES)),
         step_s=HOUR_S,
         learns_s=0,
     ),
@@ -130,7 +153,7 @@ class History:
     def columns(self, rows: slice) -> dict[str, NDArray[Any]]:
         """Some of the calls."""
         part = self.table.slice(rows.start, rows.stop - rows.start)
-        return {name: part[name].to_numpy() for name in part.column_names}
+        return {name: _words(part[name]) if name in WORDS else part[name].to_numpy() for name in part.column_names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +210,7 @@ def read_file(source: Source, kind: Kind, needs: Sequence[str], progress: Progre
         refused.update(each.what for each in spans.refused)
         naive += spans.naive
         if spans.batch.num_rows:
-            batches.append(_chosen(spans.batch, needs))
+            batches.append(chosen(spans.batch, needs))
     return History(table=_ordered(batches, needs), refused=refused, naive_times=naive)
 
 
@@ -196,7 +219,7 @@ def read_store(store: Store, project: str, since: float, until: float, needs: Se
     scope = Scope(project=project, source="traces", since=since, until=until, now=until)
     where = [*scope.rows(), Filter("start_time", ">=", (since,)), Filter("start_time", "<", (until,))]
     names = list(dict.fromkeys(needs))
-    batches = [_chosen(batch, names) for batch in store.scan(Span, names, where)]
+    batches = [chosen(batch, names) for batch in store.scan(Span, names, where)]
     return History(table=_ordered(batches, names))
 
 
@@ -281,16 +304,13 @@ def _surprise(time_s: float, value: float, expected: float, score: float) -> Sur
     )
 
 
-def _chosen(batch: pa.RecordBatch, needs: Sequence[str]) -> pa.RecordBatch:
-    """The columns that are needed, numbers and truth as float64; a column that is missing is all null."""
-    return pa.RecordBatch.from_pydict({name: _column(batch, name) for name in needs})
-
-
-def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    kind = pa.string() if column_of(Span)[name].kind in ("text", "json", "list") else pa.float64()
-    if name not in batch.schema.names:
-        return pa.nulls(batch.num_rows, kind)
-    return batch.column(name).cast(kind, safe=False)
+def _words(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Texts as objects, equal ones the same object: made and hashed only once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    words = np.append(encoded.dictionary.to_numpy(zero_copy_only=False), [None])
+    codes: NDArray[np.int32] = encoded.indices.fill_null(len(words) - 1).to_numpy()
+    texts: NDArray[Any] = words[codes]
+    return texts
 
 
 def _ordered(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pa.Table:

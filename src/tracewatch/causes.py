@@ -11,7 +11,7 @@ import numpy as np
 
 from tracewatch import words
 from tracewatch.detectors.spec import Direction, Floats, Integers
-from tracewatch.metrics import LATENCY, METRICS, Metric, Rows, measure
+from tracewatch.metrics import LATENCY, TYPES, AnomalyType, Rows, measure
 
 TELLING_RATIO = 1.5  # below it a number is within what calls of one kind do anyway
 GROUP_SAMPLE = 10_000  # rows per kind of call; the median of so many is within a per cent of rank of the true one
@@ -152,7 +152,7 @@ def alike(rows: Rows, found: Integers) -> Alike:
     ]
     samples = list(_samples(kinds, kind_of_found))
     columns = {name: rows.numbers(name) for name in ("input_tokens", "output_tokens", "retry_count")}
-    columns |= {metric.name: measure(metric, rows) for metric in METRICS}
+    columns |= {metric.name: measure(metric, rows) for metric in TYPES}
     return Alike(
         subjects=[subjects[each] for each in where.tolist()],
         statuses=rows.texts("status", found),
@@ -161,7 +161,7 @@ def alike(rows: Rows, found: Integers) -> Alike:
     )
 
 
-def factors(metric: Metric, like: Alike, positions: Integers) -> list[tuple[Factor, ...]]:
+def factors(metric: AnomalyType, like: Alike, positions: Integers) -> list[tuple[Factor, ...]]:
     """What may have led to each of these found rows, the most telling first; empty when nothing stands out."""
     found: list[list[tuple[float, Factor]]] = [[] for _ in range(len(positions))]
     for name in EXPLAINED_BY[metric.key]:
@@ -239,7 +239,7 @@ def _circumstances(like: Alike, positions: Integers) -> Iterator[Told]:
             yield place, (2e9, Factor(name="status", text=text, advice="Read the call's error message."))
 
 
-def _ordinary(metric: Metric, like: Alike, positions: Integers) -> list[tuple[Factor, ...]]:
+def _ordinary(metric: AnomalyType, like: Alike, positions: Integers) -> list[tuple[Factor, ...]]:
     """Where the value is what calls of that kind have anyway, saying so: the window mixes different kinds."""
     name = "duration_ms" if metric is LATENCY else metric.name
     values, medians = like.values[name][positions], like.medians[name][positions]

@@ -43,6 +43,10 @@ class BadSetting(TracewatchError):
     """the setting {name} is '{given}', but {why}"""
 
 
+class BadMetric(TracewatchError):
+    """cannot watch '{given}': {why} (TRACEWATCH_METRICS is written like metadata.judge_score:down, quality.tone)"""
+
+
 class StoreNotFound(TracewatchError):
     """there is no database at {path}. Load something with: tracewatch import FILE --db {path}"""
 

@@ -11,7 +11,7 @@ from typing import Any
 from tracewatch import causes, words
 from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Integers, Outliers, Verdict
-from tracewatch.metrics import Metric, Rows
+from tracewatch.metrics import AnomalyType, Rows
 from tracewatch.records import MESSAGES_SOURCE, SEVERITIES, Anomaly, iso
 from tracewatch.stores.base import Filter, Operator
 
@@ -99,7 +99,7 @@ class Calls:
     models: list[str | None]
 
 
-def of_outliers(found: Mapping[str, tuple[Metric, Outliers]], rows: Rows, scope: Scope) -> list[Anomaly]:
+def of_outliers(found: Mapping[str, tuple[AnomalyType, Outliers]], rows: Rows, scope: Scope) -> list[Anomaly]:
     """One anomaly for each outlier of each metric, in the order of the metrics."""
     every = causes.union(outliers.rows for _, outliers in found.values())
     if not len(every):
@@ -163,7 +163,7 @@ def _calls(rows: Rows, found: Integers) -> Calls:
 
 
 def _of_metric(
-    metric: Metric, outliers: Outliers, positions: Integers, calls: Calls, like: causes.Alike, scope: Scope
+    metric: AnomalyType, outliers: Outliers, positions: Integers, calls: Calls, like: causes.Alike, scope: Scope
 ) -> Iterator[Anomaly]:
     usually = words.usually(metric, outliers.lower, outliers.upper)
     shared = {

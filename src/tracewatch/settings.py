@@ -29,6 +29,9 @@ class Settings:
         "normal",
         DURABILITIES,
     )
+    metrics: str = setting(
+        "Numbers of your own to watch, with the direction that is bad: 'metadata.judge_score:down, quality.tone'.", ""
+    )
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

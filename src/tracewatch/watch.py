@@ -14,7 +14,7 @@ from tracewatch import contributions, findings, metrics, rules
 from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Outliers
 from tracewatch.findings import Scope, between
-from tracewatch.metrics import MESSAGES_METRICS, METRICS, Metric, Rows
+from tracewatch.metrics import MESSAGES_TYPES, TYPES, AnomalyType, Rows
 from tracewatch.pricing import COLUMNS_READ, COLUMNS_WRITTEN, PriceBook, price_batch
 from tracewatch.records import Anomaly, PriceOverride, Span, columns, key_of
 from tracewatch.rules import DAY_S, HOUR_S, Counts, Period, Tally
@@ -27,7 +27,7 @@ UNPRICED = Filter("cost_status", "=", (None,))
 _PRICED_FROM = tuple(dict.fromkeys((*key_of(Span), *COLUMNS_READ)))
 MOST_OVERRIDES = 10_000  # prices a project sets itself; a page of so many is still read in one go
 FEW = 500  # findings that are looked up one by one; from there on one walk over their period is quicker
-METRICS_OF: Mapping[Source, tuple[Metric, ...]] = {"traces": METRICS, "messages": MESSAGES_METRICS}
+TYPES_OF: Mapping[Source, tuple[AnomalyType, ...]] = {"traces": TYPES, "messages": MESSAGES_TYPES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Detection:
     used: Mapping[str, int]
     """How many rows have the value that each type judges."""
     findings: tuple[Anomaly, ...]
-    """Outliers, in the order of METRICS, as the store has them."""
+    """Outliers, in the order of TYPES, as the store has them."""
     rules: tuple[Anomaly, ...]
     """Rules that fired, as the store has them."""
     new: tuple[Anomaly, ...]
@@ -77,7 +77,7 @@ class Detection:
         return {
             "success": True,
             "analyzed_traces": self.analyzed,
-            "anomaly_types_analyzed": len(METRICS_OF[self.source]),
+            "anomaly_types_analyzed": len(TYPES_OF[self.source]),
             "anomalies_detected": self.detected,
             "anomalies_saved": self.saved,
             "breakdown": dict(self.breakdown),
@@ -178,27 +178,36 @@ def detect(
     """
     scope = Scope(project=project, source=source, since=since, until=until, now=now)
     rows = read_window(store, scope, user)
-    found = find(rows, METRICS_OF[source])
+    found = find(rows, TYPES_OF[source])
     anomalies, new = keep(store, findings.of_outliers(found, rows, scope))
     counts = {key: len(outliers.rows) for key, (_, outliers) in found.items()}
     fired: list[Anomaly] = []
     days = None
     if source == "traces" and user is None:
-        asked = count_for_rules(store, scope)
-        fired, new_rules = keep(store, _explained(store, scope, rules.judge(asked, scope)))
-        new, days = [*new, *new_rules], rules.days_of_history(asked)
+        fired, new_rules, days = ask_rules(store, scope)
+        new += new_rules
     return Detection(
         source=source,
         since=since,
         until=until,
         analyzed=len(rows),
         breakdown={key: counts.get(key, 0) for key in breakdown_keys(source)},
-        used={each.key: metrics.used(each, rows) for each in METRICS_OF[source]},
+        used={each.key: metrics.used(each, rows) for each in TYPES_OF[source]},
         findings=tuple(anomalies),
         rules=tuple(fired),
         new=tuple(new),
         history_days=days,
     )
+
+
+def ask_rules(store: Store, scope: Scope) -> tuple[list[Anomaly], list[Anomaly], int]:
+    """Asks the four rules at `scope.until`, and saves each that fires once.
+
+    Returns those that fired as the store has them, those that were saved now, and the days of history they had.
+    """
+    asked = count_for_rules(store, scope)
+    fired, new = keep(store, _explained(store, scope, rules.judge(asked, scope)))
+    return fired, new, rules.days_of_history(asked)
 
 
 def keep(store: Store, anomalies: Sequence[Anomaly]) -> tuple[list[Anomaly], list[Anomaly]]:
@@ -243,19 +252,19 @@ def _explained(store: Store, scope: Scope, fired: Sequence[Anomaly]) -> list[Ano
 
 def breakdown_keys(source: Source) -> tuple[str, ...]:
     """The ten types, and those of the source that are not among them."""
-    return tuple(dict.fromkeys(each.key for each in (*METRICS, *METRICS_OF[source])))
+    return tuple(dict.fromkeys(each.key for each in (*TYPES, *TYPES_OF[source])))
 
 
 def read_window(store: Store, scope: Scope, user: str | None = None) -> Rows:
     """All that the detection of a window needs, in one reading."""
-    names = list(dict.fromkeys((*findings.NEEDS, *metrics.columns_of(METRICS))))
+    names = list(dict.fromkeys((*findings.NEEDS, *metrics.columns_of(TYPES))))
     where = [*scope.rows(), *between(scope.since, scope.until)]
     if user is not None:
         where.append(Filter("user_id", "=", (user,)))
     return metrics.read(store.scan(Span, names, where), names)
 
 
-def find(rows: Rows, judged: Sequence[Metric]) -> dict[str, tuple[Metric, Outliers]]:
+def find(rows: Rows, judged: Sequence[AnomalyType]) -> dict[str, tuple[AnomalyType, Outliers]]:
     """The outliers of each metric that has any, by its key."""
     found = {}
     for metric in judged:
@@ -301,7 +310,7 @@ def distribution(
     store: Store, anomaly: Anomaly, since: float, until: float, bins: int
 ) -> tuple[list[int], list[float]]:
     """How the values of a finding's metric are spread over the window it was found in; empty when they are gone."""
-    metric = metrics.METRIC_OF.get(anomaly.anomaly_type)
+    metric = metrics.TYPE_OF.get(anomaly.anomaly_type)
     if metric is None:
         return [], []
     scope = Scope(project=anomaly.project, source=anomaly.source, since=since, until=until, now=until)

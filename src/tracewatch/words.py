@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import inf, isfinite
 
 from tracewatch.detectors.spec import Verdict
-from tracewatch.metrics import METRIC_OF, Metric, Unit
+from tracewatch.metrics import TYPE_OF, AnomalyType, Unit
 from tracewatch.records import SEVERITIES
 
 RULE_LABELS = {
@@ -42,7 +42,7 @@ def label_of(anomaly_type: str) -> str:
     >>> label_of("ttft")
     'First Token Delay'
     """
-    metric = METRIC_OF.get(anomaly_type)
+    metric = TYPE_OF.get(anomaly_type)
     return metric.label if metric else RULE_LABELS.get(anomaly_type, anomaly_type)
 
 
@@ -76,12 +76,12 @@ def amount(value: float, unit: Unit | str | None) -> str:
 
 
 @lru_cache(maxsize=1024)
-def usually(metric: Metric, lower: float, upper: float) -> str:
+def usually(metric: AnomalyType, lower: float, upper: float) -> str:
     """The expected range after the word 'usually'; a side at the metric's natural bound is left out.
 
-    >>> usually(METRIC_OF["duration"], 800.0, 3100.0)
+    >>> usually(TYPE_OF["duration"], 800.0, 3100.0)
     '0.8–3.1 s'
-    >>> usually(METRIC_OF["duration"], 0.0, 3100.0), usually(METRIC_OF["cache_miss"], 0.62, 1.0)
+    >>> usually(TYPE_OF["duration"], 0.0, 3100.0), usually(TYPE_OF["cache_miss"], 0.62, 1.0)
     ('up to 3.1 s', 'at least 62 %')
     """
     if lower <= metric.lowest:
@@ -162,10 +162,10 @@ def _minute(number: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(number * 60))
 
 
-def describe(metric: Metric, value: float, expected: str, subject: str, time_s: float) -> str:
+def describe(metric: AnomalyType, value: float, expected: str, subject: str, time_s: float) -> str:
     """A finding in one sentence, from `usually` and `who`.
 
-    >>> describe(METRIC_OF["duration"], 12300, "0.8–3.1 s", "chat on gpt-4o", 1772460120)
+    >>> describe(TYPE_OF["duration"], 12300, "0.8–3.1 s", "chat on gpt-4o", 1772460120)
     'chat on gpt-4o took 12.3 s at 2026-03-02 14:02:00 UTC, usually 0.8–3.1 s'
     """
     verb = _VERBS[metric.key].format(value=amount(value, metric.unit))

@@ -12,9 +12,9 @@ from conftest import NOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracewatch.errors import BadCursor, BadRecord, BadStep, BadToken, UnknownColumn
-from tracewatch.records import STATUSES, Anomaly, PriceOverride, Span, columns
-from tracewatch.stores import Filter, sketch
+from tracewatch.errors import BadCursor, BadFilter, BadRecord, BadStep, BadToken, UnknownColumn
+from tracewatch.records import STATUSES, Anomaly, Baseline, PriceOverride, Span, columns
+from tracewatch.stores import Filter, parse_filter, sketch
 from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.measures import KEYS, ROLLED, SKETCHED
 
@@ -41,6 +41,23 @@ def an_anomaly(**odd):
         "detector": "spec",
     }
     return Anomaly(**{**ordinary, **odd})
+
+
+def a_baseline(**odd):
+    ordinary = {
+        "detector": "adaptive",
+        "part": 0,
+        "parts": 1,
+        "revision": 1,
+        "version": "1",
+        "checksum": "c",
+        "size": 9,
+        "updated_at": NOW,
+        "learned_rows": 7,
+        "cursor": "llm_traces:7",
+        "state": bytes(range(256)),
+    }
+    return Baseline(**{**ordinary, **odd})
 
 
 def key(span):
@@ -245,6 +262,62 @@ class Conformance:
         store.add([an_anomaly(id=name, severity="low") for name in "ab"] + [an_anomaly(id="c")])
         assert store.remove(Anomaly, [Filter("severity", "=", ("low",))]) == 2
         assert [each.id for each in store.page(Anomaly).records] == ["c"]
+
+    # Bytes.
+
+    @pytest.mark.parametrize(
+        "state", [b"", b"\x00", bytes(range(256)) * 20_000, bytearray(b"ab"), memoryview(b"abc")[1:]]
+    )
+    def test_bytes_come_back_as_they_were(self, store, state):
+        store.put([a_baseline(state=state)])
+        (found,) = store.page(Baseline).records
+        assert found == a_baseline(state=bytes(state))
+        (row,) = rows(store.scan(Baseline, ["state", "part"]))
+        assert row == {"state": bytes(state), "part": 0}
+
+    @pytest.mark.parametrize("state", ["text", 7, [1, 2]])
+    def test_what_is_no_bytes_is_refused(self, store, state):
+        with pytest.raises(BadRecord, match="it must be bytes"):
+            store.put([a_baseline(state=state)])
+        with pytest.raises(BadFilter, match="holds bytes"):
+            parse_filter("state=x", Baseline)
+
+    def test_bytes_may_come_as_columns(self, store):
+        names = [each.name for each in columns(Baseline)]
+        given = [a_baseline(part=number, state=bytes([number, 0])) for number in range(3)]
+        values = {name: [getattr(each, name) for each in given] for name in names}
+        assert store.add_batch(Baseline, pa.RecordBatch.from_pydict(values)) == 3
+        assert {each.state for each in store.page(Baseline).records} == {b"\x00\x00", b"\x01\x00", b"\x02\x00"}
+
+    # One set of records in place of another.
+
+    def test_swap_puts_records_in_place_of_others(self, store):
+        where = [Filter("project", "=", ("default",)), Filter("detector", "=", ("adaptive",))]
+        store.add([a_baseline(detector="other"), a_baseline(project="other")])
+        assert store.swap(Baseline, where, [a_baseline(part=part) for part in range(3)], expected=0)
+        assert store.swap(Baseline, where, [a_baseline(part=part, revision=2) for part in range(2)], expected=3)
+        assert store.count(Baseline, where) == store.count(Baseline, [*where, Filter("revision", "=", (2,))]) == 2
+        assert store.count(Baseline) == 4
+
+    def test_swap_does_nothing_when_somebody_was_quicker(self, store):
+        mine = [Filter("detector", "=", ("adaptive",)), Filter("revision", "=", (1,))]
+        store.add([a_baseline(revision=2)])
+        assert not store.swap(Baseline, mine, [a_baseline(revision=3)], expected=1)
+        assert not store.swap(Baseline, mine[:1], [a_baseline(revision=3)], expected=0)
+        assert [each.revision for each in store.page(Baseline).records] == [2]
+
+    def test_a_swap_that_breaks_off_changes_nothing(self, store):
+        store.add([a_baseline()])
+
+        def broken():
+            yield a_baseline(part=1)
+            raise RuntimeError("the source broke off")
+
+        with pytest.raises(RuntimeError):
+            store.swap(Baseline, [], broken(), expected=1)
+        with pytest.raises(BadRecord):
+            store.swap(Baseline, [], [a_baseline(part=1), a_baseline(part=2, state=None)], expected=1)
+        assert store.page(Baseline).records == (a_baseline(),)
 
     # Arrow in.
 

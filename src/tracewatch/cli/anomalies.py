@@ -1,26 +1,24 @@
-"""`tracewatch anomalies` and `explain`: what was found, and everything known about one finding."""
+"""`tracewatch anomalies`: what was found, and everything known about a finding of the first form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracewatch.cli.kept import SHORT_ID, pass_on, verbs
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
-    console,
     format_option,
     open_db,
     plain_table,
     safe,
     say,
-    show_json,
     show_rows,
     store_options,
 )
 from tracewatch.cli.times import parse_time, show_time
-from tracewatch.errors import Ambiguous, NotFound
 from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, as_dict
 
 if TYPE_CHECKING:
@@ -29,10 +27,8 @@ if TYPE_CHECKING:
 
     from tracewatch.stores.base import Filter, Store
 
-SHORT_ID = 8
 BINS = 20  # lines of the chart: half a terminal's height
 BAR_WIDTH = 40
-VERBS = {"ack": "acknowledged", "resolve": "resolved", "dismiss": "dismissed"}
 
 
 @click.group(
@@ -58,7 +54,7 @@ Examples:
 def anomalies(context: click.Context, /, db: str, project: str, output: str, **given: Any) -> None:
     """List what was found, newest first; or acknowledge, resolve or dismiss a finding."""
     if context.invoked_subcommand is not None:
-        _pass_on(context, context.invoked_subcommand, {"db": db, "project": project})
+        pass_on(context, context.invoked_subcommand, {"db": db, "project": project}, "the ids of findings")
         return
     with open_db(db) as store:
         page = store.page(Anomaly, _filters(project, given), limit=given["limit"], cursor=given["cursor"])
@@ -69,64 +65,18 @@ def anomalies(context: click.Context, /, db: str, project: str, output: str, **g
         say(f"There are more: add --cursor {page.next}")
 
 
-def _pass_on(context: click.Context, verb: str, shared: dict[str, str]) -> None:
-    """Options before the verb count for it as well; those of the list are refused."""
-    for option in context.command.params:
-        given = context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
-        if given and option.name not in shared:
-            raise click.UsageError(f"{option.opts[-1]} is about the list: '{verb}' takes the ids of findings.")
-    context.default_map = {verb: shared}
+def _deal(store: Store, finding: Anomaly, values: Mapping[str, Any]) -> str:
+    store.annotate(Anomaly, {"project": finding.project, "id": finding.id}, values)
+    return finding.description
 
 
-def _verb(name: str, resolution: str) -> click.Command:
-    @click.argument("ids", nargs=-1, required=True, metavar="ID…")
-    @store_options
-    def change(ids: tuple[str, ...], db: str, project: str) -> None:
-        with open_db(db) as store:
-            for given in ids:
-                finding = find_anomaly(store, project, given, db)
-                key = {"project": finding.project, "id": finding.id}
-                store.annotate(Anomaly, key, {"resolution_status": resolution, "acknowledged": True})
-                say(f"{finding.id[:SHORT_ID]} is {resolution}: {finding.description}")
-
-    return click.command(name, help=f"Mark findings as {resolution}.")(change)
+for _command in verbs(Anomaly, _deal):
+    anomalies.add_command(_command)
 
 
-for _name, _resolution in VERBS.items():
-    anomalies.add_command(_verb(_name, _resolution))
-
-
-@click.command(epilog="\b\nExample:\n  tracewatch explain 3f9a12c0")
-@click.argument("anomaly_id", metavar="ID")
-@store_options
-@format_option("table", "json")
-def explain(anomaly_id: str, db: str, project: str, output: str) -> None:
-    """Show everything known about one finding, by its id or the beginning of it."""
-    with open_db(db) as store:
-        finding = find_anomaly(store, project, anomaly_id, db)
-        if output == "json":
-            show_json(as_dict(finding))
-            return
-        screen = console()
-        for part in (*_told(finding), _chart(store, finding)):
-            screen.print(part)
-
-
-def find_anomaly(store: Store, project: str, given: str, db: str) -> Anomaly:
-    """The finding whose id begins with `given`. Raises NotFound or Ambiguous."""
-    from tracewatch.stores.base import Filter
-
-    # U+10FFFF is the last character there is: everything that begins with `given` sorts before it.
-    ends = [Filter("id", ">=", (given,)), Filter("id", "<", (given + "\U0010ffff",))]
-    page = store.page(Anomaly, [Filter("project", "=", (project,)), *ends], limit=200)
-    found = [each for each in page.records if isinstance(each, Anomaly)]
-    if not given or not found:
-        raise NotFound(what="finding", given=given, where=db, hint="List the newest with: tracewatch anomalies")
-    exact = [each for each in found if each.id == given] or found
-    if len(exact) > 1:
-        some = ", ".join(sorted(each.id for each in exact)[:3])
-        raise Ambiguous(what="finding", given=given, count=len(exact), some=some)
-    return exact[0]
+def told(store: Store, finding: Anomaly) -> list[RenderableType]:
+    """Everything known about a finding of the ten types or the four rules, ready for the screen."""
+    return [*_told(finding), _chart(store, finding)]
 
 
 def _filters(project: str, given: dict[str, Any]) -> list[Filter]:
@@ -146,12 +96,12 @@ def _filters(project: str, given: dict[str, Any]) -> list[Filter]:
 def _several(option: str, text: str) -> tuple[str, ...]:
     """The words between commas; one that cannot be is refused."""
     from tracewatch import words
-    from tracewatch.metrics import METRIC_OF
+    from tracewatch.metrics import TYPE_OF
 
     known = {
         "severity": SEVERITIES,
         "status": RESOLUTIONS,
-        "anomaly_type": (*METRIC_OF, *words.RULE_LABELS),
+        "anomaly_type": (*TYPE_OF, *words.RULE_LABELS),
     }[option]
     given = tuple(each.strip() for each in text.split(","))
     for each in given:

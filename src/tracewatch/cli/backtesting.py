@@ -9,7 +9,6 @@ import math
 import shlex
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +16,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from tracewatch.cli.output import caught_up_db, console, number, progress_bar, safe, say, store_options
+from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
+from tracewatch.cli.telling import counted, summarise, told_alerts, told_incidents
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import OutputRefused
-from tracewatch.records import Span, column_of, iso
+from tracewatch.records import iso
 
 if TYPE_CHECKING:
     from tracewatch.backtest import Alert, History, Series
     from tracewatch.imports import Source
 
 DAY_S = 86_400
-SHOWN = 10  # alerts told in words; all are in the file
 REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
 MOMENTS = ("detected_at", "since", "until")  # fields of an alert that are times
 DETECTORS = ("adaptive", "spec")  # names in backtest.DETECTORS, repeated here so that --help loads nothing heavy
@@ -78,7 +77,7 @@ def backtest(
         assert since is not None
         if scores:
             raise click.UsageError("--scores is for a file of timestamp,value, not for calls.")
-        _calls(_from_store(db, project, since, detector), detector, begin, alerts, db)
+        _calls(_from_store(db, project, since, detector), detector, begin, alerts, db, project)
         return
     _keep(file, alerts, scores)
     source, kind = recognise(file)
@@ -113,10 +112,16 @@ def _from_store(db: str, project: str, since: str, detector: str) -> History:
         )
 
 
-def _calls(history: History, detector: str, begin: str | None, out: Path | None, name: str) -> None:
+def _calls(
+    history: History, detector: str, begin: str | None, out: Path | None, name: str, project: str = "default"
+) -> None:
     """Replays calls and tells what was found."""
     from tracewatch import backtest
 
+    grouped = backtest.Grouped(project)
+    member = backtest.DETECTORS[detector]
+    if member.groups:
+        member = dataclasses.replace(member, make=lambda: grouped)
     if not len(history):
         say(f"There are no calls to replay in {name}.")
     first, last = _ends(history.times)
@@ -124,14 +129,13 @@ def _calls(history: History, detector: str, begin: str | None, out: Path | None,
     started = time.monotonic()
     with _opened(out) as file:
         with progress_bar("Replaying (calls)", len(history)) as progress:
-            found = [
-                alert
-                for alert in backtest.replay(history, backtest.DETECTORS[detector], progress)
-                if alert.detected_at >= told_from
-            ]
-        _write(found, file)
+            found = [alert for alert in backtest.replay(history, member, progress) if alert.detected_at >= told_from]
+        homes = {alert.story: change.id for change in grouped.changes for alert in change.joined}
+        ids = _write(found, file, homes if member.groups else None)
     if len(history) and told_from <= last:
-        _summarise(found, _counted(len(history), "call"), first, last, told_from, time.monotonic() - started, out)
+        told = told_incidents(grouped.changes, ids, len(found)) if member.groups else told_alerts(found)
+        period = (max(told_from, first), last)
+        summarise(told, counted(len(history), "call"), period, time.monotonic() - started, out)
         _tell_learning(detector, last - first)
 
 
@@ -155,7 +159,8 @@ def _series(source: Source, begin: str | None, out: Path | None, scores: Path | 
             _write_scores(series, scored.tolist(), table)
     _tell_gaps(series)
     if len(series) and told_from <= last:
-        _summarise(found, _counted(len(series), "row"), first, last, told_from, time.monotonic() - started, out)
+        period = (max(told_from, first), last)
+        summarise(told_alerts(found), counted(len(series), "row"), period, time.monotonic() - started, out)
 
 
 def _keep(file: Path, *outputs: Path | None) -> None:
@@ -194,9 +199,16 @@ def _told_from(begin: str | None, first: float, last: float, name: str) -> float
     return told_from
 
 
-def _write(found: Iterable[Alert], file: TextIO) -> None:
+def _write(found: Iterable[Alert], file: TextIO, homes: Mapping[int, str] | None = None) -> set[str]:
+    """The alerts, each with its incident if they have any (`homes`: that of each story); returns these."""
+    incidents: set[str] = set()
     for alert in found:
-        file.write(json.dumps(line_of(alert), ensure_ascii=False, allow_nan=False) + "\n")
+        line = line_of(alert)
+        if homes is not None:
+            line["incident"] = homes[line.pop("story")]
+            incidents.add(line["incident"])
+        file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+    return incidents
 
 
 def line_of(alert: Any) -> dict[str, Any]:
@@ -228,7 +240,7 @@ def _tell_refused(source: Source, history: History) -> None:
     """What was left out in reading, and why."""
     refused = sorted(history.refused.items(), key=lambda each: -each[1])
     for what, rows in refused[:REASONS]:
-        say(f"  left out {_counted(rows, 'row')}: {what}")
+        say(f"  left out {counted(rows, 'row')}: {what}")
     if len(refused) > REASONS:
         file = shlex.quote(str(source.path))
         say(f"  … and rows for {len(refused) - REASONS} more reasons; all are kept by: tracewatch import {file}")
@@ -238,16 +250,16 @@ def _tell_refused(source: Source, history: History) -> None:
 
 def _tell_gaps(series: Series) -> None:
     """What of a series could not be scored."""
-    from tracewatch.detectors.nearest import LEARNING
+    from tracewatch.detectors.gaps import LEARNING
 
     unread = int((series.times != series.times).sum())
     empty = int((series.values != series.values).sum())
     if series.lost:
-        say(f"  left out {_counted(series.lost, 'row')} that could not be split into columns")
+        say(f"  left out {counted(series.lost, 'row')} that could not be split into columns")
     if unread:
-        say(f"  {_counted(unread, 'row')} without a time that can be read: the score is 0")
+        say(f"  {counted(unread, 'row')} without a time that can be read: the score is 0")
     if empty:
-        say(f"  {_counted(empty, 'row')} without a number as value: the score is 0")
+        say(f"  {counted(empty, 'row')} without a number as value: the score is 0")
     if 0 < len(series) - empty <= LEARNING:
         say(f"  The first {LEARNING} values are only learned from, and there are no more in it.")
 
@@ -259,41 +271,3 @@ def _tell_learning(detector: str, length_s: float) -> None:
     learns_s = DETECTORS[detector].learns_s
     if length_s < learns_s:
         say(f"  {detector} tells nothing in its first {learns_s / DAY_S:g} days, and these are {length_s / DAY_S:.1f}.")
-
-
-def _summarise(
-    found: Sequence[Alert], rows: str, first: float, last: float, told_from: float, took_s: float, out: Path | None
-) -> None:
-    """How many alerts, of what, and the first ones in words; on stderr."""
-    screen = console(stderr=True)
-    days = (last - max(told_from, first)) / DAY_S
-    each_day = f", {_rate(len(found) / days)} a day" if found and days >= 1 else ""
-    told = f"{_counted(len(found), 'alert')}{each_day}" if found else "No alert"
-    period = f"{show_time(max(told_from, first))} to {show_time(last)} UTC"
-    where = f" They are in {safe(str(out))}." if out and found else ""
-    screen.print(f"[bold]{told}[/] from {period}; {rows} replayed in {took_s:.1f} s.{where}", soft_wrap=True)
-    if not found:
-        return
-    by_metric = Counter(alert.metric for alert in found).most_common()
-    screen.print("By metric: " + safe(", ".join(f"{metric} {count:,}" for metric, count in by_metric)), soft_wrap=True)
-    if len(found) > SHOWN:
-        screen.print(f"The first {SHOWN}:")
-    for alert in found[:SHOWN]:
-        screen.print("  " + safe(in_words(alert)), soft_wrap=True)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _rate(a_day: float) -> str:
-    return f"{a_day:,.0f}" if a_day >= 10 else f"{a_day:.2g}"
-
-
-def in_words(alert: Alert) -> str:
-    """An alert in one line."""
-    column = column_of(Span).get(alert.metric)
-    unit = column.unit if column else "share" if alert.metric.endswith("_rate") else None
-    where = ", ".join(f"{name} {value}" for name, value in alert.slice.items()) or "all rows"
-    came, usual = number(alert.observed, unit), number(alert.expected, unit)
-    return f"{show_time(alert.detected_at)}  {alert.metric} {alert.direction}: {came}, expected {usual} ({where})"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracewatch import settings
+from tracewatch.cli import watching
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
     caught_up_db,
@@ -24,24 +24,21 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.times import parse_time, show_time
+from tracewatch.cli.windows import SOURCES, end_of, newest_of, why_nothing
 from tracewatch.errors import BadWindow
 from tracewatch.records import SEVERITIES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tracewatch.cli.watching import Seen
     from tracewatch.findings import Group
     from tracewatch.records import Anomaly
-    from tracewatch.stores.base import Store
-    from tracewatch.watch import Detection, Source
+    from tracewatch.watch import Detection
 
+DETECTORS = ("adaptive", "spec")
 SHOWN = 10  # groups of findings told in words; the rest is a command away
 FOUND = 3  # exit code of --fail-on; 1 is an error of ours and 2 one of typing
-SOURCES: Mapping[str, tuple[Source, ...]] = {
-    "traces": ("traces",),
-    "messages": ("messages",),
-    "both": ("traces", "messages"),
-}
 SHORT_ID = 8  # characters of a finding's id on screen; `explain` takes any beginning that is unique
 
 
@@ -51,7 +48,8 @@ SHORT_ID = 8  # characters of a finding's id on screen; `explain` takes any begi
 Examples:
   tracewatch detect                                 the last 24 hours
   tracewatch detect --until newest                  the 24 hours up to the newest call
-  tracewatch detect --since 7d --user u42           one account, one week
+  tracewatch detect --detector spec                 ten z-scores and four rules instead of incidents
+  tracewatch detect --since 7d --user u42           one account, one week, by z-scores
   tracewatch detect --source both --format json     messages and traces compared
   tracewatch detect --fail-on high || notify-me     from cron: exit code 3 when something bad is new
 """
@@ -70,90 +68,93 @@ Examples:
 )
 @click.option("--user", help="Only this account's calls.")
 @click.option(
+    "--detector",
+    type=click.Choice(DETECTORS),
+    help="Who judges: adaptive finds incidents by what it has learned, spec single calls by ten z-scores. "
+    "[default: adaptive; spec while that is learning, with --user, and for messages]",
+)
+@click.option("--relearn", is_flag=True, help="Forget what was learned, and learn from all of history again.")
+@click.option(
     "--fail-on",
     type=click.Choice(SEVERITIES),
     help="Exit with 3 when a finding this bad or worse is new, for cron and CI.",
 )
-@format_option("table", "json")
+@format_option()
 def detect(
-    db: str, project: str, since: str, until: str, source: str, user: str | None, fail_on: str | None, output: str
+    db: str,
+    project: str,
+    since: str,
+    until: str,
+    source: str,
+    user: str | None,
+    detector: str | None,
+    relearn: bool,
+    fail_on: str | None,
+    output: str,
 ) -> None:
-    """Find what is abnormal, and save each finding once."""
+    """Find what is abnormal, and save each finding once.
+
+    All calls since the last time are judged; what is shown is the window.
+    """
     from tracewatch import watch
 
     sources = SOURCES[source]
+    adaptive = _adaptive(detector, source, user)
     with caught_up_db(db, project) as store:
-        newest = _newest(store, project, sources, user)
+        newest = newest_of(store, project, sources, user)
         # Just past the newest call, because the end of a window is not in it.
-        end = math.nextafter(newest, math.inf) if until == "newest" and newest is not None else _end(until)
+        end = math.nextafter(newest, math.inf) if until == "newest" and newest is not None else end_of(until)
         begin = parse_time(since, now=end)
         if begin >= end:
             raise BadWindow(since=show_time(begin), until=show_time(end))
+        seen = watching.look(store, project, begin, end, relearn=relearn) if adaptive else None
         found = []
-        for each in sources:
+        for each in () if seen and not _by_spec_too(seen, detector) else sources:
             with progress_bar(f"Reading the {each}"):
                 found.append(
                     watch.detect(
                         store, project=project, since=begin, until=end, now=time.time(), source=each, user=user
                     )
                 )
-        hint = "" if any(each.analyzed for each in found) else _why_nothing(store, db, project, source, user, begin)
-    if output == "json":
-        show_json(_document(found))
-    else:
-        _print(found)
+        looked_at = (seen.analyzed if seen else 0) + sum(each.analyzed for each in found)
+        hint = "" if looked_at else why_nothing(store, db, project, source, user, begin)
+    _show(seen, found, output)
     if hint:
         say(hint)
-    if fail_on and any(_as_bad(finding, fail_on) for each in found for finding in each.new):
+    new = [*(seen.new if seen else ()), *(finding for each in found for finding in each.new)]
+    if fail_on and watching.as_bad(new, fail_on):
         raise SystemExit(FOUND)
 
 
-def _newest(store: Store, project: str, sources: Sequence[Source], user: str | None = None) -> float | None:
-    from tracewatch import watch
-
-    times = [watch.newest(store, project=project, source=each, user=user) for each in sources]
-    return max((each for each in times if each is not None), default=None)
-
-
-def _end(until: str) -> float:
-    return time.time() if until == "newest" else parse_time(until)
+def _adaptive(detector: str | None, source: str, user: str | None) -> bool:
+    """Whether the adaptive engine judges: it knows whole projects, by their traces."""
+    if detector == "adaptive" and (source != "traces" or user is not None):
+        raise click.UsageError("--detector adaptive judges all traces of a project: leave out --user and --source.")
+    return detector != "spec" and source == "traces" and user is None
 
 
-def _as_bad(finding: Anomaly, severity: str) -> bool:
-    return SEVERITIES.index(finding.severity) >= SEVERITIES.index(severity)
+def _by_spec_too(seen: Seen, detector: str | None) -> bool:
+    """Until the adaptive engine knows enough the first form stands in, unless the engine was asked for alone."""
+    return seen.passed.learning and detector is None
 
 
-def _why_nothing(store: Store, db: str, project: str, source: str, user: str | None, begin: float) -> str:
-    """Why no call was looked at, and what to type instead."""
-    options = [("--db", db, settings.load().db), ("--project", project, settings.load().project)]
-    given = "".join(f" {name} {shlex.quote(value)}" for name, value, default in options if value != default)
-    of_user = "" if user is None else f" of user {user}"
-    newest = _newest(store, project, SOURCES[source], user)
-    if newest is None and user is not None and _newest(store, project, SOURCES[source]) is not None:
-        return f"There are no calls{of_user} in {db} (project {project}): check the name given with --user."
-    if newest is None:
-        return _where_else(store, db, project, source, given)
-    chosen = "" if source == "traces" else f" --source {source}"
-    chosen += "" if user is None else f" --user {shlex.quote(user)}"
-    if newest < begin:
-        return (
-            f"The newest call{of_user} is of {show_time(newest)}, before this window begins ({show_time(begin)}). "
-            f"Look at the 24 hours up to it with: tracewatch detect --until newest{chosen}{given}"
-        )
-    return f"No call{of_user} is in this window. The newest is of {show_time(newest)}."
-
-
-def _where_else(store: Store, db: str, project: str, source: str, given: str) -> str:
-    """Which other source has rows; how to bring some in when none has."""
-    for other in SOURCES["both"]:
-        newest = _newest(store, project, [other])
-        if newest is not None:
-            chosen = "" if other == "traces" else f" --source {other}"
-            return (
-                f"{db} (project {project}) has no {source}, but it has {other}, the newest of {show_time(newest)}. "
-                f"Look at the 24 hours up to it with: tracewatch detect --until newest{chosen}{given}"
-            )
-    return f"There are no calls in {db} (project {project}) yet. Bring some in with: tracewatch import FILE{given}"
+def _show(seen: Seen | None, found: Sequence[Detection], output: str) -> None:
+    if seen is not None:
+        watching.tell_pass(seen.passed)
+        if found and seen.analyzed:
+            say(f"The adaptive engine is {watching.learning_in_words(seen.passed)}; until then ten z-scores judge.")
+    if output == "table":
+        if found or seen is None:
+            _print(found)
+        else:
+            watching.tell(seen)
+        return
+    document = _document(found) if found or seen is None else seen.document()
+    if output == "json":
+        show_json(document)
+        return
+    for each in (*document.get("incidents", ()), *document["findings"]):
+        click.echo(json.dumps(each, ensure_ascii=False, allow_nan=False))
 
 
 def _document(found: Sequence[Detection]) -> dict[str, Any]:
@@ -244,12 +245,12 @@ def _quiet_rules(detection: Detection) -> str:
 def _breakdown(found: Sequence[Detection]) -> Table:
     """Findings per type, one column a source."""
     from tracewatch import words
-    from tracewatch.metrics import METRIC_OF
+    from tracewatch.metrics import TYPE_OF
 
     counts = [each.source if len(found) > 1 else "findings" for each in found]
     table = plain_table(("type", "", "metric", *counts), right=counts)
     for key in dict.fromkeys(key for each in found for key in each.breakdown):
-        table.add_row(key, words.label_of(key), METRIC_OF[key].name, *(_counted(each, key) for each in found))
+        table.add_row(key, words.label_of(key), TYPE_OF[key].name, *(_counted(each, key) for each in found))
     return table
 
 

@@ -14,11 +14,11 @@ from tracewatch.records.base import (
     json_schema,
     key_of,
 )
-from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Incident
+from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
 from tracewatch.records.pricing import PriceOverride
 from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, STATUSES, Span
 
-RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, PriceOverride)
+RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, Baseline, PriceOverride)
 
 __all__ = [
     "COST_STATUSES",
@@ -31,6 +31,7 @@ __all__ = [
     "STATES",
     "STATUSES",
     "Anomaly",
+    "Baseline",
     "Column",
     "Incident",
     "Json",

@@ -5,12 +5,13 @@ Tables, JSON schema, import aliases, OTLP names, labels on screen and the field 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-Kind = Literal["text", "integer", "real", "boolean", "time", "json", "list"]
+Kind = Literal["text", "integer", "real", "boolean", "time", "json", "list", "bytes"]
 
 Time = Annotated[float, "time"]
 """A moment: UTC epoch seconds."""
@@ -21,7 +22,7 @@ Json = Annotated[Mapping[str, Any], "json"]
 Texts = Annotated[tuple[str, ...], "list"]
 """A list of short texts, stored as a JSON array."""
 
-_KINDS: dict[Any, Kind] = {str: "text", int: "integer", float: "real", bool: "boolean"}
+_KINDS: dict[Any, Kind] = {str: "text", int: "integer", float: "real", bool: "boolean", bytes: "bytes"}
 _REQUIRED: Any = dataclasses.MISSING
 
 
@@ -109,7 +110,7 @@ def key_of(record_type: type[Record]) -> tuple[str, ...]:
 
 
 def as_dict(record: Record) -> dict[str, Any]:
-    """The record as a JSON-ready object: times as ISO 8601 in UTC, lists as arrays."""
+    """The record as a JSON-ready object: times as ISO 8601 in UTC, lists as arrays, bytes as base64."""
     values: dict[str, Any] = {}
     for each in columns(type(record)):
         value = getattr(record, each.name)
@@ -117,6 +118,8 @@ def as_dict(record: Record) -> dict[str, Any]:
             value = iso(value)
         elif value is not None and each.kind == "list":
             value = list(value)
+        elif value is not None and each.kind == "bytes":
+            value = base64.b64encode(value).decode()
         values[each.name] = value
     return values
 
@@ -169,6 +172,7 @@ _JSON_TYPES: dict[Kind, dict[str, Any]] = {
     "time": {"type": "string", "format": "date-time"},
     "json": {"type": "object"},
     "list": {"type": "array", "items": {"type": "string"}},
+    "bytes": {"type": "string", "contentEncoding": "base64"},
 }
 
 

@@ -1,4 +1,4 @@
-"""What detection keeps: anomalies, and the incidents they are symptoms of."""
+"""What detection keeps: anomalies, the incidents they are symptoms of, and the baseline they are measured against."""
 
 from __future__ import annotations
 
@@ -98,3 +98,27 @@ class Incident(Record):
         "What people did about it.", default="pending", label="Resolution", choices=RESOLUTIONS, sliced=True
     )
     acknowledged: bool = column("Whether somebody has taken note.", default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline(Record):
+    """What a detector has learned of a project so far, so that it goes on where it stopped: a part of its state."""
+
+    # Not just "baselines": the file may be an app's own database, and have a table of that name.
+    table: ClassVar[str] = "tracewatch_baselines"
+    noun: ClassVar[str] = "baseline"
+    newest_by: ClassVar[str] = "updated_at"
+
+    project: str = column("The project (tenant) it belongs to.", default="default", key=True)
+    detector: str = column("Which detector learned it.", key=True)
+    part: int = column("Which part of the state this is, from 0.", key=True)
+    parts: int = column("In how many parts the state is kept.")
+    revision: int = column("How often it had been saved; who saves says which one it goes on from.")
+    version: str = column("The form of the state: it is read by the very code that wrote it, or learned again.")
+    checksum: str = column("BLAKE2b of the whole state, in hexadecimal digits.")
+    size: int = column("Bytes of the whole state before it was compressed.", unit="bytes")
+    updated_at: Time = column("When it was saved.", label="Updated")
+    learned_rows: int = column("How many calls it has learned from.", label="Calls")
+    learned_until: Time | None = column("Up to which moment it has judged calls.", default=None, label="Until")
+    cursor: str = column("Up to where it has read the rows of the store, in the order they were written.")
+    state: bytes = column("The state, compressed: this part of it.", unit="bytes")

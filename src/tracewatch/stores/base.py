@@ -94,6 +94,8 @@ def _value(column: Column, text: str, given: str) -> Any:
             return float(text)
         except ValueError as error:
             raise BadFilter(given=given, why=f"{column.name} is a number and '{text}' is not") from error
+    if column.kind == "bytes":
+        raise BadFilter(given=given, why=f"{column.name} holds bytes, which nothing is compared with")
     if column.kind == "boolean":
         raise BadFilter(given=given, why=f"{column.name} is true or false")
     return text
@@ -139,6 +141,15 @@ class Store(ABC):
         """Changes many records, each given as (key, values), in one transaction. Returns how many were there."""
 
     @abstractmethod
+    def swap(
+        self, record_type: type[Record], where: Sequence[Filter], records: Iterable[Record], *, expected: int
+    ) -> bool:
+        """Puts records in place of those that match, in one transaction, if there are still `expected` of those.
+
+        Returns whether it was done: False says that somebody else was quicker. Not for spans.
+        """
+
+    @abstractmethod
     def page(
         self, record_type: type[Record], where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None
     ) -> Page:
@@ -162,7 +173,8 @@ class Store(ABC):
     ) -> Iterator[pa.RecordBatch]:
         """Columns of all matching rows as Arrow batches (bounded memory), from one consistent view.
 
-        Times and reals come as float64, integers as int64, booleans as bool, texts, JSON and lists as string.
+        Times and reals come as float64, integers as int64, booleans as bool, texts, JSON and lists as string, bytes as
+        binary.
         With `after` (a token of `tip`), only what was written since then; a row may come twice, never be missed.
         """
 

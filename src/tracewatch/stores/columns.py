@@ -21,8 +21,15 @@ _TYPES = {
     "time": pa.float64(),
     "json": pa.string(),
     "list": pa.string(),
+    "bytes": pa.binary(),
 }
 _IN_TABLES = {**_TYPES, "boolean": pa.int64()}
+_PYTHON: dict[pa.DataType, tuple[type, ...]] = {
+    pa.int64(): (int,),
+    pa.float64(): (int, float),
+    pa.string(): (str,),
+    pa.binary(): (bytes,),
+}
 
 Table = tuple[tuple[str, ...], list[list[Any]]]
 """Names of columns and, for each, the values of all rows."""
@@ -31,7 +38,7 @@ Table = tuple[tuple[str, ...], list[list[Any]]]
 def arrow_schema(record_type: type[Record], names: Sequence[str] | None = None) -> pa.Schema:
     """Arrow types of those columns (all of them by default), in the order given. Raises UnknownColumn.
 
-    Times are float64 epoch seconds, lists and JSON are string, booleans bool.
+    Times are float64 epoch seconds, lists and JSON are string, booleans bool, bytes binary.
     """
     chosen = columns(record_type) if names is None else [checked_column(record_type, name) for name in names]
     return pa.schema([pa.field(each.name, _TYPES[each.kind]) for each in chosen])
@@ -80,7 +87,7 @@ def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values, type=kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        wanted: tuple[type, ...] = {pa.int64(): (int,), pa.float64(): (int, float), pa.string(): (str,)}[kind]
+        wanted = _PYTHON[kind]
         return pa.array([each if isinstance(each, wanted) else None for each in values], type=kind)
 
 

@@ -35,8 +35,8 @@ from tracewatch.stores.sqlite_queries import (
 )
 from tracewatch.stores.sqlite_schema import VERSION
 from tracewatch.stores.sqlite_stream import stream
-from tracewatch.stores.sqlite_writing import BULK, SqliteWriter, add_sql, open_connection, told
-from tracewatch.stores.values import from_row, to_value
+from tracewatch.stores.sqlite_writing import BULK, SqliteWriter, add_sql, open_connection, put_sql, told
+from tracewatch.stores.values import from_row, to_row, to_value
 
 INSERT_ROWS = 2_000  # Python objects of 2 000 rows are some 4 MB; larger slices gained nothing (measured)
 FETCH_ROWS = 8_192
@@ -104,6 +104,19 @@ class SqliteStore(Store):
     ) -> int:
         with self._writer.transaction() as connection:
             return sum(_annotate(connection, record_type, key, values) for key, values in changes)
+
+    def swap(
+        self, record_type: type[Record], where: Sequence[Filter], records: Iterable[Record], *, expected: int
+    ) -> bool:
+        assert record_type is not Span, "spans go by retain(), which keeps their rollups"
+        met = condition(record_type, where)
+        with self._writer.transaction() as connection:
+            table = f"{record_type.table} WHERE {met.sql}"
+            if _number(connection, f"SELECT count(*) FROM {table}", met.values) != expected:
+                return False
+            connection.execute(f"DELETE FROM {table}", met.values)
+            connection.executemany(put_sql(record_type, _all(record_type)), map(to_row, records))
+            return True
 
     def page(
         self, record_type: type[Record], where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None
@@ -304,8 +317,12 @@ class SqliteStore(Store):
         yield from stream(self.path, schema, sql, walk.met.values)
 
 
+def _all(record_type: type[Record]) -> tuple[str, ...]:
+    return tuple(each.name for each in columns(record_type))
+
+
 def _names(record_type: type[Record]) -> str:
-    return ", ".join(each.name for each in columns(record_type))
+    return ", ".join(_all(record_type))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ _TYPES = {
     "boolean": "INTEGER",
     "json": "TEXT",
     "list": "TEXT",
+    "bytes": "BLOB",
 }
 
 

@@ -21,7 +21,7 @@ from tracewatch.stores.columns import conform
 
 BATCH_ROWS = 32_768  # 14 numeric columns are then 4 MB a batch: the pipe stays busy, the memory small
 
-_TYPED = {pa.float64(): "0.5", pa.int64(): "0", pa.bool_(): "0", pa.string(): "''"}
+_TYPED = {pa.float64(): "0.5", pa.int64(): "0", pa.bool_(): "0", pa.string(): "''", pa.binary(): "x''"}
 
 
 def stream(path: str, schema: pa.Schema, sql: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:

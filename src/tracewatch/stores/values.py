@@ -113,6 +113,13 @@ def whole(value: Any) -> int | None:
     return number if number in INTEGERS else None
 
 
+def octets(value: Any) -> bytes:
+    """The bytes. Raises TypeError for what is none: of a number Python would make so many zeros."""
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{type(value).__name__} is not bytes")
+    return bytes(value)
+
+
 def as_json(value: Any) -> str:
     """JSON text in UTF-8 without NaN (null instead); what JSON cannot say is written as text."""
     try:
@@ -161,9 +168,15 @@ _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "boolean": lambda value: 1 if value else 0,
     "json": lambda value: as_json(value if isinstance(value, Mapping) else {"value": value}),
     "list": lambda value: as_json([str(each) for each in value]),
+    "bytes": octets,
 }
 
-_READERS: Mapping[str, Callable[[Any], Any]] = {"boolean": bool, "json": _object, "list": _texts}
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "json": _object,
+    "list": _texts,
+    "bytes": lambda value: value if isinstance(value, bytes) else str(value).encode(errors="replace"),
+}
 
 
 @_once

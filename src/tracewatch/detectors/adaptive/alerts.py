@@ -13,7 +13,7 @@ class Alert:
     slice: dict[str, object]  # column -> value; {} is everything
     trace_ids: tuple[str, ...] = ()  # of a single call that stands out, otherwise empty
     severity: float  # deviations, after natural movement was allowed for
-    kind: str  # spike, drop, level_shift, ramp, rate, silence, surge, point
+    kind: str  # spike, drop, level_shift, ramp, rate, silence, surge, first_seen, point
     since: float | None = None  # when it began, as far as can be told
     observed: float  # call_count: of a session or user its calls, of an operation those that start a session
     expected: float  # of the same calls, given what drove them
@@ -43,3 +43,4 @@ class Notice:
     window: int = 0  # ticks it is about, for what learning must not see
     segment: int = -1  # of a single call
     excess: float = 0.0  # of a single call: log units over its segment's limit
+    segments: tuple[int, ...] = ()  # of a part: it is no news while an incident of its family is open in one of them

@@ -76,6 +76,7 @@ TAILS = (  # of a long prompt the shortest calls tell first, of cut answers the 
     Tail(channel=IX["output_tokens"], share=0.4, side=-1),  # the highest fifth falls empty by itself for days
     Tail(channel=IX["output_tokens"], share=0.7, side=-1),
 )
+TINY = 1e-30  # of any unit: single precision, in which calls are remembered, would make it nothing
 LEAST_SHARE = 0.05  # of a time without its queue: what a clock's error may not push below
 
 
@@ -97,7 +98,7 @@ def observed(rows: Rows) -> Floats:
     y[~rows["good"]] = np.nan
     logs = y[:, IS_LOG]
     with np.errstate(invalid="ignore"):
-        logs[~((logs > 0) & np.isfinite(logs))] = np.nan
+        logs[~((logs > TINY) & np.isfinite(logs))] = np.nan
     y[:, IS_LOG] = logs
     return y
 

@@ -5,9 +5,13 @@ import numpy as np
 from .alerts import Alert, Notice
 from .arrays import Rows
 from .channels import drivers, observed
+from .culprits import judge
+from .failover import Failover
+from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
-from .intake import TICK
+from .intake import PARTS, TICK
 from .knowledge import Knowledge
+from .parts import Parts, compare
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
@@ -40,7 +44,8 @@ class Engine:
         self.known = known
         self.incidents = Incidents(self.known, self.stories)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
-        self.schedules, self.volume = Schedules(), Volume()
+        self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
+        self.failover, self.firsts = Failover(), Firsts()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
 
@@ -93,10 +98,12 @@ class Engine:
         if rows is not None:
             self.last_row = stop - 1
             self.measure(rows, first)
+        self.count(rows, first, ticks)
+        if rows is not None:
+            compare(known, rows, ticks)
             known.clumps.add(rows, known.rates.segment)
             known.memory.add(rows)
             known.recent.add(rows, stop)
-        self.count(rows, first, ticks)
         alarming = first // DAY - known.first // DAY > known.settings.warmup_days
         out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
         known.recent.forget(stop + 1)
@@ -114,6 +121,7 @@ class Engine:
         rows["read"] = np.where(rows["good"], rows["cache_read_input_tokens"], np.nan)
         known.expect.cells(rows)
         known.expect.residuals(rows)
+        rows["fails_as"] = self.failover.blame(rows, known.intake.segments, known.slices.traffic)
         mark(rows, known.expect.edge, known.expect.settled, known.expect.miss)
 
     def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
@@ -125,9 +133,14 @@ class Engine:
             self.sessions.scan(first, rows, jobs, names, alarming),
             self.schedules.scan(first, ticks, rows, names, alarming),
             self.points.scan(first, rows, known.expect.known, names, alarming),
+            self.firsts.scan(known, first, ticks, rows, alarming),
         ):
             for i, notices in said.items():
                 out.setdefault(i, []).extend(notices)
+        for crossing in self.parts.scan(known, first, ticks, rows):
+            notice = judge(known, self.parts, crossing, first)
+            if notice is not None and alarming:
+                out.setdefault(crossing.tick, []).append(notice)
         return out
 
     def count(self, rows: Rows | None, first: int, ticks: int) -> None:
@@ -143,6 +156,7 @@ class Engine:
         """A day is over."""
         known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
         known.clumps.close_day()
+        self.parts.learn(day, known.memory.today)
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         self.learn_segments(day, age)
         self.incidents.close_day(tick)
@@ -181,10 +195,16 @@ class Engine:
         known, now = self.known, tick * TICK
         known.intake.forget(now)
         users = known.intake.names["user_id"].crowded()
-        known.intake.names["user_id"].forget(users)
+        for column, word in enumerate(PARTS):
+            codes = known.intake.names[word].crowded()
+            known.intake.names[word].forget(codes)
+            self.parts.forget(column, codes)
+        kinds = known.intake.names["error_type"]
+        kinds.forget(kinds.crowded())
         self.users.forget(users)
         self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK)
         if len(keep) < len(known.intake.segments):
             self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
+            self.failover.keep_segments({int(old): new for new, old in enumerate(keep)})

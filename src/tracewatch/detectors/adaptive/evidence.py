@@ -6,11 +6,11 @@ import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
 from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TIME, C, reported
-from .intake import TICK
+from .intake import PARTS, TICK
 from .knowledge import Knowledge
 from .panel import Panel
 from .ramps import creeps
-from .rates import EMPTY, LEAST, LEAST_PART, NO_HIT, R
+from .rates import EMPTY, FALLBACK, LEAST, LEAST_PART, NO_HIT, R
 from .windows import HISTORY, WINDOWS
 
 PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
@@ -63,7 +63,8 @@ def gather(panel: Panel, i: int, c: Candidate, columns: tuple[str, ...]) -> Rows
     for until, rows in known.recent:
         if until * TICK <= low:
             continue
-        keep = member[rows["segment"]] & (rows["t"] >= low) & (rows["t"] < high)
+        whose = rows["fails_as" if c.series == C + FALLBACK else "segment"]
+        keep = member[whose] & (rows["t"] >= low) & (rows["t"] < high)
         keep &= np.isfinite(rows["z"][:, c.series]) if c.series < C else rows["use"][:, c.series - C]
         parts.append({k: v[keep] for k, v in rows.items() if k in columns})
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if parts else {}
@@ -106,7 +107,7 @@ def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
     limit, (p, upper) = panel.known.settings.z, panel.share(i, c.slice, c.series, c.width)
     if without_worst(panel, i, c, p, upper) < WITHOUT_WORST * limit:
         return None
-    rows = gather(panel, i, c, ("session_id", "user_id", "z", "r", "hit"))
+    rows = gather(panel, i, c, ("session_id", *PARTS, "z", "r", "hit"))
     if not rows or len(rows["user_id"]) < FEW:
         return {}
     if c.series < C:
@@ -120,12 +121,22 @@ def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
     rest = left_without(panel, c, rows["session_id"], value, p, upper)
     if rest is not None and rest[0] < WITHOUT_WORST * limit:
         return None
-    rest = left_without(panel, c, rows["user_id"], value, p, upper)
-    if rest is not None:
-        z, user, mine = rest
-        if z < WITHOUT_USER * limit and mine.mean() < HIS_SHARE and mine.sum() >= HIS_CALLS:
-            return {"user_id": panel.known.intake.names["user_id"].word[user]}
-    return {}
+    return who_alone(panel, c, rows, value, p, upper)
+
+
+def who_alone(panel: Panel, c: Candidate, rows: Rows, value: Floats, p: float, upper: float) -> dict[str, object]:
+    """The user, version, ... without whose calls least is left, when that is little and they are few; {} if none is."""
+    least, out = WITHOUT_USER * panel.known.settings.z, dict[str, object]()
+    for word in PARTS:
+        rest = left_without(panel, c, rows[word], value, p, upper)
+        if rest is not None and rest[0] < least and rest[2].mean() < HIS_SHARE and rest[2].sum() >= HIS_CALLS:
+            least, out = rest[0], {word: value_of(word, panel.known.intake.names[word].word.get(rest[1]))}
+    return {word: value for word, value in out.items() if value is not None}
+
+
+def value_of(word: str, value: object) -> object:
+    """A value as its column has it: truth arrives as a number."""
+    return bool(value) if word == "streaming_enabled" else value
 
 
 def holds_by_session(panel: Panel, c: Candidate, session: Ints, value: Floats, p: float, upper: float) -> bool:
@@ -144,7 +155,7 @@ def left_without(
     panel: Panel, c: Candidate, who: Ints, value: Floats, p: float, upper: float
 ) -> tuple[float, int, Flags] | None:
     """z without whoever adds most, his code and rows; None when nobody can be told apart."""
-    if who[0] < 0:
+    if who.max() < 0:
         return None
     codes, at = np.unique(who, return_inverse=True)
     if len(codes) == 1:

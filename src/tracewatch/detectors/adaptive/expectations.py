@@ -10,7 +10,7 @@ import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
 from .channels import CACHE, CHANNELS, CONSTANT, COST, IS_LOG, KIND, LOG, TAILS, C
-from .fits import Ordered, cell_centres, cell_means, places, profile, relative_fit
+from .fits import Ordered, cell_centres, cell_means, places, profile, relative_fits
 
 IDLE = np.array([20, 60, 300, 600, 1800, 3600.0])  # s: connections close, caches expire, models unload
 TURN = np.array([1, 2, 3, 5, 9, 17])
@@ -108,7 +108,7 @@ class Expectations:
         y, count, is_log = y[live], count[live], KIND[live] == LOG
         has = np.isfinite(y)
         self.typical[g, live] = Ordered(y, count).at(0.5)
-        r = self.learn_plain(g, live, y, has, rows)
+        r = self.learn_plain(g, live, y, count, rows)
         middle = Ordered(r, count).at(0.5)
         middle[~is_log] = 0
         self.beta[g, live] *= np.exp(middle)[:, None]
@@ -119,25 +119,23 @@ class Expectations:
         self.learn_scale(g, live, r, has, count, rows["hour_cell"])
         self.known[g, live] = count
 
-    def learn_plain(self, g: int, live: Ints, y: Floats, has: Flags, rows: Rows) -> Floats:
+    def learn_plain(self, g: int, live: Ints, y: Floats, count: Ints, rows: Rows) -> Floats:
         """Fit what drives each channel; returns log ratios or differences (channels x rows)."""
-        r, work, tokens = np.full(y.shape, np.nan), rows["work"].astype(float), rows["tokens"].astype(float)
-        for i, c in enumerate(live.tolist()):
-            channel, m = CHANNELS[c], has[i]
-            v = y[i, m]
-            if channel.kind != LOG:
-                self.level[g, c] = v.mean()
-                r[i, m] = v - self.level[g, c]
-                continue
-            if c == COST:
-                b = self.price[g] = relative_fit(tokens[m], v, range(4), self.price[g])
-                fit = tokens[m] @ b
-            elif channel.drivers == CONSTANT:
-                self.beta[g, c, 0] = fit = self.typical[g, c]
-            else:
-                b = self.beta[g, c] = relative_fit(work[m], v, channel.drivers, self.beta[g, c])
-                fit = work[m] @ b
-            r[i, m] = np.log(v / np.maximum(fit, 1e-12))
+        work, tokens, is_log = rows["work"].astype(float), rows["tokens"].astype(float), KIND[live] == LOG
+        self.level[g, live[~is_log]] = np.nanmean(y[~is_log], axis=1)
+        constant = np.array([CHANNELS[c].drivers == CONSTANT for c in live.tolist()])
+        self.beta[g, live[constant & is_log], 0] = self.typical[g, live[constant & is_log]]
+        known = self.beta[g, live].any(1)
+        for some in (~constant & known, ~constant & ~known):
+            if some.any():
+                uses = [CHANNELS[c].drivers for c in live[some].tolist()]
+                self.beta[g, live[some]] = relative_fits(work, y[some], count[some], uses, self.beta[g, live[some]])
+        fit = self.beta[g, live] @ work.T
+        for i in np.flatnonzero(live == COST).tolist():
+            self.price[g] = relative_fits(tokens, y[i : i + 1], count[i : i + 1], [range(4)], self.price[g : g + 1])[0]
+            fit[i] = tokens @ self.price[g]
+        r = y - self.level[g, live, None]
+        r[is_log] = np.log(y[is_log] / np.maximum(fit[is_log], 1e-12))
         return r
 
     def learn_cells(self, g: int, live: Ints, r: Floats, has: Flags, count: Ints, rows: Rows) -> Floats:
@@ -156,20 +154,21 @@ class Expectations:
         return r
 
     def learn_scale(self, g: int, live: Ints, r: Floats, has: Flags, count: Ints, hour: Ints) -> None:
-        """The hour profile, and the deviation and centre of what is left."""
+        """The hour profile, and the deviation and centre of what is left (of r, 0 where absent)."""
         is_log, present, gaps = KIND[live] == LOG, has.astype(float), np.where(has, r, np.nan)
         ordered = Ordered(gaps, count)
         spread = Ordered(np.abs(gaps - ordered.at(0.5)[:, None]), count).at(0.5) * 1.4826
-        spread[~is_log] = np.nanstd(gaps[~is_log], axis=1)
+        off = (r - r.sum(1, keepdims=True) / count[:, None]) * present
+        spread[~is_log] = np.sqrt((off[~is_log] ** 2).sum(1) / count[~is_log])
         sd = np.maximum(np.maximum((ordered.at(0.8413) - ordered.at(0.1587)) / 2, spread), NARROWEST)[:, None]
         hours = profile(hour, np.clip(r / sd, -CLIP, CLIP), present) * sd
-        z = np.clip((gaps - hours[:, hour]) / sd, -CLIP, CLIP)
-        self.hours[g, live], self.scale[g, live], self.centre[g, live] = hours, sd[:, 0], np.nanmean(z, axis=1)
+        z = np.clip((r - hours[:, hour]) / sd, -CLIP, CLIP) * present
+        self.hours[g, live], self.scale[g, live], self.centre[g, live] = hours, sd[:, 0], z.sum(1) / count
         for j, tail in enumerate(TAILS):
-            i = np.flatnonzero(live == tail.channel)
-            if len(i):
-                within = Ordered(z[i], count[i]).at(tail.share if tail.side > 0 else 1 - tail.share)[0]
-                self.edge[g, j] = within + tail.side * MARGIN / sd[i[0], 0] - self.centre[g, tail.channel]
+            for i in np.flatnonzero(live == tail.channel).tolist():
+                place = (tail.share if tail.side > 0 else 1 - tail.share) * (count[i] - 1)
+                within = np.sort(z[i, has[i]])[int(place + 0.5)]
+                self.edge[g, j] = within + tail.side * MARGIN / sd[i, 0] - self.centre[g, tail.channel]
 
     def learn_misses(self, g: int, rows: Rows) -> None:
         """Chance of no cache hit by turn and idle time: cells shrunk to their turn's, those to the segment's."""

@@ -10,12 +10,6 @@ NEIGHBOURS = np.arange(24) - 1, (np.arange(24) + 1) % 24
 RIDGE = 1e-6  # keeps a singular fit solvable; far below any real driver's weight
 
 
-def order_statistics(x: Floats, *q: float) -> list[float]:
-    """The values nearest to each quantile q (numpy's own interpolation is ten times slower on a thousand values)."""
-    x = np.sort(x)
-    return [float(x[int(k * (len(x) - 1) + 0.5)]) for k in q]
-
-
 class Ordered:
     """The order statistics of each series of a table."""
 
@@ -28,11 +22,9 @@ class Ordered:
         return np.asarray(self.sorted[np.arange(len(place)), place])
 
 
-def nonnegative(drivers: Floats, y: Floats, weight: Floats, use: Sequence[int]) -> Floats:
-    """Weighted least squares with coefficients >= 0 (negative ones leave, one at a time)."""
-    left, b, n = list(use), np.zeros(drivers.shape[1]), len(drivers)
-    weighted = drivers * weight[:, None]
-    products, target = weighted.T @ weighted, weighted.T @ (y * weight)
+def nonnegative(products: Floats, target: Floats, n: int, use: Sequence[int]) -> Floats:
+    """Least squares of n rows, given as normal equations, with coefficients >= 0 (negative ones leave one by one)."""
+    left, b = list(use), np.zeros(len(target))
     while left:
         part = products[np.ix_(left, left)]
         scale = np.sqrt(np.diag(part) / n) + 1e-12
@@ -45,17 +37,23 @@ def nonnegative(drivers: Floats, y: Floats, weight: Floats, use: Sequence[int]) 
     return b
 
 
-def relative_fit(drivers: Floats, y: Floats, use: Sequence[int], known: Floats) -> Floats:
-    """b >= 0 that minimises the clipped relative error of drivers @ b; a known b is only polished."""
-    low, half, high = order_statistics(y, 0.02, 0.5, 0.98)
+def relative_fits(drivers: Floats, y: Floats, count: Ints, uses: Sequence[Sequence[int]], known: Floats) -> Floats:
+    """b >= 0 of each series that minimises the clipped relative error of drivers @ b; known b are only polished.
+
+    Drivers are rows x drivers, y is series x rows, known and what is returned series x drivers.
+    """
+    ordered, has = Ordered(y, count), np.isfinite(y)
+    low, half, high = (ordered.at(q)[:, None] for q in (0.02, 0.5, 0.98))
     floor = 0.02 * half + 1e-12  # a fit near nothing would weigh its rows without end
     polish = bool(known.any())
-    fit = np.maximum(drivers @ known, floor) if polish else np.full(len(y), half)
-    b = known
+    b, y, squares = known.copy(), np.where(has, y, 0.0), drivers[:, :, None] * drivers[:, None]
     for step in (2,) if polish else (0, 1, 2):
+        fit = np.maximum(b @ drivers.T, floor) if step else np.broadcast_to(half, y.shape)
         span = (fit * np.exp(-1.5), fit * np.exp(1.5)) if step else (low, high)  # 4.5 x either way is an accident
-        b = nonnegative(drivers, np.clip(y, *span), 1 / np.maximum(fit, 1e-9), use)
-        fit = np.maximum(drivers @ b, floor)
+        weight = (has / np.maximum(fit, 1e-9)) ** 2
+        products, targets = weight @ squares.reshape(len(drivers), -1), (weight * np.clip(y, *span)) @ drivers
+        for i, use in enumerate(uses):
+            b[i] = nonnegative(products[i].reshape(squares.shape[1:]), targets[i], int(count[i]), use)
     return b
 
 

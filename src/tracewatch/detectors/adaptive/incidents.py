@@ -11,6 +11,7 @@ import numpy as np
 from .alerts import Alert, Notice, score_of
 from .arrays import Flags, Floats, Ints
 from .channels import CHANNELS, FAMILY, GOOD, PART, TOKEN_TIME, C
+from .culprits import HOLD
 from .evidence import PART_Z, SHARED, Candidate, kind_of, matters, read, verify
 from .intake import TICK
 from .knowledge import Knowledge
@@ -28,6 +29,7 @@ RATE_FAMILIES = np.array([FAMILIES.index(f) for f in RATE_FAMILY])
 FAMILY_OF = np.concatenate([MEAN_FAMILY, RATE_FAMILIES])  # of each series
 GOOD_OF = np.concatenate([GOOD, np.zeros(len(RATES), np.int64)])
 FALLS_BACK = C + FALLBACK
+PRIMARY = 0.8  # of its strength has a primary's model or provider: it is named when several operations fall back
 NEVER = 1 << 60  # a tick
 ACCEPTED = 3 * DAY  # a level that lasts so long is the new normal: re-based, said once
 CANDIDATES = 6  # of a family and tick are verified
@@ -158,7 +160,7 @@ class Incidents:
         """Alerts of one tick: in each family the candidate that stands out most and bears verification."""
         now, (slices, series, w) = panel.first + i, found[:, 1:4].astype(np.int64).T
         free = (self.blocked[slices, FAMILY_OF[series]] == 0) & (self.pause[slices, series] <= now)
-        free &= ~(self.known.slices.by_model[slices] & (series == FALLS_BACK)) & ((w > 0) | ~SHARED[series])
+        free &= (w > 0) | ~SHARED[series]
         families: dict[int, list[Candidate]] = {}
         for row in found[free]:
             c = self.candidate(panel, i, row)
@@ -206,8 +208,8 @@ class Incidents:
                     best, series = strength * PART[part], part
         striking = panel.strengths(i, series, c.width, c.sign) * slices.neatness
         striking[~slices.near[c.slice] | slices.same | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
-        if series == FALLS_BACK:  # its row carries the substitute's model, which cannot be blamed
-            striking[slices.by_model] = 0
+        if series == FALLS_BACK:  # the rows that fell back have the substitute's model: the operation shows them
+            striking[slices.by_model | (slices.attributes == 0)] *= PRIMARY
         return (int(np.argmax(striking)) if striking.max() > 0 else c.slice), int(series)
 
     def start(self, panel: Panel, i: int, c: Candidate, user: dict[str, object]) -> list[Alert]:
@@ -227,12 +229,21 @@ class Incidents:
         if old is not None:
             self.past.remove(old)
             old.closed = NEVER
-            self.stories.reopen(old.story, now)
+            if not old.accepted:  # of a new normal nothing is news
+                self.stories.reopen(old.story, now)
         else:
             x.story = self.stories.begin()
         self.open.append(old or x)
         self.blocked[self.known.slices.near[(old or x).slice], (old or x).family] += 1
-        return [] if old else [self.alert(panel, i, c, x, user)]
+        known = user and self.known_part(FAMILIES[x.family], user, now)
+        return [] if old or known else [self.alert(panel, i, c, x, user)]
+
+    def known_part(self, family: str, user: dict[str, object], now: int) -> bool:
+        """Was it said already that this part (a user, a version) is what moved? From now on it was."""
+        key = ("part", family, *next(iter(user.items())))
+        known = self.quiet.get(key, -1) >= now
+        self.quiet[key] = now + HOLD
+        return known
 
     def alert(self, panel: Panel, i: int, c: Candidate, x: Incident, user: dict[str, object]) -> Alert:
         """What to say of a new incident."""
@@ -259,12 +270,13 @@ class Incidents:
         """Close what has healed or become normal."""
         now = panel.first + i
         for x in list(self.open):
-            x.accepted = x.accepted or now - x.opened > ACCEPTED
+            told, x.accepted = x.accepted, x.accepted or now - x.opened > ACCEPTED
             if x.accepted or self.healed(panel, i, x):
                 x.closed = now + 1
                 self.open.remove(x)
                 self.past.append(x)
-                self.stories.end(x.story, now, x.accepted)
+                if not told:
+                    self.stories.end(x.story, now, x.accepted)
                 self.recount()
                 self.since[self.known.slices.near[x.slice], x.family] = now + 1
 
@@ -293,6 +305,8 @@ class Incidents:
             members = self.known.slices.members
             slow = any(x.family == LATENCY and members[x.slice, notice.segment] for x in self.open)
             return [] if notice.excess < SLOW_TOO * slow else [self.one_off(notice.alert, now)]
+        if notice.segments and self.covered(notice):
+            return []
         key, about_volume = notice.key, notice.key is not None and notice.key[0] == "volume"
         if key is None:
             return [self.one_off(notice.alert, now)]
@@ -312,6 +326,12 @@ class Incidents:
         story = self.stories.begin()
         self.stories.end(story, now)
         return replace(alert, story=story)
+
+    def covered(self, notice: Notice) -> bool:
+        """Is an incident of its family open in the segments of a part?"""
+        assert notice.key is not None
+        members, family = self.known.slices.members[:, list(notice.segments)], FAMILIES.index(str(notice.key[1]))
+        return any(x.family == family and members[x.slice].any() for x in self.open)
 
     def prolong(self, operation: int, now: int) -> None:
         """The odd volume of an operation goes on."""

@@ -25,7 +25,15 @@ WORDS = {  # how many of each are told apart at a time; what comes beyond is cou
     "user_id": 4_000,
     "status": 50,
     "error_category": 50,
+    "app_version": 500,
+    "usage_type": 500,
+    "environment": 50,
+    "service_name": 200,
+    "streaming_enabled": 2,
+    "error_type": 500,
+    "cost_status": 20,
 }
+PARTS = ("user_id", "app_version", "usage_type", "environment", "service_name", "streaming_enabled")  # beside slices
 SEGMENT = ("operation_type", "model_name", "model_provider")
 SEGMENTS = 500  # beyond, new ones share a segment of their operation, until the least recently used are forgotten
 STRIDE = 1 << 20  # two codes in one key: session x STRIDE + operation
@@ -105,9 +113,10 @@ class Intake:
         """The segment of each row; new ones are added while there is room."""
         packed = (rows[SEGMENT[0]] + 1) * STRIDE**2 + (rows[SEGMENT[1]] + 1) * STRIDE + rows[SEGMENT[2]] + 1
         keys, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        codes = (rows[word][first[order]].tolist() for word in SEGMENT)
         found = np.zeros(len(keys), np.int64)
-        for i in np.argsort(first).tolist():
-            found[i] = self.admit(tuple(int(rows[word][first[i]]) for word in SEGMENT))  # type: ignore[arg-type]
+        found[order] = [self.admit(each) for each in zip(*codes, strict=True)]
         return found[inverse]
 
     def admit(self, codes: tuple[int, int, int]) -> int:

@@ -21,7 +21,10 @@ class Names:
     def encode(self, rows: Rows, column: str) -> Ints:
         """Codes of a column; new words are added."""
         values = rows[column].tolist()
-        new = set(values).difference(self.code, (None,))
+        distinct = set(values)
+        new = distinct.difference(self.code, (None,))
+        if distinct == {None}:
+            return np.full(len(values), -1, np.int64)
         if new:
             self.add([value for value in dict.fromkeys(values) if value in new and value == value])
         codes = np.fromiter(map(self.code.get, values, repeat(-1)), np.int64, len(values))

@@ -8,7 +8,7 @@ import numpy as np
 from .arrays import Flags, Floats, Ints
 from .channels import C
 from .knowledge import Knowledge
-from .rates import R
+from .rates import TYPICAL_99, R
 from .series import TOTALS, K
 from .windows import HISTORY, HOUR, STEPS, WINDOWS, deviance_root, deviance_root_of
 
@@ -106,11 +106,6 @@ def place_of(some: Ints, rows: Ints) -> slice | Ints:
     return slice(int(some[0] - rows[0]), int(some[-1] - rows[0]) + 1, int(some[1] - some[0]))
 
 
-def rows_of(place: slice | Ints, size: int) -> Ints:
-    """The same as numbers."""
-    return np.arange(size)[place]
-
-
 class Search:
     """Looks at every window of every live series; keeps hourly samples, and what is beyond the limits."""
 
@@ -159,7 +154,9 @@ class Search:
             sums = total[look.ends] - total[look.starts]
             n, s, g, s2 = sums[:, :many], sums[:, many:], *(x[look.w, slices, series] for x in (wobble.g, wobble.s2))
             limit = self.panel.known.settings.z * g
-            i, c = np.nonzero(np.abs(s) > n * (limit * np.sqrt(s2)))  # of others not even infinitely many would do
+            # Two bounds of the limit of |s|, cheaper than itself: that of the fewest calls, and that of ever so many.
+            few, slope = limit * np.sqrt(LEAST_N * (1 + LEAST_N * s2)), limit * np.sqrt(s2)
+            i, c = np.nonzero(np.abs(s) > np.maximum(few, n * slope))
             n, s = n[i, c], s[i, c]
             over = (s * s > n * (1 + n * s2[c]) * limit[c] ** 2) & (n >= LEAST_N)
             z = s / (g[c] * np.sqrt(n * (1 + n * s2[c])))
@@ -170,13 +167,15 @@ class Search:
         (slices, series), panel, bases = self.rate, self.panel, self.panel.known.rates
         calls, margin = slices * TOTALS + C + series, panel.margin[slices, series]
         total, looks = self.take(steps, np.concatenate([calls, calls + K, calls + K + R]))
-        n, k, e = np.split(total, 3, axis=1)
-        surplus = k - e - n * margin
         for look in looks:
-            i, c = np.nonzero(surplus[look.ends] - surplus[look.starts] > 0.5)  # of others the deviance is 0
-            end, start = (rows_of(x, len(total))[i] for x in (look.ends, look.starts))
-            calls, hits, expected = (x[end, c] - x[start, c] for x in (n, k, e))
-            z = deviance_root(hits, calls, np.minimum(expected / calls + margin[c], CERTAIN))
+            n, k, e = np.split(total[look.ends] - total[look.starts], 3, axis=1)
+            i, c = np.nonzero(k - e - n * margin > 0.5)  # of others the deviance is 0
+            hits, calls, expected = k[i, c], n[i, c], e[i, c]
+            p = np.minimum(expected / calls + margin[c], CERTAIN)
+            bound = (hits - 0.5 - calls * p) ** 2 / (calls * p * (1 - p))  # of the deviance
+            some = np.flatnonzero(bound > TYPICAL_99**2)
+            i, c, hits, calls = i[some], c[some], hits[some], calls[some]
+            z = deviance_root(hits, calls, p[some])
             bases.sample(panel.first + look.ticks[i], look.w, slices[c], series[c], z)
             if alarming:
                 g, where = bases.g[look.w, slices[c], series[c]], (look.ticks[i], slices[c], series[c] + C, look.w)
@@ -185,5 +184,5 @@ class Search:
     def keep(self, over: Flags, *columns: Ints | Floats | int) -> None:
         """Remember what is over its limit."""
         if over.any():
-            rows = np.stack(np.broadcast_arrays(*columns), 1)
-            self.found.append(rows[over].astype(float, copy=False))
+            rows = [x[over] if isinstance(x, np.ndarray) else x for x in columns]
+            self.found.append(np.stack(np.broadcast_arrays(*rows), 1).astype(float, copy=False))

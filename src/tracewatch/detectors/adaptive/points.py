@@ -31,11 +31,11 @@ class Points:
     def learn(self, memory: Memory, known: Floats) -> None:
         """Renew the limits; known is the rows each channel of a segment was learned from."""
         for g, days in memory.days.items():
-            c = SINGLE.index(INFERENCE if known[g, INFERENCE] else DURATION)
-            r = np.concatenate([rows["r"][:, c] for _, rows in days[-DAYS:]])
+            channel, highest = (INFERENCE, HIGH) if known[g, INFERENCE] else (DURATION, HIGHEST)
+            r = np.concatenate([rows["r"][:, SINGLE.index(channel)] for _, rows in days[-DAYS:]])
             r = np.sort(r[np.isfinite(r)])
             if len(r) >= LEAST_ROWS:
-                self.limit[g] = limit_of(r, HIGH if c == INFERENCE else HIGHEST)
+                self.limit[g] = limit_of(r, highest)
 
     def scan(
         self, first: int, rows: Rows | None, known: Floats, names: dict[str, Names], alarming: bool

@@ -1,4 +1,4 @@
-"""The rows of the last day, as evidence is gathered from them: a sample of busy ticks, without what only a run needs."""
+"""The rows of the last day, to gather evidence from: a sample of busy ticks, without what only a run needs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -68,4 +68,7 @@ def renumbered(rows: Rows, place: Ints) -> Rows:
     known = rows["segment"] < len(place)
     known[known] = place[rows["segment"][known]] >= 0
     out = {k: v[known] for k, v in rows.items()}
-    return {**out, "segment": place[out["segment"]].astype(np.int32)}
+    blamed = np.append(place, -1)[np.minimum(out["fails_as"], len(place))]
+    segment = place[out["segment"]]
+    fails_as = np.where(blamed >= 0, blamed, segment)
+    return {**out, "segment": segment.astype(np.int32), "fails_as": fails_as.astype(np.int32)}

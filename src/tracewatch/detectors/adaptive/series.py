@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .arrays import Floats, Ints, Rows
 from .channels import C
 from .expectations import GRAIN
-from .rates import NO_HIT, R
+from .failover import moved
+from .rates import FALLBACK, NO_HIT, R
 from .windows import DAY, HISTORY, HOUR
 
 K = C + R  # channels, then rates
@@ -109,15 +110,23 @@ def room_for(slices: int, ticks: int = 0) -> Floats:
 def cells_of(rows: Rows, segments: int) -> Cells:
     """The sums of rows that have a tick, a segment, z, use, hit and miss."""
     z, miss = rows["z"].T, np.where(rows["use"][:, NO_HIT], rows["miss"], 0)
-    values = [*np.isfinite(z), *rows["use"].T, *np.nan_to_num(z), *rows["hit"].T, miss]
-    keys, sums = summed(rows["tick"] * segments + rows["segment"], values)
+    use, hit, keys = rows["use"].T, rows["hit"].T, rows["tick"] * segments + rows["segment"]
+    values = [*np.isfinite(z), *use, *np.nan_to_num(z), *hit, miss]
+    away = moved(rows)
+    if away.any():  # a fallback counts as the failure of the segment it stands in for
+        keys = np.concatenate([keys, rows["tick"][away] * segments + rows["fails_as"][away]])
+        values = [np.concatenate([value, np.zeros(np.count_nonzero(away))]) for value in values]
+        for at in (C + FALLBACK, K + C + FALLBACK):
+            values[at][: len(away)][away], values[at][len(away) :] = 0, 1
+    keys, sums = summed(keys, values)
     return Cells(tick=keys // segments, segment=keys % segments, sums=sums)
 
 
 def by_hour(cells: Cells, first: int, segments: int) -> tuple[Ints, Ints, Floats, Floats]:
     """Hours, segments, and their calls and hits of each rate (pairs of hour and segment x rates)."""
-    keys, sums = summed((first + cells.tick) // HOUR * segments + cells.segment, [*cells.sums])
-    return keys // segments, keys % segments, sums[C:K].T, sums[K + C : 2 * K].T
+    hours = (first + cells.tick) // HOUR
+    keys, sums = summed(hours * segments + cells.segment, [*cells.sums[C:K], *cells.sums[K + C : 2 * K]])
+    return keys // segments, keys % segments, sums[:R].T, sums[R:].T
 
 
 def summed(keys: Ints, columns: Sequence[NDArray[Any]]) -> tuple[Ints, Floats]:
@@ -131,15 +140,11 @@ def summed(keys: Ints, columns: Sequence[NDArray[Any]]) -> tuple[Ints, Floats]:
 
 
 def spread(cells: Cells, members: Floats, base: Floats, run: Floats) -> None:
-    """Put the sums of cells into the slices that their segments are in."""
-    segment, slice_ = np.nonzero(members.T)  # of few segments each
-    many = np.bincount(segment, minlength=members.shape[1])
-    size = many[cells.segment]
-    cell, nth = np.repeat(np.arange(len(size)), size), np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-    into = slice_[(np.cumsum(many) - many)[cells.segment[cell]] + nth]
-    sums = np.concatenate([cells.sums[: 2 * K], cells.sums[C:K] * base[cells.segment].T])
-    sums[2 * K + NO_HIT] = cells.sums[2 * K]
-    ticks_and_slices, place = np.unique(cells.tick[cell] * run.shape[1] + into, return_inverse=True)
-    tick, slice_ = ticks_and_slices // run.shape[1], ticks_and_slices % run.shape[1]
-    for j in np.flatnonzero(sums.any(1)).tolist():
-        run[tick, slice_, j] = np.bincount(place, sums[j][cell])
+    """Add the sums of cells to the slices that their segments are in."""
+    present, place = np.unique(cells.segment, return_inverse=True)
+    sums = np.zeros((len(present), len(run), TOTALS))
+    sums[place, cells.tick, : 2 * K] = cells.sums[: 2 * K].T
+    sums[:, :, 2 * K :] = sums[:, :, C:K] * base[present][:, None]
+    sums[place, cells.tick, 2 * K + NO_HIT] = cells.sums[2 * K]
+    for i, slice_ in zip(*(x.tolist() for x in np.nonzero(members.T[present])), strict=True):  # of few slices each
+        run[:, slice_] += sums[i]

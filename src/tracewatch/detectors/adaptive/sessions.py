@@ -1,12 +1,12 @@
 """A session that calls far more than any did before.
 
-Limits per operation on its calls so far, its calls in an hour and its tokens: Hill's tail of past sessions (Hill
-1975), u (k / expected exceedances)^(1/a), within [1.25 max + 1, 2 max + 2] and never under 24 calls. The bounds are
-our own.
+Limits per operation on its calls so far, its calls in an hour, its tokens, and calls times tokens (a long session is
+seldom the heavy one too): Hill's tail of past sessions (Hill 1975), u (k / expected exceedances)^(1/a), within
+[1.25 max + 1, 2 max + 2] and never under LEAST calls. The bounds, and the product, are our own.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,14 +19,16 @@ from .windows import DAY
 
 MONTHLY = 0.15  # expected false sessions a month and operation
 LEAST = 24  # calls, of every limit
-LEAST_ALERT = 20  # calls before any of the three measures counts
+LEAST_ALERT = 20  # calls before any measure counts
 TOKEN_ROOM = 1.6  # times the tail of tokens, which is heavier than Hill's estimate of it says
+CALL_ROOM, LOAD_ROOM = 1.2, 2.0  # times the tail of calls, of calls times tokens: bursts of real people reach 1.1, 1.9
 LEAST_HISTORY = 50  # finished sessions before there is a limit
 TOP = 60  # largest of a day that are remembered
 HISTORY_DAYS = 14
 IDLE = 7200.0  # s: a session without calls for so long at midnight is finished
 AN_HOUR = 3600.0
 SEVERITY = 5.0  # at the limit
+TOGETHER = 5  # sessions of one operation in one tick: more have one cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Limits:
     calls: float
     hour: float
     tokens: float
+    load: float
     usual: float
 
 
@@ -45,7 +48,7 @@ class Day:
 
     day: int
     sessions: int
-    top: Floats  # the largest calls, hours and tokens, each sorted down (rows x 3)
+    top: Floats  # the largest calls, hours, tokens and loads, each sorted down (rows x 4)
     usual: float  # median of calls
 
 
@@ -64,12 +67,13 @@ class Sessions:
     ) -> dict[int, list[Notice]]:
         """Notices by tick read. Runs of batch jobs are left out: they have a schedule."""
         out: dict[int, list[Notice]] = {}
+        asked: dict[tuple[int, int], list[Alert]] = {}  # by tick and operation
         named = np.flatnonzero(rows["session_id"] >= 0) if rows is not None else np.zeros(0, np.int64)
         if rows is None or not len(named):
             return out
         calls, hour, tokens = self.follow(rows, named)
         limits = self.limit_table(names["operation_type"].size, jobs)[rows["operation_type"][named] + 1]
-        over = (np.stack([calls, hour, tokens], 1) / limits).max(1)
+        over = (np.stack([calls, hour, tokens, calls * tokens], 1) / limits).max(1)
         for i in np.flatnonzero((over > 1) & (calls >= LEAST_ALERT)).tolist() if alarming else ():
             row = int(named[i])
             session, operation = int(rows["session_id"][row]), int(rows["operation_type"][row])
@@ -77,11 +81,12 @@ class Sessions:
             if key in self.reported:
                 continue
             self.reported.add(key)
-            measures = float(calls[i]), float(hour[i]), float(tokens[i])
+            measures = float(calls[i]), float(hour[i]), float(tokens[i]), float(calls[i] * tokens[i])
             word, tick = names["session_id"].word[session], int(rows["tick"][row])
             alert = alert_of(first + tick, word, self.limits[operation], measures)
             out.setdefault(tick, []).append(Notice(alert=alert, key=("session", session), hold=DAY))
-        return out
+            asked.setdefault((tick, operation), []).append(alert)
+        return {tick: fewer(tick, notices, asked, names) for tick, notices in out.items()}
 
     def follow(self, rows: Rows, named: Ints) -> tuple[Floats, Floats, Floats]:
         """Calls so far, calls in the last hour and tokens so far of each named row's session and operation."""
@@ -114,11 +119,11 @@ class Sessions:
         return count[old:]
 
     def limit_table(self, operations: int, jobs: Collection[int]) -> Floats:
-        """Limits by operation code + 1 (operations + 1 x 3), infinite where there are none."""
-        table = np.full((operations + 1, 3), np.inf)
+        """Limits by operation code + 1 (operations + 1 x 4), infinite where there are none."""
+        table = np.full((operations + 1, 4), np.inf)
         for o, limits in self.limits.items():
             if o not in jobs:
-                table[o + 1] = limits.calls, limits.hour, limits.tokens
+                table[o + 1] = limits.calls, limits.hour, limits.tokens, limits.load
         return table
 
     def learn(self, tick: int) -> None:
@@ -127,6 +132,7 @@ class Sessions:
         keys, done = self.today.split(self.today.values[:, 3] < tick * TICK - IDLE)
         clean = ~np.isin(keys, list(self.reported))
         operation, done = keys[clean] % STRIDE - 1, done[clean, :3]
+        done = np.column_stack([done, done[:, 0] * done[:, 2]])
         for o in np.unique(operation).tolist():
             mine = done[operation == o]
             entry = Day(day=day, sessions=len(mine), top=-np.sort(-mine, 0)[:TOP], usual=float(np.median(mine[:, 0])))
@@ -141,13 +147,33 @@ class Sessions:
                 del self.history[o]
 
 
+def fewer(
+    tick: int, notices: list[Notice], asked: dict[tuple[int, int], list[Alert]], names: dict[str, Names]
+) -> list[Notice]:
+    """Of sessions of one operation that all get out of hand at once, one story: it is the operation."""
+    out = list(notices)
+    for (its, operation), alerts in asked.items():
+        if its == tick and len(alerts) > TOGETHER:
+            worst = max(alerts, key=lambda alert: alert.severity)
+            told = replace(worst, slice={"operation_type": names["operation_type"].word[operation]})
+            out = [notice for notice in out if all(notice.alert is not alert for alert in alerts)]
+            out.append(Notice(alert=told, key=("sessions", operation), hold=DAY))
+    return out
+
+
 def limits_of(days: list[Day], today: int) -> Limits:
     """Limits from the sessions of some days."""
     n, top = sum(x.sessions for x in days), -np.sort(-np.concatenate([x.top for x in days]), 0)
     span = min(HISTORY_DAYS, max(1, today - days[0].day + 1))
-    calls, hour, tokens = (tail(top[:, j], n, span) for j in range(3))
+    calls, hour, tokens, load = (tail(top[:, j], n, span) for j in range(4))
     usual = float(np.median([x.usual for x in days]))
-    return Limits(calls=max(LEAST, calls), hour=max(LEAST, hour), tokens=TOKEN_ROOM * tokens, usual=usual)
+    return Limits(
+        calls=CALL_ROOM * max(LEAST, calls),
+        hour=CALL_ROOM * max(LEAST, hour),
+        tokens=TOKEN_ROOM * tokens,
+        load=LOAD_ROOM * load,
+        usual=usual,
+    )
 
 
 def tail(top: Floats, n: int, days: int) -> float:
@@ -158,9 +184,10 @@ def tail(top: Floats, n: int, days: int) -> float:
     return float(np.clip(u * (k / (MONTHLY * days / 30)) ** hill, 1.25 * top[0] + 1, 2 * top[0] + 2))
 
 
-def alert_of(tick: int, session: object, limits: Limits, measures: tuple[float, float, float]) -> Alert:
+def alert_of(tick: int, session: object, limits: Limits, measures: tuple[float, float, float, float]) -> Alert:
     """What to say: calls so far or in the last hour; when tokens gave it away, the calls that would have held them."""
-    ratio = [x / y for x, y in zip(measures, (limits.calls, limits.hour, limits.tokens), strict=True)]
+    most = limits.calls, limits.hour, limits.tokens, limits.load
+    ratio = [x / y for x, y in zip(measures, most, strict=True)]
     worst = int(np.argmax(ratio))
     observed = measures[1] if worst == 1 else measures[0]
     severity = SEVERITY * ratio[worst]

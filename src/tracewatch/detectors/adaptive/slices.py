@@ -28,6 +28,7 @@ class Slices:
         self.same = np.zeros(0, bool)  # nearly the same calls as a shorter slice
         self.neatness = np.zeros(0)  # of equally striking slices the tightest is named, then the shortest
         self.by_model = np.zeros(0, bool)
+        self.tightest = np.zeros(0, np.int64)  # of each segment, the slice with the fewest calls that it is in
 
     def extend(self, segments: list[dict[str, object]]) -> None:
         """Append segments, given as operation_type, model_name and model_provider, and the slices they bring."""
@@ -57,8 +58,11 @@ class Slices:
         share = self.members @ traffic / traffic.sum()
         self.neatness = 1 - 0.01 * share - 0.0005 * self.attributes
         self.by_model = np.array(["model_name" in x or "model_provider" in x for x in self.labels], bool)
-        self.near = self.overlap() > OVERLAP
-        self.same = self.redundant()
+        if len(share):
+            self.tightest = np.where(self.members > 0, share[:, None], np.inf).argmin(0)
+        both = self.common()
+        self.near = both / np.minimum.outer(np.diag(both), np.diag(both)) > OVERLAP
+        self.same = self.redundant(both)
 
     def keep_segments(self, keep: Ints) -> Ints:
         """Renumber segments; returns the slices that are left, in their order."""
@@ -70,15 +74,8 @@ class Slices:
         self.weigh(self.traffic[keep])
         return left
 
-    def overlap(self) -> Floats:
-        """Share of the smaller slice that lies in the other, by recent traffic (slices x slices)."""
-        both = self.common()
-        own = np.diag(both)
-        return np.asarray(both / np.minimum.outer(own, own))
-
-    def redundant(self) -> Flags:
+    def redundant(self, both: Floats) -> Flags:
         """Which slices are nearly (98 %) the same calls as a shorter, or equally short and earlier, one."""
-        both = self.common()
         own, size = np.diag(both), self.attributes + 1e-3 * np.arange(len(both))
         return np.asarray(((both > 0.98 * np.maximum.outer(own, own)) & (size[None] < size[:, None])).any(1))
 

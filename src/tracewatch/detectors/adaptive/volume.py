@@ -15,6 +15,7 @@ from .arrays import Flags, Floats, Ints, Rows
 from .intake import TICK
 from .names import Names
 from .recent import Recent
+from .stillness import Stillness
 from .windows import DAY
 
 SPANS = (3, 6, 12, 24, 36, 72)  # ticks
@@ -100,6 +101,7 @@ class Volume:
         self.starts = np.zeros((KEEP, 0))
         self.profile = np.zeros((2, DAY, 0))  # expected starts by kind of day and tick of the day
         self.phi = self.g = np.zeros((len(SPANS), 2, 0))
+        self.stillness = Stillness()
         self.longest = np.zeros(0)  # expected starts without any before silence means something
 
     def scan(
@@ -112,6 +114,7 @@ class Volume:
         new = np.zeros((ticks, operations))
         if rows is not None:
             use = (rows["operation_type"] >= 0) & (rows["turn"] == 0) & rows["root"]
+            use &= rows["t"] >= (first - 1) * TICK  # what comes late says nothing about how busy it is now
             cell = rows["tick"][use] * operations + rows["operation_type"][use]
             new = np.bincount(cell, minlength=ticks * operations).reshape(ticks, operations).astype(float)
         self.starts = np.concatenate([np.concatenate([self.starts, more], 1), new])
@@ -119,8 +122,16 @@ class Volume:
         if alarming and self.profile.shape[2]:
             for (i, o), odd in sorted(self.odd(first, ticks, jobs).items(), key=lambda x: x[0]):
                 out.setdefault(i, []).append(self.notice(first + i, o, odd, names, recent))
+        for i, notice in self.stillness.scan(first, new, self.usual(first, ticks, jobs), alarming):
+            out.setdefault(i, []).append(notice)
         self.starts = self.starts[-KEEP:]
         return out
+
+    def usual(self, first: int, ticks: int, jobs: Collection[int]) -> Floats:
+        """Expected starts of everything but batch jobs, by tick read."""
+        span, operations = np.arange(first, first + ticks), self.profile.shape[2]
+        people = np.array([o not in jobs for o in range(operations)], float)
+        return np.asarray((self.profile[weekend(span), span % DAY] * people).sum(1))
 
     def odd(self, first: int, ticks: int, jobs: Collection[int]) -> dict[tuple[int, int], Oddity]:
         """By tick read and operation, what is most surprising."""
@@ -190,6 +201,8 @@ class Volume:
             if o < operations:
                 bad[(span[i] >= a - OWN) & (span[i] < b + 72), o] = True
         self.calibrate(starts, total, i, bad, jobs)
+        people = np.array([o not in jobs for o in range(operations)], float)
+        self.stillness.learn((k * people).sum(1), (mean * people).sum(1))
         self.longest = np.array([silence_of(k[:, o], total[:, o]) for o in range(operations)])
 
     def calibrate(self, starts: Floats, mean: Floats, i: Ints, bad: Flags, jobs: Collection[int]) -> None:

@@ -15,6 +15,7 @@ NEVER = 1 << 60  # a tick
 AT_ONCE = 256  # series learned together: a few such tables fit a processor's cache
 PRIOR = 0.30  # in deviations of a row, for windows up to 3 h: what the benchmark's quiet months show
 PRIOR_WINDOWS = 6  # pseudo-windows of the prior: a conjugate mean
+Singles = NDArray[np.float32]
 LEAST_SAMPLES = 48  # hours before anything is learned
 FLOOR = 0.0225  # of the prior variance (.15 of its deviation): no series is perfectly still
 TYPICAL_99 = 2.6  # 99 % of |z| of a normal series
@@ -35,7 +36,7 @@ def prior_variance() -> Floats:
     return np.asarray(PRIOR**2 * np.minimum(1, 6 / (3 + hours)))
 
 
-def top_of(z: Floats, share: float) -> Floats:
+def top_of(z: Singles, share: float) -> Singles:
     """The upper part of each row of z, from the order statistic at `share` on, sorted."""
     first = int(z.shape[1] * share) - 1
     return np.sort(np.partition(z, first, axis=1)[:, first:], axis=1)
@@ -89,16 +90,18 @@ class Wobble:
         hours = np.arange(times[0] // HOUR - before, times[-1] // HOUR + 1) % HOURS
         live = np.flatnonzero((self.watched < tick) & self.n[-1, hours].any(0))
         masks = [mask(times, width).reshape(-1, len(times)) for width in WINDOWS]
+        n, s = (
+            np.ascontiguousarray(x.reshape(len(SHORT), HOURS, -1)[:, hours].swapaxes(1, 2)) for x in (self.n, self.s)
+        )
         for some in np.split(live, range(AT_ONCE, len(live), AT_ONCE)):
             early = times < self.watched.reshape(-1)[some, None]
-            n, s = (x.reshape(len(SHORT), HOURS, -1)[:, hours[:, None], some] for x in (self.n, self.s))
-            counts, sums = windows(n, before), windows(s, before)
+            counts, sums = windows(n[:, some], before), windows(s[:, some], before)
             for w, touched in enumerate(masks):
                 self.learn_window(w, some, counts[w], sums[w], touched[some] | early)
 
-    def learn_window(self, i: int, live: Ints, n: Floats, s: Floats, touched: Flags) -> None:
+    def learn_window(self, i: int, live: Ints, n: Singles, s: Singles, touched: Flags) -> None:
         """s2 from non-overlapping windows, each square capped at nine times its expectation; g from the upper 1 %."""
-        good, prior = (n >= 3) & ~touched, prior_variance()[i]
+        good, prior = (n >= 3) & ~touched, np.float32(prior_variance()[i])
         one = 1 / np.maximum(n, 1)
         m = s * one
         excess = (np.minimum(m * m, 9 * (one + prior)) - one) * good
@@ -106,7 +109,7 @@ class Wobble:
         independent = count / max(1.0, WINDOWS[i] / HOUR)
         v = excess.sum(1) / np.maximum(count, 1)
         s2 = np.maximum((PRIOR_WINDOWS * prior + independent * v) / (PRIOR_WINDOWS + independent), FLOOR * prior)
-        z2 = m * m / (one + s2[:, None]) * good
+        z2 = m * m / (one + s2[:, None].astype(np.float32)) * good
         top = top_of(z2, 0.98)
         back = np.maximum(np.ceil(0.01 * count).astype(np.int64), 1)
         high = np.sqrt(np.take_along_axis(top, np.maximum(top.shape[1] - back, 0)[:, None], 1)[:, 0])
@@ -114,11 +117,10 @@ class Wobble:
         self.g[i].reshape(-1)[live] = np.sqrt(np.clip(high / TYPICAL_99, 1, MOST_G))
 
 
-def windows(kept: NDArray[np.float32], before: int) -> list[Floats]:
-    """Sums over every kind of window (series x times) of what is kept (short windows x hours x series)."""
-    short = [np.ascontiguousarray(x[before:].T, float) for x in kept]
-    total = np.cumsum(kept[-1].T, axis=1, dtype=float)
+def windows(kept: Singles, before: int) -> list[Singles]:
+    """Sums over every kind of window (series x times) of what is kept (short windows x series x hours)."""
+    total = np.cumsum(kept[-1], axis=1, dtype=float)
     total = np.concatenate([np.zeros((len(total), 1)), total], axis=1)
-    last = total.shape[1]
     hours = [width // HOUR for width in WINDOWS[len(SHORT) :]]
-    return [*short, *(total[:, before + 1 :] - total[:, before + 1 - h : last - h] for h in hours)]
+    long = (total[:, before + 1 :] - total[:, before + 1 - h : total.shape[1] - h] for h in hours)
+    return [*kept[:, :, before:], *(x.astype(np.float32) for x in long)]

@@ -1,58 +1,25 @@
-"""What is measured of spans: METRICS, one row each, and the rows they are measured on."""
+"""The ten anomaly types of the first form, one row each, and the rows of spans they are measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 
-from tracewatch.detectors.spec import Direction, Floats, Integers
-from tracewatch.records import Span, column_of
+from tracewatch.detectors.spec import Direction, Floats
+from tracewatch.metrics.rows import Rows
 
 WIDE = 100.0  # two decades: beyond them one far value leaves a single bar for all others
 
 Unit = Literal["ms", "tokens/s", "tokens", "share", "USD", "score"]
 
 
-class Rows:
-    """Columns of some spans: numbers as float64 with NaN for absent, texts by position."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self._numbers: dict[str, Floats] = {}
-
-    def __len__(self) -> int:
-        return int(self._table.num_rows)
-
-    def numbers(self, name: str) -> Floats:
-        """A numeric or boolean column; true is 1."""
-        if name not in self._numbers:
-            self._numbers[name] = self._table[name].cast(pa.float64(), safe=False).to_numpy()
-        return self._numbers[name]
-
-    def texts(self, name: str, positions: Integers) -> list[str | None]:
-        """A text column at some positions."""
-        found: list[str | None] = self._table[name].take(pa.array(positions)).to_pylist()
-        return found
-
-    def codes(self, name: str) -> tuple[Integers, list[str | None]]:
-        """A text column as numbers, and what each number stands for; the last one stands for absent."""
-        encoded = self._table[name].combine_chunks().dictionary_encode()
-        words: list[str | None] = [*encoded.dictionary.to_pylist(), None]
-        return encoded.indices.fill_null(len(words) - 1).to_numpy().astype(np.int64), words
-
-    def since(self, time_s: float) -> pa.Table:
-        """The columns of the rows that began at that moment or later."""
-        return self._table.filter(pa.array(self.numbers("start_time") >= time_s))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One thing that can be abnormal about a call, and how it is judged."""
+class AnomalyType:
+    """One thing that can be abnormal about a call, and how the first form judges it."""
 
     key: str
     """The anomaly type, and the key in the breakdown."""
@@ -72,30 +39,13 @@ class Metric:
     lowest: float = 0.0
 
 
-def read(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Rows:
-    """The rows of a scan."""
-    return Rows(table_of(batches, names))
-
-
-def table_of(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
-    """A scan of those columns as one table; it has them also when the scan found nothing."""
-    kept = list(batches)
-    return pa.Table.from_batches(kept) if kept else pa.table({name: _empty(name) for name in names})
-
-
-def _empty(name: str) -> pa.Array:
-    """A column of a scan that found nothing."""
-    text = column_of(Span)[name].kind in ("text", "json", "list")
-    return pa.array([], pa.string() if text else pa.float64())
-
-
-def measure(metric: Metric, rows: Rows) -> Floats:
+def measure(metric: AnomalyType, rows: Rows) -> Floats:
     """One value a row, NaN where the metric does not use the row."""
     values: Floats = metric.measured(*(rows.numbers(name) for name in metric.needs))
     return values
 
 
-def used(metric: Metric, rows: Rows) -> int:
+def used(metric: AnomalyType, rows: Rows) -> int:
     """How many rows have a value."""
     return int(np.isfinite(measure(metric, rows)).sum())
 
@@ -141,8 +91,8 @@ def _hit_rate(read_from_cache: Floats, sent: Floats) -> Floats:
     return rates
 
 
-METRICS = (
-    Metric(
+TYPES = (
+    AnomalyType(
         key="duration",
         name="duration_ms",
         label="Duration Spike",
@@ -153,7 +103,7 @@ METRICS = (
         needs=("duration_ms",),
         measured=_present,
     ),
-    Metric(
+    AnomalyType(
         key="ttft",
         name="ttft_ms",
         label="First Token Delay",
@@ -164,7 +114,7 @@ METRICS = (
         needs=("ttft_ms", "streaming_enabled"),
         measured=_streaming,
     ),
-    Metric(
+    AnomalyType(
         key="throughput",
         name="tokens_per_second",
         label="Throughput Drop",
@@ -175,7 +125,7 @@ METRICS = (
         needs=("tokens_per_second",),
         measured=_present,
     ),
-    Metric(
+    AnomalyType(
         key="tokens",
         name="total_tokens",
         label="Token Usage Spike",
@@ -186,7 +136,7 @@ METRICS = (
         needs=("input_tokens", "output_tokens"),
         measured=_total,
     ),
-    Metric(
+    AnomalyType(
         key="cache_miss",
         name="cache_hit_rate",
         label="Cache Miss Rate",
@@ -198,7 +148,7 @@ METRICS = (
         measured=_hit_rate,
         highest=1.0,
     ),
-    Metric(
+    AnomalyType(
         key="cost",
         name="cost_usd",
         label="Cost Anomaly",
@@ -209,7 +159,7 @@ METRICS = (
         needs=("cost_usd",),
         measured=_present,
     ),
-    Metric(
+    AnomalyType(
         key="rag_latency",
         name="retrieval_latency_ms",
         label="RAG Retrieval Slow",
@@ -220,7 +170,7 @@ METRICS = (
         needs=("retrieval_latency_ms",),
         measured=_present,
     ),
-    Metric(
+    AnomalyType(
         key="rag_relevance",
         name="rag_relevance_score",
         label="Low Relevance Score",
@@ -232,7 +182,7 @@ METRICS = (
         measured=_present,
         highest=1.0,
     ),
-    Metric(
+    AnomalyType(
         key="context_bloat",
         name="context_tokens",
         label="Context Bloat",
@@ -243,7 +193,7 @@ METRICS = (
         needs=("context_tokens",),
         measured=_present,
     ),
-    Metric(
+    AnomalyType(
         key="queue_time",
         name="queue_time_ms",
         label="Provider Queue Delay",
@@ -257,7 +207,7 @@ METRICS = (
 )
 """The ten types of the first form, in the order of the breakdown."""
 
-LATENCY = Metric(
+LATENCY = AnomalyType(
     key="latency",
     name="latency_ms",
     label="Latency Spike",
@@ -269,12 +219,12 @@ LATENCY = Metric(
     measured=_present,
 )
 
-MESSAGES_METRICS = (LATENCY, *(each for each in METRICS if each.key == "tokens"))
+MESSAGES_TYPES = (LATENCY, *(each for each in TYPES if each.key == "tokens"))
 """The two metrics of a messages table."""
 
-METRIC_OF: dict[str, Metric] = {each.key: each for each in (*METRICS, LATENCY)}
+TYPE_OF: dict[str, AnomalyType] = {each.key: each for each in (*TYPES, LATENCY)}
 
 
-def columns_of(metrics: Iterable[Metric]) -> list[str]:
+def columns_of(metrics: Iterable[AnomalyType]) -> list[str]:
     """The columns these metrics are measured from, each once."""
     return list(dict.fromkeys(name for each in metrics for name in each.needs))

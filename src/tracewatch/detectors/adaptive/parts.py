@@ -1,0 +1,333 @@
+"""The calls of one user, one version, one service: small parts of slices, watched against the rest of their kind.
+
+Every part and series keeps a running sum of evidence (CUSUM, Page 1954): per call the log likelihood ratio of a move
+of `delta` deviations (of a rate that is higher) against none, restarted at nothing whenever it falls below. What a call
+is compared with is what its segment does at the same time, and how the part itself usually differs from it. Evidence
+G counts as sqrt(2 G) deviations. Our own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .arrays import Flags, Floats, Ints, Rows
+from .channels import CHANNELS, GOOD, C
+from .expectations import exact
+from .intake import PARTS
+from .knowledge import Knowledge
+from .ledger import Groups
+from .rates import FALLBACK, HALLUCINATION, NO_HIT, RETRY
+from .rates import FAMILY as RATE_FAMILY
+from .recent import MOST
+from .series import K
+
+RATES_OF_PARTS = (0, 1, FALLBACK, RETRY, HALLUCINATION, NO_HIT)  # errors, timeouts, fallbacks, retries, ...
+M = len(RATES_OF_PARTS)
+SERIES = C + M  # channels, then rates
+DELTAS = (0.4, 1.2)  # deviations of a call: moves to be found within a day, and within minutes
+RISES = ((0.06, 1.0), (0.3, 2.0))  # of a rate: at least so much, or so many times itself, more
+CORRELATED = 0.5  # of the calls of a session within five minutes: they share their history
+LATELY = 6  # ticks over which the present level of a segment's tightest slice is taken
+LATE_CALLS = 20  # pseudo-calls towards the level that was expected
+PSEUDO = 20.0  # calls towards no difference between a part and the rest
+PSEUDO_HITS = 5.0  # of a rate, towards the rest's
+PRIOR_DAY, PRIOR_DAYS = 0.04, 4  # variance of a part's days about its mean, and days it counts for
+PRIOR_PART, PRIOR_PARTS = 0.10, 5  # variance of parts about the rest, and parts it counts for
+LEAST_CALLS = 30  # of a part that says how parts differ
+SLACK = 1.0  # deviations of what is natural that are given away
+MOST_RATE = 0.9  # of a share that is tested: above, there is little to rise
+SLACK_RATE = 0.005  # share of hits that is given away
+MAIN = 0.6  # of the calls of a day: too many to be a part
+KNOWN_DAYS = 3  # with calls, before a new user or service has a usual latency
+RELEASED = ("app_version",)
+ROOM = 1024  # parts at a time; the least recently seen leave
+DAYS = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """Evidence over its limit."""
+
+    tick: int  # read
+    part: int
+    series: int
+    sign: float
+
+
+def no_difference() -> Floats:
+    """How parts differ, before anything is known."""
+    return np.full((len(PARTS), SERIES), PRIOR_PART)
+
+
+@dataclass(slots=True)
+class Bank:
+    """What is known of each part: tables of parts x series."""
+
+    index: dict[tuple[int, int], int] = field(default_factory=dict)  # (column, code) -> row of the tables
+    keys: list[tuple[int, int]] = field(default_factory=list)
+    last: Floats = field(default_factory=lambda: np.zeros(0))  # day last seen
+    evidence: Floats = field(default_factory=lambda: np.zeros((0, SERIES, 4)))  # up and down x two alternatives
+    pause: Ints = field(default_factory=lambda: np.zeros((0, SERIES), np.int64))  # no evidence is gathered before
+    usual: Floats = field(default_factory=lambda: np.zeros((0, SERIES)))  # difference from the rest; of rates a factor
+    slack: Floats = field(default_factory=lambda: np.zeros((0, SERIES)))
+    days: Floats = field(default_factory=lambda: np.zeros((DAYS, 0, SERIES, 2)))  # weight and sum of each day
+    between: Floats = field(default_factory=no_difference)  # variance of parts about the rest, columns x series
+
+    def places(self, column: int, codes: Ints) -> Ints:
+        """Rows of the tables of some codes; the unknown are added."""
+        new = [code for code in codes.tolist() if (column, code) not in self.index]
+        if new:
+            self.add([(column, code) for code in new])
+        return np.array([self.index[column, code] for code in codes.tolist()], np.int64)
+
+    def add(self, keys: list[tuple[int, int]]) -> None:
+        """Room for new parts."""
+        n = len(keys)
+        self.index.update({key: len(self.keys) + i for i, key in enumerate(keys)})
+        self.keys += keys
+        self.last = np.concatenate([self.last, np.zeros(n)])
+        self.evidence = np.concatenate([self.evidence, np.zeros((n, SERIES, 4))])
+        self.pause = np.concatenate([self.pause, np.zeros((n, SERIES), np.int64)])
+        usual = np.zeros((n, SERIES))
+        usual[:, C:] = 1.0
+        self.usual = np.concatenate([self.usual, usual])
+        slack = SLACK * np.sqrt(PRIOR_DAY + self.between[[column for column, _ in keys]])
+        self.slack = np.concatenate([self.slack, slack])
+        self.days = np.concatenate([self.days, np.zeros((DAYS, n, SERIES, 2))], 1)
+
+    def keep(self, rows: Ints) -> None:
+        """Forget all other parts."""
+        self.keys = [self.keys[i] for i in rows.tolist()]
+        self.index = {key: i for i, key in enumerate(self.keys)}
+        self.last, self.evidence, self.pause = self.last[rows], self.evidence[rows], self.pause[rows]
+        self.usual, self.slack, self.days = self.usual[rows], self.slack[rows], self.days[:, rows]
+
+
+def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
+    """Add to the rows what evidence is made of. Needs the ticks to be in the series already.
+
+    weight; worth (the same, for a row that stands for others of a busy tick); apart (how far from the segment's present
+    level, rows x series; nan: not counted); chance (of a hit, rows x rates).
+    """
+    sessions, tick, g = rows["session_id"], rows["tick"], rows["segment"]
+    together = np.ones(len(tick))
+    named = np.flatnonzero(sessions >= 0)
+    if len(named):
+        groups = Groups((sessions * ticks + tick)[named])
+        together[named[groups.order]] = groups.spread(groups.sizes.astype(float))
+    rows["weight"] = 1 / (1 + (together - 1) * CORRELATED)
+    rows["worth"] = rows["weight"] * np.maximum(1, np.bincount(tick)[tick] / MOST)
+    row, slice_ = known.series.end - ticks + 1 + tick, known.slices.tightest[g]
+    now = known.series.total[row, slice_] - known.series.total[row - LATELY, slice_]
+    level, picked = now[:, K : K + C] / (now[:, :C] + LATE_CALLS), np.array(RATES_OF_PARTS)
+    apart = np.empty((len(tick), SERIES))
+    apart[:, :C] = rows["z"] - level
+    apart[:, C:] = np.where(rows["use"][:, picked], rows["hit"][:, picked], np.nan)
+    chance = known.rates.segment[:, picked][g]
+    chance[:, RATES_OF_PARTS.index(FALLBACK)] = known.rates.segment[rows["fails_as"], FALLBACK]
+    chance[:, -1] = rows["miss"]
+    apart[rows["miss"] > MOST_RATE, -1] = np.nan
+    rows["apart"], rows["chance"] = apart, chance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Of calls: their weight, the weighted sum of what sets them apart (calls or cells x series), expected hits."""
+
+    weight: Floats
+    apart: Floats
+    hits: Floats
+
+    def gains(self, usual: Floats, slack: Floats) -> Floats:
+        """Evidence: x series x (up, up far, down, down far)."""
+        out = np.zeros((*self.apart.shape, 4))
+        each = self.weight[:, :C], self.apart[:, :C], usual[:, :C], slack[:, :C]
+        out[:, :C] = np.stack(of_means(*each), -1)
+        out[:, C:, :2] = np.stack(of_rates(self.weight[:, C:], self.apart[:, C:], self.hits, usual[:, C:]), -1)
+        return exact(out)
+
+    def some(self, which: Flags) -> "Sums":
+        """Of some of the calls."""
+        return Sums(weight=self.weight[which], apart=self.apart[which], hits=self.hits[which])
+
+    def gain(self, series: int, sign: float, usual: float, slack: float) -> Floats:
+        """Of one series and direction, the alternative that fits better."""
+        w, s = self.weight[:, series], self.apart[:, series]
+        if series < C:
+            near, far = of_means(w, s, usual, slack)[:2] if sign > 0 else of_means(w, s, usual, slack)[2:]
+        else:
+            near, far = of_rates(w, s, self.hits[:, series - C], usual)
+        return exact(near if near.sum() >= far.sum() else far)
+
+
+def of_means(w: Floats, s: Floats, usual: Floats | float, slack: Floats | float) -> tuple[Floats, ...]:
+    """Evidence of weighted sums: up, far up, down, far down."""
+    s = s - usual * w
+    near, far = (w * (delta / 2 + slack) for delta in DELTAS)
+    return DELTAS[0] * (s - near), DELTAS[1] * (s - far), DELTAS[0] * (-s - near), DELTAS[1] * (-s - far)
+
+
+def of_rates(w: Floats, k: Floats, expected: Floats, usual: Floats | float) -> tuple[Floats, ...]:
+    """Evidence of k hits in w calls: up, far up."""
+    p = np.clip(expected / np.maximum(w, 1e-9) * usual + SLACK_RATE, 1e-4, MOST_RATE)
+    out = []
+    for least, times in RISES:
+        q = np.minimum(p + np.maximum(least, times * p), 0.98)
+        out.append(k * np.log(q / p) + (w - k) * np.log((1 - q) / (1 - p)))
+    return tuple(out)
+
+
+def sums_of(rows: Rows) -> Sums:
+    """Of each call by itself."""
+    apart = rows["apart"]
+    weight = rows["weight"][:, None] * np.isfinite(apart)
+    return Sums(weight=weight, apart=weight * np.nan_to_num(apart), hits=weight[:, C:] * rows["chance"])
+
+
+def summed(sums: Sums, order: Ints, groups: Groups) -> Sums:
+    """Of each group of calls."""
+    weight, apart, hits = (
+        exact(np.add.reduceat(x[order], groups.starts, axis=0)) for x in (sums.weight, sums.apart, sums.hits)
+    )
+    return Sums(weight=weight, apart=apart, hits=hits)
+
+
+class Parts:
+    """Follows the evidence of every part."""
+
+    def __init__(self) -> None:
+        self.bank = Bank()
+        self.told: dict[tuple[int, int], list[int]] = {}  # (column, series) -> days on which something was borne out
+        self.borne: set[tuple[int, int, int]] = set()  # of today: column, code, series
+        self.main = [-2] * len(PARTS)  # code of the value that most calls of a column have: the rest, not a part
+
+    def scan(self, known: Knowledge, first: int, ticks: int, rows: Rows | None) -> Iterator[Crossing]:
+        """Crossings in order of ticks; whoever looks into one says `pause` before asking for the next."""
+        bank = self.bank
+        if rows is None:
+            return
+        sums = sums_of(rows)
+        pieces = [piece for j in range(len(PARTS)) if (piece := self.cells(j, rows, ticks, sums)) is not None]
+        if not pieces:
+            return
+        part, tick, gain = (np.concatenate([piece[j] for piece in pieces]) for j in range(3))
+        order = np.lexsort((tick, part))
+        part, tick, gain = part[order], tick[order], gain[order]
+        limit = self.limits(known, part)
+        gain[(first + tick)[:, None] < bank.pause[part]] = 0.0
+        groups = Groups(part)
+        path = climb(gain, groups, bank.evidence[groups.keys])
+        waiting = [(int(tick[i]), int(part[i]), int(series), int(i))
+                   for i, series in zip(*np.nonzero((path > limit[:, :, None]).any(2)), strict=True)]  # fmt: skip
+        ends = dict(zip(groups.keys.tolist(), (groups.starts + groups.sizes).tolist(), strict=True))
+        for at, p, series, i in sorted(waiting):
+            over = path[i, series] > limit[i, series]
+            if not over.any():  # a former crossing took its evidence
+                continue
+            which = int(np.argmax(path[i, series]))
+            yield Crossing(tick=at, part=p, series=series, sign=1.0 if which < 2 else -1.0)
+            rest = slice(i + 1, ends[p])
+            later = gain[rest, series] * ((first + tick[rest]) >= bank.pause[p, series])[:, None]
+            path[i, series] = 0.0
+            path[rest, series] = (
+                climb(later[:, None], Groups(part[rest]), np.zeros((1, 1, 4)))[:, 0] if len(later) else 0
+            )
+        bank.evidence[groups.keys] = path[groups.starts + groups.sizes - 1]
+
+    def cells(self, column: int, rows: Rows, ticks: int, sums: Sums) -> tuple[Ints, Ints, Floats] | None:
+        """Part, tick and evidence of what each part did in each tick; the sums of the day are kept."""
+        code = rows[PARTS[column]]
+        named = np.flatnonzero((code >= 0) & (code != self.main[column]))
+        if not len(named):
+            return None
+        values, inverse = np.unique(code[named], return_inverse=True)
+        groups = Groups(self.bank.places(column, values)[inverse] * ticks + rows["tick"][named])
+        each = summed(sums, named[groups.order], groups)
+        part, tick = groups.keys // ticks, groups.keys % ticks
+        by_part = Groups(part)
+        today = self.bank.days[0]
+        for j, x in enumerate((np.concatenate([each.weight[:, :C], each.hits], 1), each.apart)):
+            today[by_part.keys, :, j] += np.add.reduceat(x[by_part.order], by_part.starts, axis=0)
+        return part, tick, each.gains(self.bank.usual[part], self.bank.slack[part])
+
+    def is_known(self, part: int) -> bool:
+        """May it be said that it is not as usual? A version is judged from its first call on: it should not differ."""
+        seen = (self.bank.days[1:, part, :, 0] > 0).any(1).sum()
+        return bool(PARTS[self.bank.keys[part][0]] in RELEASED or seen >= KNOWN_DAYS)
+
+    def limits(self, known: Knowledge, part: Ints) -> Floats:
+        """Evidence that is an alarm, by part given and series: more where alarms were frequent."""
+        table = np.full((len(PARTS), SERIES), known.settings.z**2 / 2)
+        for (column, series), days in self.told.items():
+            table[column, series] *= 1 + 0.15 * max(len(days) - 1, 0)
+        column_of = np.array([key[0] for key in self.bank.keys], np.int64)
+        return table[column_of[part]]
+
+    def learn(self, day: int, rows: list[Rows]) -> None:
+        """A day is over: how parts usually differ, without what was borne out today; rows are the day's."""
+        bank = self.bank
+        for column, code, series in self.borne:
+            if (column, code) in bank.index:
+                alike = [i for i in range(SERIES) if family_of(i) == family_of(series)]
+                bank.days[0, bank.index[column, code], alike] = 0.0
+            self.told.setdefault((column, series), []).append(day)
+        self.borne = set()
+        for column, word in enumerate(PARTS) if rows else ():
+            codes = np.concatenate([each[word] for each in rows])
+            count = np.bincount(codes[codes >= 0], minlength=1)
+            self.main[column] = int(count.argmax()) if count.max() > MAIN * len(codes) else -2
+        bank.last[(bank.days[0, :, :, 0] > 0).any(1)] = day
+        n, s = bank.days[..., 0], bank.days[..., 1]
+        total, hits = n.sum(0), s.sum(0)
+        bank.usual[:, :C] = (hits / (total + PSEUDO))[:, :C]
+        bank.usual[:, C:] = np.clip((hits + PSEUDO_HITS) / (total + PSEUDO_HITS), 0.2, 5.0)[:, C:]
+        with np.errstate(all="ignore"):
+            off = np.where(n >= 3, s / n - bank.usual, 0.0)
+            each = np.where(n >= 3, n * off**2 - 1, 0.0).sum(0) / np.maximum(np.where(n >= 3, n, 0).sum(0), 1)
+        number = (n >= 3).sum(0)
+        by_day = (np.maximum(each, 0) * number + PRIOR_DAY * PRIOR_DAYS) / (number + PRIOR_DAYS)
+        column_of = np.array([key[0] for key in bank.keys], np.int64)
+        for column in range(len(PARTS)):
+            mine = column_of == column
+            many = (total >= LEAST_CALLS) & mine[:, None]
+            squares = np.where(many, np.maximum(bank.usual**2 - 1 / np.maximum(total, 1), 0), 0).sum(0)
+            between = (squares + PRIOR_PART * PRIOR_PARTS) / (many.sum(0) + PRIOR_PARTS)
+            bank.between[column] = between
+            unknown = between * PSEUDO / (total[mine] + PSEUDO)
+            bank.slack[mine] = SLACK * np.sqrt(by_day[mine] + unknown)
+        bank.days = np.concatenate([np.zeros_like(bank.days[:1]), bank.days[:-1]])
+        self.told = {key: kept for key, days in self.told.items() if (kept := [x for x in days if x > day - DAYS])}
+        if len(bank.keys) > ROOM * 3 // 4:
+            bank.keep(np.sort(np.argsort(-bank.last, kind="stable")[: ROOM // 2]))
+
+    def forget(self, column: int, codes: list[int]) -> None:
+        """Words whose codes go to others."""
+        gone = {(column, code) for code in codes}
+        if gone & set(self.bank.keys):
+            self.bank.keep(np.array([i for i, key in enumerate(self.bank.keys) if key not in gone], np.int64))
+
+
+def climb(gain: Floats, groups: Groups, start: Floats) -> Floats:
+    """Evidence after each cell (cells x series x alternatives): sums that start anew at nothing, in each group."""
+    total = np.cumsum(gain, axis=0)
+    before = np.concatenate([np.zeros_like(total[:1]), total[groups.starts[1:] - 1]])
+    total -= np.repeat(before - start, groups.sizes, axis=0)
+    room = 2.0 ** np.ceil(np.log2(2 * np.abs(total).max(initial=1)))  # keeps groups apart in one running minimum
+    base = room * np.arange(len(groups.sizes))[:, None, None]
+    low = total - np.repeat(base, groups.sizes, axis=0)
+    low[groups.starts] = np.minimum(low[groups.starts], -base)
+    low = np.minimum.accumulate(low, axis=0) + np.repeat(base, groups.sizes, axis=0)
+    return np.asarray(total - np.minimum(low, 0.0))
+
+
+def family_of(series: int) -> str:
+    """The family of metrics of a series."""
+    if series < C:
+        return CHANNELS[series].family
+    return RATE_FAMILY[RATES_OF_PARTS[series - C]]
+
+
+def is_bad(series: int, sign: float) -> bool:
+    """Is a move in this direction anything but good news?"""
+    return series >= C or GOOD[series] * sign <= 0

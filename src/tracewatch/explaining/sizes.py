@@ -1,0 +1,117 @@
+"""How the tokens of calls changed: something added to all of them, the long ones longer, or answers cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tracewatch import words
+from tracewatch.explaining import saying
+from tracewatch.explaining.calls import Calls
+from tracewatch.explaining.story import Cause
+from tracewatch.slices import Floats
+
+FEWEST = 10  # calls on either side; a tenth of fewer is no call
+LOW, HIGH = 0.1, 0.9  # quantiles for the shortest and the longest
+FIXED = 0.6  # of the mean's move that the shortest made too: then the same was added to all
+LEAST = 0.05  # of the usual size; less is no change
+PILED, USUALLY = 0.15, 0.05  # shares of answers of exactly one length, now and usually, when a limit cuts them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How the sizes of one kind of tokens are spread, usually and since the onset."""
+
+    column: str
+    before: tuple[float, float, float]
+    """A tenth of the calls are smaller, the mean, a tenth are larger."""
+    after: tuple[float, float, float]
+    piled_at: float | None
+    """The length at which answers pile up, where a limit seems to cut them."""
+    piled: float
+    """The share of answers of that length."""
+
+    @property
+    def change(self) -> float:
+        """Tokens of a call more than usual, in the mean."""
+        return self.after[1] - self.before[1]
+
+
+def sizes(calls: Calls) -> list[Size]:
+    """The sizes of prompts and answers of the slice that changed, the larger change first; those that move it first."""
+    found = [each for name in ("input_tokens", "output_tokens") if (each := _size(calls, name)) is not None]
+    return sorted(found, key=lambda each: -abs(each.change))
+
+
+def document(found: list[Size]) -> list[dict[str, Any]]:
+    """The sizes, ready for JSON."""
+    return [
+        {
+            "column": each.column,
+            "before": dict(zip(("low", "mean", "high"), each.before, strict=True)),
+            "after": dict(zip(("low", "mean", "high"), each.after, strict=True)),
+            "piled_at": each.piled_at,
+            "piled_share": each.piled,
+        }
+        for each in found
+    ]
+
+
+def causes(calls: Calls, found: list[Size]) -> Iterator[Cause]:
+    """How they changed, a sentence each, of those that moved in the story's direction."""
+    up = calls.story.direction == "up"
+    whole = sum(abs(each.change) for each in found)
+    for each in found:
+        if (each.change > 0) == up and whole > 0:
+            yield _cause(each, abs(each.change) / whole)
+
+
+def _cause(each: Size, share: float) -> Cause:
+    noun = saying.noun(each.column)
+    before, after = (words.amount(side[1], "tokens") for side in (each.before, each.after))
+    if each.piled_at is not None:
+        limit = words.amount(each.piled_at, "tokens")
+        text = f"{saying.share(each.piled)} of the answers have exactly {limit}: a limit cuts them"
+        return Cause(kind="cut_answers", weight=0.9, text=text)
+    if each.column == "output_tokens":
+        return Cause(kind="longer_answers", weight=0.6 * share, text=f"answers have {after}, usually {before}")
+    shortest = each.after[0] - each.before[0]
+    if each.change > 0 and shortest >= FIXED * each.change:
+        added = words.amount(each.change, "tokens")
+        text = f"about {added} were added to every {noun}: even the shortest have {each.after[0]:,.0f}"
+        return Cause(kind="prompt", weight=0.7 * share, text=f"{text}, usually {each.before[0]:,.0f}")
+    if each.change > 0:
+        text = (
+            f"the long {noun}s grew most: a tenth have over {each.after[2]:,.0f} tokens, usually {each.before[2]:,.0f}"
+        )
+        return Cause(kind="context", weight=0.6 * share, text=text)
+    return Cause(kind="tokens", weight=0.6 * share, text=f"{noun}s have {after}, usually {before}")
+
+
+def _size(calls: Calls, name: str) -> Size | None:
+    values = calls.numbers(name)
+    known = np.isfinite(values) & (values > 0)
+    now, then = values[calls.now & known], values[calls.then & known]
+    if min(len(now), len(then)) < FEWEST:
+        return None
+    before, after = _spread(then), _spread(now)
+    if abs(after[1] - before[1]) < LEAST * before[1]:
+        return None
+    length, share = _commonest(now)
+    piled = name == "output_tokens" and share >= PILED and float((then == length).mean()) <= USUALLY
+    return Size(column=name, before=before, after=after, piled_at=length if piled else None, piled=share)
+
+
+def _spread(values: Floats) -> tuple[float, float, float]:
+    low, high = np.quantile(values, (LOW, HIGH)).tolist()
+    return low, float(values.mean()), high
+
+
+def _commonest(values: Floats) -> tuple[float, float]:
+    """The value that comes most often, and its share."""
+    found, counts = np.unique(values, return_counts=True)
+    place = int(np.argmax(counts))
+    return float(found[place]), float(counts[place] / len(values))

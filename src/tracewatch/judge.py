@@ -1,0 +1,153 @@
+"""The adaptive engine and the grouping of what it says: calls in, incidents out, the same for every clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tracewatch.detectors.adaptive import Alert, Ending, Engine, Return, Settings
+from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WORDS
+from tracewatch.incidents import Change, Grouping
+from tracewatch.records import Span, column_of
+
+NEEDS = tuple(dict.fromkeys(("start_time", "trace_id", "span_id", "parent_span_id", *WORDS, *NUMBERS)))
+"""The columns of a call that are judged, and those that order calls of the same moment."""
+DAY_S = 86_400
+TICK_S = TICK
+"""Calls are judged in steps of so many seconds."""
+REMEMBERED_DAYS = Settings().remember_days
+KNOWN_DAYS = 7  # after which a kind of call has been seen on every day of the week
+WARMUP_DAYS = Settings().warmup_days
+"""For how long nothing is said, because nothing is known yet."""
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What could be known at a moment and could not before, in order."""
+
+    alerts: Sequence[Alert]
+    news: Sequence[Ending | Return]
+    """What became of earlier alerts."""
+    changes: Sequence[Change]
+    """What became of incidents."""
+    known_days: Mapping[int, int]
+    """On how many days each alert's calls had been learned from, KNOWN_DAYS at most, by its story."""
+
+
+class Judge:
+    """Takes calls in any batches, and says at any moments what is abnormal: the batches change nothing about it.
+
+    Calls of the same moment are put in order by their keys, so that it does not matter which came first either.
+    """
+
+    def __init__(self, project: str = "default") -> None:
+        """Knows nothing yet; the project is part of the ids of incidents."""
+        self.engine = Engine()
+        self.grouping = Grouping(project)
+        self.waiting: list[dict[str, NDArray[Any]]] = []
+
+    def feed(self, columns: Columns, /) -> None:
+        """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects."""
+        if len(columns.get("start_time", ())):
+            self.waiting.append(dict(columns))
+
+    def judge(self, now: float) -> Judgement:
+        """Everything about calls that began before the last full step at that moment (UTC epoch seconds)."""
+        now = now // TICK_S * TICK_S
+        self._hand_over(now)
+        alerts: list[Alert] = []
+        known_days: dict[int, int] = {}
+        for stop in self._days(now):
+            today = self.engine.advance(stop)
+            known_days |= {each.story: self._known_days(each) for each in today}
+            alerts += today
+        news = self.engine.endings()
+        changes = self.grouping.take(alerts, news, now)
+        return Judgement(alerts=alerts, news=news, changes=changes, known_days=known_days)
+
+    @property
+    def learned_days(self) -> int:
+        """How many days have been learned from, of WARMUP_DAYS that it takes."""
+        if self.engine.now is None:
+            return 0
+        day_ticks = 86_400 // TICK_S
+        return self.engine.now // day_ticks - self.engine.known.first // day_ticks
+
+    @property
+    def going_on(self) -> set[str]:
+        """Ids of the incidents that are not closed."""
+        return {id_ for id_, each in self.grouping.incidents.items() if each.state != "closed"}
+
+    def _days(self, now: float) -> Iterator[float]:
+        """The ends of the days that the engine has not finished, and that moment."""
+        if self.engine.now is not None:
+            stop = (self.engine.now * TICK_S // DAY_S + 1) * DAY_S
+            # The engine skips a month of silence by itself; to stop at each of its days would take as many steps.
+            while stop < now <= stop + REMEMBERED_DAYS * DAY_S:
+                yield stop
+                stop += DAY_S
+        yield now
+
+    def _known_days(self, alert: Alert) -> int:
+        """On how many days before it calls of an alert's slice were learned from; of a person's, any calls.
+
+        The engine names a day by the midnight that ends it.
+        """
+        known, today = self.engine.known, (alert.detected_at - 1) // DAY_S
+        place = known.slices.index.get(tuple(alert.slice.items()))
+        segments = range(len(known.intake.segments)) if place is None else np.flatnonzero(known.slices.members[place])
+        days = (sum(day <= today for day, _ in known.memory.days.get(int(g), ())) for g in segments)
+        return min(max(days, default=0), KNOWN_DAYS)
+
+    def _hand_over(self, before: float) -> None:
+        """Gives the engine the calls that began before that moment, all that wait in one order."""
+        if not self.waiting:
+            return
+        calls = {name: np.concatenate([each[name] for each in self.waiting]) for name in self.waiting[0]}
+        order = ordered(calls)
+        calls = {name: values[order] for name, values in calls.items()}
+        cut = int(np.searchsorted(calls["start_time"], before))
+        self.waiting = (
+            [{name: values[cut:] for name, values in calls.items()}] if cut < len(calls["start_time"]) else []
+        )
+        self.engine.feed({name: values[:cut] for name, values in calls.items()})
+
+
+def ordered(calls: Columns) -> NDArray[np.int64]:
+    """Places of the calls in order of start; those of the same moment in order of trace and span."""
+    times = calls["start_time"]
+    order = np.argsort(times, kind="stable")
+    alike = np.diff(times[order]) == 0
+    if not alike.any():
+        return order
+    bounds = np.flatnonzero(np.concatenate([[True], ~alike, [True]]))
+    traces, spans = calls["trace_id"], calls["span_id"]
+    for begin, end in pairwise(bounds.tolist()):
+        if end - begin > 1:
+            order[begin:end] = sorted(order[begin:end].tolist(), key=lambda row: (str(traces[row]), str(spans[row])))
+    return order
+
+
+def chosen(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Those columns, numbers and truth as float64; a column that is missing is all null."""
+    return pa.RecordBatch.from_pydict({name: _column(batch, name) for name in names})
+
+
+def columns_of(calls: pa.Table) -> dict[str, NDArray[Any]]:
+    """Calls as the engine takes them."""
+    return {name: calls[name].to_numpy() for name in calls.column_names}
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    kind = pa.string() if column_of(Span)[name].kind in ("text", "json", "list") else pa.float64()
+    if name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, kind)
+    return batch.column(name).cast(kind, safe=False)

@@ -1,0 +1,151 @@
+"""The rows of a store as they are to be judged: each once, in order of their start, a bounded number at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tracewatch.findings import Scope
+from tracewatch.judge import NEEDS, chosen, columns_of
+from tracewatch.live.state import HOUR_S, Keys, Reading
+from tracewatch.records import Span
+from tracewatch.stores.base import Filter, Store
+
+CHUNK_ROWS = 50_000  # some 60 MB as columns of Python's texts; a day or two of a busy product
+LEARNED_FROM_S = 60 * 86_400.0  # what is older than a month before a silence is forgotten, so twice as much is plenty
+LATE_S = 3600.0  # after its end; a row that comes later tells of the past, and would be a surge if it counted as now
+SKEW_S = 300.0  # by how much a client's clock may be ahead of ours
+
+_READ = tuple(dict.fromkeys((*NEEDS, "trace_id", "span_id", "end_time", "duration_ms")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some rows, in order of their start."""
+
+    columns: Mapping[str, NDArray[Any]]
+    """As the engine takes them; empty when there are none."""
+    rows: int
+    until: float
+    """Of what is being read, nothing that began before this moment is still to come."""
+
+
+def waiting(store: Store, project: str, reading: Reading, now: float) -> Counter[float]:
+    """How many rows are to be read, by the hour in which they began; those whose time has not come are left out.
+
+    Begins a new round of reading unless one was broken off.
+    """
+    if reading.target is None:
+        reading.target, reading.through = store.tip(), -inf
+    hours: Counter[float] = Counter()
+    where = _where(project, reading.through, inf)
+    for batch in store.scan(Span, ["start_time"], where, after=reading.cursor):
+        times = batch["start_time"].to_numpy()
+        _set_aside(reading, times[times >= now + SKEW_S], now)
+        found, counts = np.unique(times[times < now + SKEW_S] // HOUR_S * HOUR_S, return_counts=True)
+        hours.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    if reading.cursor is None and hours:
+        oldest = max(hours) - LEARNED_FROM_S
+        hours = Counter({hour: rows for hour, rows in hours.items() if hour >= oldest})
+    return hours
+
+
+def arrivals(store: Store, project: str, reading: Reading, hours: Counter[float], now: float) -> Iterator[Chunk]:
+    """The rows that are to be read. `reading` stands behind each chunk as soon as the next one is asked for."""
+    yield from _come_due(store, project, reading, now)
+    for since, until in _stretches(hours, now + SKEW_S):
+        rows = _read(store, project, since, until, reading.cursor)
+        chunk = _admitted(rows, reading, until)
+        reading.through = until
+        yield chunk
+    reading.cursor, reading.target, reading.through = reading.target, None, -inf
+
+
+def _where(project: str, since: float, until: float) -> list[Filter]:
+    where = Scope(project=project, source="traces", since=since, until=until, now=until).rows()
+    if isfinite(since):
+        where.append(Filter("start_time", ">=", (since,)))
+    if isfinite(until):
+        where.append(Filter("start_time", "<", (until,)))
+    return where
+
+
+def _set_aside(reading: Reading, times: NDArray[np.float64], now: float) -> None:
+    """Notes that there are rows whose time has not come."""
+    if len(times):
+        reading.ahead_from = min(reading.ahead_from, now + SKEW_S)
+        reading.ahead_until = max(reading.ahead_until, float(times.max()))
+
+
+def _come_due(store: Store, project: str, reading: Reading, now: float) -> Iterator[Chunk]:
+    """Rows that were set aside, and whose time has come."""
+    latest = now + SKEW_S
+    if not reading.ahead_from < latest:
+        return
+    rows = _read(store, project, reading.ahead_from, latest, None)
+    reading.ahead_from = latest if reading.ahead_until >= latest else inf
+    yield _admitted(rows, reading, -inf)
+
+
+def _stretches(hours: Counter[float], latest: float) -> Iterator[tuple[float, float]]:
+    """Times from one moment to another that hold up to CHUNK_ROWS rows, or one hour; together they hold all."""
+    since, held = min(hours, default=latest), 0
+    for hour in sorted(hours):
+        if held and held + hours[hour] > CHUNK_ROWS:
+            yield since, hour
+            since, held = hour, 0
+        held += hours[hour]
+    if held:
+        yield since, latest
+
+
+def _read(store: Store, project: str, since: float, until: float, after: str | None) -> pa.Table:
+    """Rows that began in a time, in order of their start; of the same moment, in order of their keys."""
+    batches = [chosen(each, _READ) for each in store.scan(Span, _READ, _where(project, since, until), after=after)]
+    if not batches:
+        return None
+    table = pa.Table.from_batches(batches)
+    return table.sort_by([(name, "ascending") for name in ("start_time", "trace_id", "span_id")])
+
+
+def _admitted(rows: pa.Table | None, reading: Reading, until: float) -> Chunk:
+    """The rows that are neither repeated nor too late."""
+    if rows is None:
+        return Chunk(columns={}, rows=0, until=until)
+    starts, ended = rows["start_time"].to_numpy(), _ends(rows)
+    new = _new(rows, ended, reading.keys)
+    late = new & (starts < reading.judged) & (ended < reading.judged - LATE_S)
+    admitted = new & ~late
+    reading.late += int(late.sum())
+    reading.rows += int(admitted.sum())
+    if admitted.any():
+        reading.newest = max(reading.newest, float(starts[admitted].max()))
+    return Chunk(columns=columns_of(rows.filter(pa.array(admitted))), rows=len(rows), until=until)
+
+
+def _ends(rows: pa.Table) -> NDArray[np.float64]:
+    """When each call ended, as far as it says so: only then can its row have come."""
+    starts, ends = rows["start_time"].to_numpy(), rows["end_time"].to_numpy()
+    lasted = np.nan_to_num(rows["duration_ms"].to_numpy(), nan=0.0).clip(0.0) / 1000
+    ended: NDArray[np.float64] = np.fmax(np.where(np.isnan(ends), starts + lasted, ends), starts)
+    return ended
+
+
+def _new(rows: pa.Table, ended: NDArray[np.float64], keys: Keys) -> NDArray[np.bool_]:
+    """Which rows have not been handed over before; they are remembered."""
+    new = np.zeros(len(rows), bool)
+    names = zip(rows["trace_id"].to_pylist(), rows["span_id"].to_pylist(), ended.tolist(), strict=True)
+    for place, (trace, span, end) in enumerate(names):
+        key = int.from_bytes(blake2b(f"{trace}\x1f{span}".encode(), digest_size=8).digest(), "little")
+        if key not in keys:
+            keys.add(key, end)
+            new[place] = True
+    return new

@@ -1,0 +1,118 @@
+"""Where a detector's state is kept: in the store, in parts, saved and restored as a whole."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import isfinite
+
+import pyarrow as pa
+
+from tracewatch.live.sealing import seal, unseal, version
+from tracewatch.live.state import State
+from tracewatch.records import Baseline
+from tracewatch.stores.base import Filter, Store
+
+DETECTOR = "adaptive"
+PART_BYTES = 4 * 2**20  # a row that any database takes; MySQL's and some proxies' limits begin at 16 MB
+MOST_PARTS = 1_000  # 4 GB; the largest state there can be is a tenth of that
+LARGEST = 4 * 2**30  # bytes of a state before it was compressed, which damaged or hostile rows may overstate
+CODEC = "zstd"  # a seventh of the size in 0.15 s, where zlib takes 0.6 s (measured on 36 slices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What was found in the store."""
+
+    state: State | None
+    """None when there is none, or none that can be used."""
+    revision: int
+    """How often it had been saved; 0 for never."""
+    parts: int
+    """How many rows hold it."""
+    unusable: str = ""
+    """Why it cannot be used."""
+
+
+def restore(store: Store, project: str) -> Restored:
+    """What the last pass over this project left."""
+    page = store.page(Baseline, _whose(project), limit=MOST_PARTS)
+    parts = [each for each in page.records if isinstance(each, Baseline)]
+    if not parts:
+        return Restored(state=None, revision=0, parts=0)
+    if not all(type(number) is int for each in parts for number in (each.part, each.parts, each.revision, each.size)):
+        return Restored(state=None, revision=0, parts=len(parts), unusable="it is damaged")
+    state, unusable = _state_of(sorted(parts, key=lambda each: each.part))
+    return Restored(state=state, revision=parts[0].revision, parts=len(parts), unusable=unusable)
+
+
+def revision_of(store: Store, project: str) -> int:
+    """How often the state of this project has been saved; 0 for never."""
+    first = store.scan(Baseline, ["revision"], [*_whose(project), Filter("part", "=", (0,))])
+    return max((revision or 0 for batch in first for revision in batch["revision"].to_pylist()), default=0)
+
+
+def save(store: Store, project: str, state: State, after: Restored, now: float) -> Restored | None:
+    """Puts a state in place of the one that was restored or saved last, whole or not at all.
+
+    Returns what is there now; None when another process has saved meanwhile, and then its state stays.
+    """
+    sealed = seal(state)
+    compressed = pa.compress(sealed, codec=CODEC, asbytes=True)
+    pieces = [compressed[at : at + PART_BYTES] for at in range(0, len(compressed), PART_BYTES)]
+    checksum = _checksum(compressed)
+    revision = after.revision + 1
+    judged = state.reading.judged
+    parts = [
+        Baseline(
+            project=project,
+            detector=DETECTOR,
+            part=number,
+            parts=len(pieces),
+            revision=revision,
+            version=version(),
+            checksum=checksum,
+            size=len(sealed),
+            updated_at=now,
+            learned_rows=state.reading.rows,
+            learned_until=judged if isfinite(judged) else None,
+            cursor=state.reading.cursor or "",
+            state=piece,
+        )
+        for number, piece in enumerate(pieces)
+    ]
+    goes_on = after.parts > 0 and not after.unusable
+    same = [*_whose(project), Filter("revision", "=", (after.revision,))] if goes_on else _whose(project)
+    if not store.swap(Baseline, same, parts, expected=after.parts):
+        return None
+    return Restored(state=state, revision=revision, parts=len(parts))
+
+
+def forget(store: Store, project: str) -> None:
+    """Lets go of what was learned of a project: the next pass learns from history again."""
+    store.remove(Baseline, _whose(project))
+
+
+def _whose(project: str) -> list[Filter]:
+    return [Filter("project", "=", (project,)), Filter("detector", "=", (DETECTOR,))]
+
+
+def _state_of(parts: Sequence[Baseline]) -> tuple[State | None, str]:
+    """The state in these parts; or why there is none."""
+    first = parts[0]
+    if first.version != version():
+        return None, "another version of tracewatch wrote it"
+    compressed = b"".join(each.state for each in parts)
+    if len(parts) != first.parts or _checksum(compressed) != first.checksum or not 0 < first.size <= LARGEST:
+        return None, "it is damaged"
+    try:
+        state = unseal(pa.decompress(compressed, first.size, CODEC, asbytes=True))
+    except (pa.ArrowException, OSError, pickle.UnpicklingError) as error:
+        return None, f"it cannot be read: {error}"
+    return (state, "") if isinstance(state, State) else (None, "it is no state of ours")
+
+
+def _checksum(compressed: bytes) -> str:
+    return blake2b(compressed, digest_size=16).hexdigest()

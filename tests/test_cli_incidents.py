@@ -1,0 +1,162 @@
+"""`tracewatch incidents` as a person uses it, on a real store."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tracewatch.cli import group
+from tracewatch.cli.times import parse_time
+from tracewatch.errors import Ambiguous, NotFound
+from tracewatch.records import Anomaly, Incident
+from tracewatch.stores import open_store
+
+NOON = parse_time("2026-03-02T12:00:00Z")
+HOUR = 3600.0
+
+
+def an_incident(number, **odd):
+    ordinary = {
+        "id": f"{number:x}{number:x}abcdef", "severity": "high", "title": f"Calls of ask waited {number} s.",
+        "root_id": f"root-{number}", "metric_name": "ttft_ms", "kind": "spike", "direction": "up",
+        "slice": {"operation_type": "ask"}, "confidence_score": 0.8, "started_at": NOON + number * HOUR,
+        "detected_at": NOON + number * HOUR + 600, "updated_at": NOON + number * HOUR + 900, "findings": 2,
+        "observed": 4200.0, "expected": 1100.0, "lower": 900.0, "upper": 1500.0,
+    }  # fmt: skip
+    return Incident(**ordinary | odd)
+
+
+def a_finding(number, name="root", **odd):
+    ordinary = {
+        "id": f"{name}-{number}", "anomaly_type": "ttft", "severity": "high", "confidence_score": 0.8,
+        "metric_name": "ttft_ms", "detected_value": 4200.0, "expected_value": 1100.0, "threshold_value": 1500.0,
+        "deviation_percentage": 281.8, "statistics": {}, "description": f"The {name} of {number}.",
+        "detected_at": NOON + number * HOUR + 600, "occurred_at": NOON + number * HOUR, "detector": "adaptive",
+        "incident_id": f"{number:x}{number:x}abcdef",
+    }  # fmt: skip
+    return Anomaly(**ordinary | odd)
+
+
+@pytest.fixture
+def db(tmp_path):
+    path = str(tmp_path / "watch.db")
+    with open_store(path, create=True) as store:
+        store.put(
+            [
+                an_incident(1, state="closed", severity="low", closed_at=NOON + 5 * HOUR, resolution_status="resolved"),
+                an_incident(2, state="growing", severity="critical", title="[b]odd[/b] \x1b[31mcalls"),
+                an_incident(
+                    3, state="open", reopened=2, cost_effect_usd=12.5, time_effect_s=90.0, calls=1234,
+                    contributing_factors=("The provider queued.",), recommended_actions=("Ask the provider.",),
+                    trace_ids=("trace-7",),
+                ),
+            ]
+        )  # fmt: skip
+        store.put([a_finding(3, "symptom", occurred_at=NOON, detected_at=NOON), a_finding(3), a_finding(2)])
+    return path
+
+
+def run(*words, db, code=0):
+    result = CliRunner().invoke(group, ["incidents", *words, "--db", db])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def listed(db, *words):
+    return [each["id"][0] for each in json.loads(run("--format", "json", *words, db=db).stdout)]
+
+
+def kept(db, record, id_):
+    with open_store(db) as store:
+        return store.get(record, {"project": "default", "id": id_})
+
+
+def test_incidents_are_listed_newest_first_and_filtered(db):
+    assert listed(db) == ["3", "2", "1"]
+    assert listed(db, "--state", "open,growing") == ["3", "2"]
+    assert listed(db, "--severity", "low") == ["1"]
+    assert listed(db, "--since", "2026-03-02T14:00:00Z") == ["3", "2"]
+    assert listed(db, "--state", "closed", "--severity", "critical") == []
+    lines = run("--format", "jsonl", db=db).stdout.splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["open", "growing", "closed"]
+
+
+def test_the_table_says_what_and_where_it_stands(db):
+    told = run(db=db).stdout
+    newest, odd = (line for line in told.splitlines() if line.startswith(("33abcdef", "22abcdef")))
+    assert "Calls of ask waited 3 s." in newest
+    assert "open again" in newest
+    assert "growing" in odd
+    assert "[b]odd[/b]" in odd
+    assert "\x1b" not in odd
+
+
+def test_a_list_goes_on_where_it_ended(db):
+    first = run("--limit", "2", "--format", "json", db=db)
+    cursor = first.stderr.split("--cursor ")[1].strip()
+    assert listed(db, "--limit", "2", "--cursor", cursor) == ["1"]
+
+
+@pytest.mark.parametrize(("option", "known"), [("--state", "recovering"), ("--severity", "critical")])
+def test_a_word_that_does_not_exist_is_refused(db, option, known):
+    result = run(option, "terrible", db=db, code=2)
+    assert "'terrible' is none of" in result.output
+    assert known in result.output
+
+
+def test_none_yet_says_how_to_look_for_some(db, tmp_path):
+    assert "ask for another --state" in run("--severity", "medium", db=db).stderr
+    empty = str(tmp_path / "empty.db")
+    with open_store(empty, create=True):
+        pass
+    told = run(db=empty)
+    assert "tracewatch detect --detector adaptive" in told.stderr
+    assert run("--format", "json", db=empty).stdout.strip() == "[]"
+
+
+def test_one_incident_is_shown_with_everything_and_its_findings_root_first(db):
+    told = run("show", "33", db=db).stdout
+    for words in (
+        *("High · open again", "Calls of ask waited 3 s.", "4.2 s", "1.1 s (900 ms to 1.5 s)", "operation_type ask"),
+        *("2 times", "1,234", "$12.50", "1 min 30 s", "The provider queued.", "Ask the provider."),
+        "tracewatch trace trace-7",
+    ):
+        assert words in told
+    assert told.index("The root of 3.") < told.index("The symptom of 3.")
+    assert "Over" not in told
+    bare = run("show", "11", db=db).stdout
+    assert "Findings" not in bare
+    assert "2026-03-02 17:00:00 UTC" in bare
+
+
+def test_one_incident_as_json_carries_its_findings(db):
+    told = json.loads(run("show", "33", "--format", "json", db=db).stdout)
+    assert (told["state"], told["reopened"]) == ("open", 2)
+    assert [each["id"] for each in told["anomalies"]] == ["root-3", "symptom-3"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"), [("ack", "acknowledged"), ("resolve", "resolved"), ("dismiss", "dismissed")]
+)
+def test_people_deal_with_an_incident_and_all_its_findings(db, verb, status):
+    assert f"is {status}: Calls of ask waited 3 s." in run(verb, "33", db=db).stderr
+    done = [kept(db, Incident, "33abcdef"), kept(db, Anomaly, "root-3"), kept(db, Anomaly, "symptom-3")]
+    assert [(each.resolution_status, each.acknowledged) for each in done] == [(status, True)] * 3
+    assert kept(db, Anomaly, "root-2").resolution_status == "pending"
+
+
+def test_an_id_that_is_not_there_or_not_enough_of_one(db):
+    missing = CliRunner().invoke(group, ["incidents", "ack", "nope", "--db", db])
+    assert isinstance(missing.exception, NotFound)
+    assert "tracewatch incidents" in str(missing.exception)
+    with open_store(db) as store:
+        store.put([an_incident(3, id="33other")])
+    assert isinstance(CliRunner().invoke(group, ["incidents", "show", "33", "--db", db]).exception, Ambiguous)
+
+
+@pytest.mark.parametrize("option", [("--format", "json"), ("--state", "open"), ("--limit", "3")])
+def test_options_of_the_list_are_refused_before_a_verb(db, option):
+    result = CliRunner().invoke(group, ["incidents", *option, "ack", "33", "--db", db])
+    assert result.exit_code == 2
+    assert f"{option[0]} is about the list: 'ack' takes the ids of incidents." in " ".join(result.output.split())
