@@ -26,6 +26,15 @@ class Channel:
     shared: bool = False  # what calls of a session share: never judged on 15 minutes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """A part of the usual values of a channel that may fall empty: the lowest (side 1) or the highest (-1) of them."""
+
+    channel: int
+    share: float
+    side: int
+
+
 CHANNELS = (
     Channel(name="ttft_ms", metric="ttft_ms", family="latency", drivers=BY_INPUT, effect=0.10, least_ms=10, part=1),
     Channel(name="inference_time_ms", metric="inference_time_ms", family="latency", drivers=BY_TOKENS, effect=0.06,
@@ -60,7 +69,13 @@ FAMILY = tuple(channel.family for channel in CHANNELS)
 TTFT, INFERENCE, TOKEN_TIME, DURATION = IX["ttft_ms"], IX["inference_time_ms"], IX["token_time_ms"], IX["duration_ms"]
 SINGLE = (INFERENCE, DURATION)  # in which a single call may stand out
 COST, CACHE, GROWTH = IX["cost_usd"], IX["cache_hit_rate"], IX["prompt_growth"]
-TAILS = (IX["input_tokens"], IX["output_tokens"])  # the lower third of prompts, the upper third of answers: empty?
+TAILS = (  # of a long prompt the shortest calls tell first, of cut answers the longest
+    Tail(channel=IX["input_tokens"], share=0.2, side=1),
+    Tail(channel=IX["input_tokens"], share=0.4, side=1),
+    Tail(channel=IX["input_tokens"], share=0.7, side=1),
+    Tail(channel=IX["output_tokens"], share=0.4, side=-1),  # the highest fifth falls empty by itself for days
+    Tail(channel=IX["output_tokens"], share=0.7, side=-1),
+)
 TINY = 1e-30  # of any unit: single precision, in which calls are remembered, would make it nothing
 LEAST_SHARE = 0.05  # of a time without its queue: what a clock's error may not push below
 

@@ -103,6 +103,7 @@ class Engine:
         self.count(rows, first, ticks)
         if rows is not None:
             compare(known, rows, ticks)
+            known.clumps.add(rows, known.rates.segment)
             known.memory.add(rows)
             known.recent.add(rows, stop)
         alarming = first // DAY - known.first // DAY > known.settings.warmup_days
@@ -123,7 +124,7 @@ class Engine:
         known.expect.cells(rows)
         known.expect.residuals(rows)
         rows["fails_as"] = self.failover.blame(rows, known.intake.segments, known.slices.traffic)
-        mark(rows, known.expect.third, known.expect.settled, known.expect.miss)
+        mark(rows, known.expect.edge, known.expect.settled, known.expect.miss)
 
     def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
         """What volume, sessions, users, schedules and single calls have to say, by tick read."""
@@ -157,6 +158,7 @@ class Engine:
     def learn(self, tick: int) -> None:
         """A day is over."""
         known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
+        known.clumps.close_day()
         self.parts.learn(day, known.memory.today)
         self.extras.learn()
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)

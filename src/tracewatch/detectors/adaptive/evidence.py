@@ -9,19 +9,21 @@ from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TI
 from .intake import PARTS, TICK
 from .knowledge import Knowledge
 from .panel import Panel
-from .rates import EMPTY, FALLBACK, LEAST, LEAST_PART, NO_HIT
-from .windows import WINDOWS
+from .ramps import creeps
+from .rates import EMPTY, FALLBACK, LEAST, LEAST_PART, NO_HIT, R
+from .windows import HISTORY, WINDOWS
 
 PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
 FEW = 3  # rows: too few to ask who they are
 FAR = 1.5  # log: further moves of a row count as this far when the effect is weighed
-WITHOUT_WORST = 0.65  # of the limit, which must remain without the worst ten minutes or the worst session
+WITHOUT_WORST = 0.5  # of the limit, which must remain without the worst ten minutes or the worst session
 WITHOUT_USER, HIS_SHARE, HIS_CALLS = 0.4, 0.6, 5  # he explains it when less of the limit remains without him
-BY_SESSION = 0.5  # of the limit, which must remain when sessions are counted instead of calls
-EMPTY_LEAST = {EMPTY: 0.06, EMPTY + 1: 0.06, NO_HIT: 0.5}  # a part counts as empty at less than this of its usual share
+BY_SESSION = 0.75  # of the limit, which must remain when calls of a session count for less than one each
+LEAST_SESSIONS = 4  # of what calls of a session share: fewer may be of one mind
+EMPTY_LEAST = {**dict.fromkeys(range(EMPTY, NO_HIT), 0.06), NO_HIT: 0.5}  # of its usual share: less counts as empty
 MANY_FAILURES = 60  # calls: with fewer, a burst of failures shorter than half an hour must last more than ten minutes
-SHARED = np.array([c.shared for c in CHANNELS] + [False] * EMPTY + [True] * 3)  # by series: what sessions share
-FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (EMPTY - 5) + [False] * 3)
+SHARED = np.array([c.shared for c in CHANNELS] + [False] * EMPTY + [True] * (R - EMPTY))  # what sessions share
+FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (EMPTY - 5) + [False] * (R - EMPTY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +142,15 @@ def value_of(word: str, value: object) -> object:
 
 
 def holds_by_session(panel: Panel, c: Candidate, session: Ints, value: Floats, p: float, upper: float) -> bool:
-    """Does it hold when calls of a session, which share their history, count as one?"""
+    """Does it hold when calls of a session count for as much as they are unlike each other?"""
     if session[0] < 0:
         return True
-    who, at = np.unique(session, return_inverse=True)
-    mean = np.bincount(at, value) / np.bincount(at)
-    z = panel.z(c.slice, c.series, c.w, len(who), float(mean.sum()) + p * len(who), upper)[0]
-    return z >= BY_SESSION * panel.known.settings.z
+    known, (_, sizes) = panel.known, np.unique(session, return_counts=True)
+    if len(sizes) < LEAST_SESSIONS:
+        return False
+    n = known.clumps.effective(known.slices.members[c.slice], c.series - C - EMPTY, sizes)
+    z = panel.z(c.slice, c.series, c.w, n, n * (float(value.mean()) + p), upper)[0]
+    return z >= BY_SESSION * known.settings.z
 
 
 def left_without(
@@ -178,7 +182,8 @@ def read(panel: Panel, i: int, c: Candidate) -> Reading:
         return read_mean(rows, c.series, c.s / max(c.n, 1) * sd, wide)
     part = c.series - C
     if EMPTY <= part < NO_HIT:
-        rows, channel = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS})), TAILS[part - EMPTY]
+        rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
+        channel = TAILS[part - EMPTY].channel
         move = float(np.median(rows["r"][:, channel]))
         wide = 2 * pooled(panel.known, c_of(c, channel), panel.known.expect.scale) / np.sqrt(max(c.n, 1))
         return read_mean(rows, channel, move, wide)
@@ -222,10 +227,10 @@ def read_share(panel: Panel, i: int, c: Candidate) -> Reading:
     return Reading(observed=share, expected=p, lower=0.0, upper=reach)
 
 
-def kind_of(c: Candidate) -> str:
+def kind_of(panel: Panel, i: int, c: Candidate) -> str:
     """What to call the movement."""
     if c.series >= C:
         return "rate"
     if WINDOWS[c.w] >= 72:
-        return "level_shift"
+        return "ramp" if creeps(*panel.ticks_of(i, c.slice, c.series, HISTORY)) else "level_shift"
     return "spike" if c.z > 0 else "drop"

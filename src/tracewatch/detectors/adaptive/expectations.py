@@ -16,14 +16,14 @@ IDLE = np.array([20, 60, 300, 600, 1800, 3600.0])  # s: connections close, cache
 TURN = np.array([1, 2, 3, 5, 9, 17])
 IDLES, TURNS, HOURS = len(IDLE) + 1, len(TURN) + 1, 48
 CLIP = 3.0  # deviations: further is only "far", else one call would make a window
-MARGIN = 0.10  # log: a third must be left by more than this, so that a dense value on its edge does not matter
+MARGIN = 0.10  # log: a part must be left by more than this, so that a dense value on its edge does not matter
 LEAST_ROWS = 20  # of a segment before a channel of it is known
 PSEUDO_ROWS = 10  # towards no effect, in every cell
 GRAIN = 2.0**20  # residuals are multiples of 1/GRAIN: sums are exact, so it does not matter how rows came in batches
 WIDEST, NARROWEST = 0.01, 0.02  # log or score: least width of a cell's middle, least deviation
 SHAPES: dict[str, tuple[int, ...]] = {
     "beta": (C, 4), "price": (4,), "level": (C,), "idle": (C, IDLES), "turn": (C, TURNS), "hours": (C, HOURS),
-    "scale": (C,), "centre": (C,), "known": (C,), "typical": (C,), "third": (2,), "miss": (TURNS, IDLES),
+    "scale": (C,), "centre": (C,), "known": (C,), "typical": (C,), "edge": (len(TAILS),), "miss": (TURNS, IDLES),
     "mature": (), "settled": (),
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ class Expectations:
     centre: Floats  # mean of the clipped residual, in deviations
     known: Floats  # rows it was learned from
     typical: Floats  # the median value
-    third: Floats  # residual below which a third of the prompts, above which a third of the answers lie
+    edge: Floats  # residual at which each part of the usual values ends
     miss: Floats  # chance of no cache hit
     mature: Floats  # 1 when judged at all
     settled: Floats  # 1 when its caches are judged too: they warm up with its traffic
@@ -164,10 +164,11 @@ class Expectations:
         hours = profile(hour, np.clip(r / sd, -CLIP, CLIP), present) * sd
         z = np.clip((r - hours[:, hour]) / sd, -CLIP, CLIP) * present
         self.hours[g, live], self.scale[g, live], self.centre[g, live] = hours, sd[:, 0], z.sum(1) / count
-        for j, (c, q, side) in enumerate(zip(TAILS, (1 / 3, 2 / 3), (1, -1), strict=True)):
-            for i in np.flatnonzero(live == c).tolist():
-                edge = np.sort(z[i, has[i]])[int(q * (count[i] - 1) + 0.5)] + side * MARGIN / sd[i, 0]
-                self.third[g, j] = edge - self.centre[g, c]
+        for j, tail in enumerate(TAILS):
+            for i in np.flatnonzero(live == tail.channel).tolist():
+                place = (tail.share if tail.side > 0 else 1 - tail.share) * (count[i] - 1)
+                within = np.sort(z[i, has[i]])[int(place + 0.5)]
+                self.edge[g, j] = within + tail.side * MARGIN / sd[i, 0] - self.centre[g, tail.channel]
 
     def learn_misses(self, g: int, rows: Rows) -> None:
         """Chance of no cache hit by turn and idle time: cells shrunk to their turn's, those to the segment's."""

@@ -207,7 +207,7 @@ class Incidents:
                 if c.sign * z > PART_Z and strength * PART[part] > best:
                     best, series = strength * PART[part], part
         striking = panel.strengths(i, series, c.width, c.sign) * slices.neatness
-        striking[~slices.near[c.slice] | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
+        striking[~slices.near[c.slice] | slices.same | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
         if series == FALLS_BACK:  # the rows that fell back have the substitute's model: the operation shows them
             striking[slices.by_model | (slices.attributes == 0)] *= PRIMARY
         return (int(np.argmax(striking)) if striking.max() > 0 else c.slice), int(series)
@@ -250,7 +250,7 @@ class Incidents:
         seen = read(panel, i, c)
         return Alert(
             detected_at=float((panel.first + i + 1) * TICK), metric=x.metric, direction="up" if x.up else "down",
-            slice=user or dict(self.known.slices.labels[c.slice]), severity=abs(c.z), kind=kind_of(c),
+            slice=user or dict(self.known.slices.labels[c.slice]), severity=abs(c.z), kind=kind_of(panel, i, c),
             since=float(x.since * TICK), observed=seen.observed, expected=seen.expected, lower=seen.lower,
             upper=seen.upper, n=int(c.n), score=score_of(abs(c.z), self.known.settings.z), story=x.story,
         )  # fmt: skip

@@ -9,6 +9,7 @@ bytes / 28 series = 6.2 KB. Beside it the rows of the last day, at most 288 x 10
 from dataclasses import dataclass, field
 
 from .arrays import Ints
+from .clumps import Clumps
 from .expectations import Expectations
 from .intake import Intake
 from .memory import Memory
@@ -30,6 +31,7 @@ class Knowledge:
     slices: Slices = field(default_factory=Slices)
     expect: Expectations = field(default_factory=Expectations)
     wobble: Wobble = field(default_factory=Wobble)
+    clumps: Clumps = field(default_factory=Clumps)
     rates: Rates = field(default_factory=Rates)
     series: Series = field(default_factory=Series)
     memory: Memory = field(default_factory=Memory)
@@ -45,6 +47,7 @@ class Knowledge:
         if new:
             self.slices.extend(new)
             self.expect.grow(segments)
+            self.clumps.grow(segments)
             self.series.grow(len(self.slices.labels))
             self.wobble.grow(len(self.slices.labels))
             self.rates.grow(segments, len(self.slices.labels))
@@ -54,6 +57,7 @@ class Knowledge:
         self.intake.keep_segments(keep, before)
         left = self.slices.keep_segments(keep)
         self.expect.keep_segments(keep)
+        self.clumps.keep_segments(keep)
         self.series.keep_slices(left)
         self.memory.keep_segments(keep)
         self.wobble.keep_slices(left)

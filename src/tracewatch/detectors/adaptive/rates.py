@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
-from .channels import TAILS
+from .channels import CHANNELS, TAILS
 from .expectations import exact
 from .ledger import Groups
 from .windows import HOUR, SAMPLES, WINDOWS, hours_between
@@ -19,13 +19,16 @@ from .wobble import LEAST_SAMPLES
 CATEGORIES = 6  # the first six error categories that appear have a rate of their own
 RATES = (
     "error_rate", "timeout_rate", "fallback_rate", "retry_rate", "hallucination_rate",
-    *("error_rate",) * CATEGORIES, "input_tokens", "output_tokens", "cache_hit_rate",
+    *("error_rate",) * CATEGORIES, *(CHANNELS[tail.channel].metric for tail in TAILS), "cache_hit_rate",
 )  # fmt: skip
-FAMILY = (*("failure",) * 4, "quality", *("failure",) * CATEGORIES, "tokens", "output", "cache")
-UP = (*(True,) * (5 + CATEGORIES), True, False, False)  # direction of the metric when its share of hits rises
+FAMILY = (
+    *("failure",) * 4, "quality", *("failure",) * CATEGORIES, *(CHANNELS[tail.channel].family for tail in TAILS),
+    "cache",
+)  # fmt: skip
+UP = (*(True,) * (5 + CATEGORIES), *(tail.side > 0 for tail in TAILS), False)  # direction when its share of hits rises
 FALLBACK, RETRY, HALLUCINATION, BY_CATEGORY = 2, 3, 4, 5
-EMPTY = 5 + CATEGORIES  # from here: prompts NOT in the lower third, answers not in the upper third, calls without a hit
-NO_HIT = EMPTY + 2
+EMPTY = 5 + CATEGORIES  # from here: calls that are NOT in a part of the usual values, calls without a hit
+NO_HIT = EMPTY + len(TAILS)
 R = len(RATES)
 LEAST, LEAST_PART = 0.015, 0.4  # of a share, of its base: smaller rises are nobody's incident
 PSEUDO_CALLS = 20  # towards the product's own rate
@@ -43,7 +46,7 @@ class Mask(Protocol):
         ...
 
 
-def mark(rows: Rows, third: Floats, settled: Floats, miss: Floats) -> None:
+def mark(rows: Rows, edge: Floats, settled: Floats, miss: Floats) -> None:
     """Add to the rows: use (does it count for each rate?), hit, and miss (chance of no cache hit)."""
     n, g = len(rows["t"]), rows["segment"]
     use, hit = np.ones((n, R), bool), np.zeros((n, R), bool)
@@ -53,10 +56,10 @@ def mark(rows: Rows, third: Floats, settled: Floats, miss: Floats) -> None:
         hit[:, RETRY] = rows["retry_count"] > 0
         use[:, HALLUCINATION] = np.isfinite(rows["hallucination_detected"])
         hit[:, HALLUCINATION] = rows["hallucination_detected"] > 0
-        for j, c in enumerate(TAILS):
-            z = rows["z"][:, c]
+        for j, tail in enumerate(TAILS):
+            z = rows["z"][:, tail.channel]
             use[:, EMPTY + j] = np.isfinite(z)
-            hit[:, EMPTY + j] = z < third[g, 1] if j else z > third[g, 0]
+            hit[:, EMPTY + j] = tail.side * z > tail.side * edge[g, j]
         hit[:, NO_HIT] = ~(rows["cache_read_input_tokens"] > 0)
     for j in range(CATEGORIES):
         hit[:, BY_CATEGORY + j] = rows["error"] & (rows["error_category"] == j)

@@ -20,7 +20,8 @@ DAY_S = 86400
 GAP = 3 * 3600  # s without calls between two runs
 LEAST_CALLS, LONGEST, AGREE = 5, 5 * 3600, 3600  # of a run: calls, s, s between starts
 ALMOST_ALL, MOST = 0.9, 0.8  # of the calls lie in runs, of the starts agree, of the days have one
-LATE = 1200  # s after which a run is missing
+LATE, PUNCTUAL = 1200, 300  # s after which a run is missing: at most, and at least
+LOOSE = 3.0  # times the largest difference of recent starts, for the same
 EARLY = 4500  # s before its start at which a run counts as it
 MOVED = 2100  # s from every start of the last eight
 CLOCKS = 3600  # s that clocks move in spring and autumn
@@ -45,6 +46,7 @@ class Plan:
 
     phase: float  # s of the day at which the last run started
     starts: tuple[float, ...]  # of the last eight, s of the day
+    late: float  # s after its start at which a run is missing
     daily: bool
     days: frozenset[int]  # epoch days with a run
     first: int  # first epoch day of all
@@ -178,7 +180,7 @@ def missing_moments(plan: Plan, first: int, ticks: int) -> Iterator[tuple[int, f
     """(tick at which to miss a run, its start), within the ticks read."""
     for day in range(first // 288 - 1, (first + ticks) // 288 + 1):
         start = day * DAY_S + plan.phase
-        tick = int(np.ceil((start + LATE + (CLOCKS if clocks_change(plan.last, day) else 0)) / TICK))
+        tick = int(np.ceil((start + plan.late + (CLOCKS if clocks_change(plan.last, day) else 0)) / TICK)) - 1
         if first <= tick < first + ticks and plan.due(day):
             yield tick, start
 
@@ -211,10 +213,21 @@ def plan_of(done: list[Run], today: int, first: int) -> Plan | None:
     return Plan(
         phase=float(starts[-1]), starts=tuple(starts[-8:].tolist()), days=days, first=first, size=size,
         daily=sum(d >= since for d in days) >= MOST * (today - max(first, since)),
+        late=lateness(off[-8:]),
         length=float(np.median([run.end - run.start for run in runs[-8:]])),
         low=min(size * float(np.exp(-3.5 * s)), 0.8 * float(sizes.min())),
         high=max(size * float(np.exp(3.5 * s)), 1.3 * float(sizes.max()) + 10),
     )  # fmt: skip
+
+
+def lateness(off: Floats) -> float:
+    """Seconds to wait for a run, by how far recent starts were from the last one; those an hour off are the clocks'.
+
+    >>> lateness(np.array([60.0, 100.0, 80.0, 0.0]))
+    420.0
+    """
+    near = off[off < CLOCKS / 2]
+    return float(np.clip(LOOSE * near.max() + 120, PUNCTUAL, LATE)) if len(near) >= 4 else float(LATE)
 
 
 def spread_of(logs: Floats) -> float:
