@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tracewatch.detectors.adaptive import Alert, Engine
+from tracewatch.detectors.adaptive.series import K
 
 DAY, WEEK = 86400.0, 7 * 86400.0
 MONDAY = 1_772_409_600.0  # 2026-03-02
@@ -206,6 +207,75 @@ def test_a_segment_and_a_user_for_every_row_is_bounded():
     assert len(known.intake.segments) <= 1000
     assert len(known.slices.labels) <= 600
     assert all(len(names.word) <= names.limit for names in known.intake.names.values())
+
+
+def test_state_is_at_most_64_kb_a_series():
+    columns = calls(days=2, a_day=2400)
+    kind = np.random.default_rng(1).integers(0, 360, len(columns["start_time"]))
+    columns["model_name"] = np.array([f"m{i % 18}" for i in kind], object)
+    columns["operation_type"] = np.array([f"o{i // 18}" for i in kind], object)
+    engine = Engine()
+    engine.feed(columns)
+    engine.advance(MONDAY + 2 * DAY)
+    known = engine.known
+    assert len(known.intake.segments) == 360
+    series = len(known.slices.labels) * K
+    held = [known.series.total, known.wobble.n, known.wobble.s, known.rates.n, known.rates.k]
+    held += [x for days in known.memory.days.values() for _, rows in days for x in rows.values()]
+    held += [x for _, rows in known.recent for x in rows.values()]
+    assert sum(x.nbytes for x in held) / series < 64_000
+    assert len(pickle.dumps(engine)) / series < 32_000
+
+
+def test_a_busy_segment_is_bounded():
+    columns = calls(days=1, a_day=60_000, operations=("ask",), models=("big",))
+    t = columns["start_time"]
+    engine = Engine()
+    for burst in (slice(0, 20_000), slice(20_000, None)):  # the last within five minutes
+        engine.feed(
+            {k: v[burst] for k, v in columns.items()} | {"start_time": t[burst] if burst.stop else t[burst] * 0 + t[-1]}
+        )
+    engine.advance(MONDAY + DAY - 300)
+    assert sum(len(rows["t"]) for _, rows in engine.known.recent) <= 288 * 1000
+    engine.advance(MONDAY + DAY)
+    assert sum(len(rows["t"]) for _, rows in engine.known.recent) <= 20_000 + 1000
+    assert sum(len(rows["t"]) for _, rows in engine.known.memory.days[0]) == 110
+
+
+def test_rows_of_a_busy_day_are_read_in_pieces(stream, found, monkeypatch):
+    monkeypatch.setattr("tracewatch.detectors.adaptive.engine.AT_ONCE", 150)
+    assert run(stream) == found
+
+
+def test_samples_of_a_busy_day_do_not_depend_on_batches(monkeypatch):
+    monkeypatch.setattr("tracewatch.detectors.adaptive.memory.MOST", 64)
+    monkeypatch.setattr("tracewatch.detectors.adaptive.memory.TODAY", 256)
+    columns, kept = calls(days=2), []
+    for steps in (1, 40):
+        engine = Engine()
+        engine.feed(columns)
+        for step in range(steps):
+            engine.advance(MONDAY + 2 * DAY * (step + 1) / steps)
+        kept.append(
+            [(g, day, rows["t"].tolist()) for g, days in engine.known.memory.days.items() for day, rows in days]
+        )
+    assert kept[0] == kept[1]
+    assert all(len(times) <= 64 for _, _, times in kept[0])
+
+
+def test_users_beyond_those_told_apart_are_no_user():
+    columns = calls(a_day=1200)
+    hour = (columns["start_time"] - MONDAY) / 3600 - (9 * 24 + 10)
+    theirs = (np.abs(hour) < 2) & (np.arange(len(hour)) % 5 < 2)
+    columns["user_id"] = np.where(theirs, [f"late{i}" for i in range(len(hour))], columns["user_id"])
+    for name in ("inference_time_ms", "duration_ms"):
+        columns[name] = columns[name] * np.where(theirs, 8.0, 1.0)
+    engine = Engine()
+    engine.known.intake.names["user_id"].limit = 20
+    engine.feed(columns)
+    out = engine.advance(end_of(columns))
+    assert "inference_time_ms" in {a.metric for a in out}
+    assert not any("user_id" in a.slice for a in out)
 
 
 def test_sessions_that_are_over_are_forgotten():

@@ -19,6 +19,7 @@ from tracewatch.detectors.hourly import HOUR_S, TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
 from tracewatch.findings import Scope
+from tracewatch.holding import Held
 from tracewatch.imports import Kind, Source
 from tracewatch.imports.base import Chunk
 from tracewatch.imports.naming import normalised, plan
@@ -27,10 +28,11 @@ from tracewatch.imports.times import times
 from tracewatch.imports.values import reals
 from tracewatch.incidents import Change
 from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Judge, chosen
-from tracewatch.metrics import TYPES, columns_of, table_of
+from tracewatch.metrics import TYPES, columns_of
 from tracewatch.records import Span
 from tracewatch.stores.base import Filter, Progress, Store
 
+BATCH_ROWS = 50_000  # at most: 100 MB while they are judged
 BATCH_S = 86_400  # rows go in by the day: by the hour the same alerts took 2.5 times as long
 LATEST = 4_102_444_800.0  # 2100: a workload may be dated ahead, but a later time was misread
 SCORED_ROWS = 4096  # between two signs of progress: a tenth of a second
@@ -135,25 +137,24 @@ DETECTORS: Mapping[str, Member] = {
 class History:
     """Calls in order of their start, and what was left out in reading them."""
 
-    table: pa.Table
+    calls: Held
     refused: Mapping[str, int] = field(default_factory=dict)
     """Rows that could not be believed, by reason."""
     naive_times: int = 0
     """Times without a zone, taken as UTC."""
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return len(self.calls)
 
     @property
     def times(self) -> NDArray[np.float64]:
         """The start of each call."""
-        times: NDArray[np.float64] = self.table["start_time"].to_numpy()
-        return times
+        return self.calls.times
 
     def columns(self, rows: slice) -> dict[str, NDArray[Any]]:
         """Some of the calls."""
-        part = self.table.slice(rows.start, rows.stop - rows.start)
-        return {name: _words(part[name]) if name in WORDS else part[name].to_numpy() for name in part.column_names}
+        part = self.calls.rows(rows)
+        return {name: _values(name, part[name]) for name in part.column_names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,16 +203,19 @@ def is_series(source: Source) -> bool:
 def read_file(source: Source, kind: Kind, needs: Sequence[str], progress: Progress) -> History:
     """The calls of a file that was recognised, as the file says they were: nothing is priced. Raises ImportRefused."""
     converter = Converter(kind, now=LATEST)
-    batches: list[pa.RecordBatch] = []
     refused: Counter[str] = Counter()
     naive = 0
-    for chunk in _chunks(source, progress):
-        spans = converter.convert(chunk)
-        refused.update(each.what for each in spans.refused)
-        naive += spans.naive
-        if spans.batch.num_rows:
-            batches.append(chosen(spans.batch, needs))
-    return History(table=_ordered(batches, needs), refused=refused, naive_times=naive)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal naive
+        for chunk in _chunks(source, progress):
+            spans = converter.convert(chunk)
+            refused.update(each.what for each in spans.refused)
+            naive += spans.naive
+            if spans.batch.num_rows:
+                yield chosen(spans.batch, needs)
+
+    return History(calls=Held(batches(), needs), refused=refused, naive_times=naive)
 
 
 def read_store(store: Store, project: str, since: float, until: float, needs: Sequence[str]) -> History:
@@ -219,8 +223,7 @@ def read_store(store: Store, project: str, since: float, until: float, needs: Se
     scope = Scope(project=project, source="traces", since=since, until=until, now=until)
     where = [*scope.rows(), Filter("start_time", ">=", (since,)), Filter("start_time", "<", (until,))]
     names = list(dict.fromkeys(needs))
-    batches = [chosen(batch, names) for batch in store.scan(Span, names, where)]
-    return History(table=_ordered(batches, names))
+    return History(calls=Held((chosen(batch, names) for batch in store.scan(Span, names, where)), names))
 
 
 def read_series(source: Source, progress: Progress) -> Series:
@@ -252,10 +255,7 @@ def replay(history: History, member: Member, progress: Progress) -> Iterator[Ale
     detector = member.make()
     for rows in _batches(moments):
         detector.feed(history.columns(rows))
-        last = rows.stop == len(moments)
-        # At the end no further than the step that the last call is in: that nothing follows is no silence.
-        step_s = member.step_s if last else BATCH_S
-        yield from detector.advance((math.floor(moments[rows.stop - 1] / step_s) + 1) * step_s)
+        yield from detector.advance(_known_until(moments, rows.stop, member.step_s))
         progress(rows.stop - rows.start)
 
 
@@ -304,8 +304,11 @@ def _surprise(time_s: float, value: float, expected: float, score: float) -> Sur
     )
 
 
-def _words(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Texts as objects, equal ones the same object: made and hashed only once."""
+def _values(name: str, column: pa.ChunkedArray) -> NDArray[Any]:
+    """Numbers as float64, texts as objects; equal words are the same object, made and hashed only once."""
+    if name not in WORDS or not pa.types.is_string(column.type):
+        plain: NDArray[Any] = column.to_numpy()
+        return plain
     encoded = column.combine_chunks().dictionary_encode()
     words = np.append(encoded.dictionary.to_numpy(zero_copy_only=False), [None])
     codes: NDArray[np.int32] = encoded.indices.fill_null(len(words) - 1).to_numpy()
@@ -313,20 +316,21 @@ def _words(column: pa.ChunkedArray) -> NDArray[Any]:
     return texts
 
 
-def _ordered(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
-    """Everything in order of start; calls of the same moment stay in the order they had."""
-    table = table_of(batches, list(dict.fromkeys(names)))
-    moments = table["start_time"].to_numpy()
-    if (np.diff(moments) >= 0).all():
-        return table
-    return table.take(pa.array(np.argsort(moments, kind="stable")))
-
-
 def _batches(moments: NDArray[np.float64]) -> Iterator[slice]:
-    """Runs of rows that began on the same day (UTC)."""
+    """Runs of rows that began on the same day (UTC), of busy days in several pieces."""
     edges = np.flatnonzero(np.diff(moments // BATCH_S)) + 1
-    bounds = [0, *edges.tolist(), len(moments)]
+    bounds = sorted({0, *edges.tolist(), *range(0, len(moments), BATCH_ROWS), len(moments)})
     return (slice(begin, end) for begin, end in pairwise(bounds))
+
+
+def _known_until(moments: NDArray[np.float64], stop: int, step_s: int) -> float:
+    """Up to when everything has been fed, once so many rows have."""
+    last = float(moments[stop - 1])
+    if stop == len(moments):
+        # No further than the step that the last call is in: that nothing follows is no silence.
+        return (math.floor(last / step_s) + 1) * step_s
+    midnight = (math.floor(last / BATCH_S) + 1) * BATCH_S
+    return last if moments[stop] < midnight else midnight
 
 
 def _texts(array: pa.Array) -> list[str | None]:

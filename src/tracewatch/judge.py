@@ -12,11 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracewatch.detectors.adaptive import Alert, Ending, Engine, Return, Settings
-from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WORDS
+from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
 from tracewatch.incidents import Change, Grouping
 from tracewatch.records import Span, column_of
 
-NEEDS = tuple(dict.fromkeys(("start_time", "trace_id", "span_id", "parent_span_id", *WORDS, *NUMBERS)))
+NEEDS = tuple(dict.fromkeys(("start_time", "trace_id", "span_id", "parent_span_id", *WORDS, *NUMBERS, *WATCHED)))
 """The columns of a call that are judged, and those that order calls of the same moment."""
 DAY_S = 86_400
 TICK_S = TICK

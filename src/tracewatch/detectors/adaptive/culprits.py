@@ -24,7 +24,7 @@ MOST = 0.6  # of the calls of its segments: more is no part
 SAME = 0.5  # of its move is made by the rest too: it is everybody's
 FEW_VALUES = 4  # of each column are asked whether they explain it better
 HOLD = 72  # ticks
-PAUSE = 12  # ticks after evidence that was not borne out, or was told
+PAUSE, DOUBTED = 12, 3  # ticks after evidence that was told, that was not borne out
 LONG = 72  # ticks: a level rather than a spike
 FAMILIES = tuple(family_of(i) for i in range(SERIES))
 
@@ -82,8 +82,8 @@ def calls(known: Knowledge, series: int, low: int, end: int, of: Callable[[Rows]
 
 
 def judge(known: Knowledge, parts: Parts, crossing: Crossing, first: int) -> Notice | None:
-    """What is to be said of evidence over its limit, if anything. The part is left alone for an hour."""
-    parts.bank.pause[crossing.part, crossing.series] = first + crossing.tick + 1 + PAUSE
+    """What is to be said of evidence over its limit, if anything. The part is then left alone for a while."""
+    parts.bank.pause[crossing.part, crossing.series] = first + crossing.tick + 1 + DOUBTED
     if not is_bad(crossing.series, crossing.sign):
         return None
     window = look(known, parts, crossing, first)
@@ -101,9 +101,8 @@ def judge(known: Knowledge, parts: Parts, crossing: Crossing, first: int) -> Not
         or not holds(known, parts, window, part, mine, series, crossing.sign)
     ):
         return None
-    parts.bank.pause[part, [i for i in range(SERIES) if FAMILIES[i] == FAMILIES[series]]] = (
-        first + crossing.tick + 1 + PAUSE
-    )
+    parts.bank.pause[crossing.part, crossing.series] = first + crossing.tick + 1 + PAUSE
+    parts.outcome = True
     parts.borne.add((column, code, series))
     return told(known, parts, window, part, mine, series, crossing, first)
 

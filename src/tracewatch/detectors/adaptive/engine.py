@@ -6,6 +6,7 @@ from .alerts import Alert, Notice
 from .arrays import Rows
 from .channels import drivers, observed
 from .culprits import judge
+from .extras import Extras
 from .failover import Failover
 from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
@@ -46,6 +47,7 @@ class Engine:
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
+        self.extras = Extras(known.settings.extra)
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
 
@@ -134,6 +136,7 @@ class Engine:
             self.schedules.scan(first, ticks, rows, names, alarming),
             self.points.scan(first, rows, known.expect.known, names, alarming),
             self.firsts.scan(known, first, ticks, rows, alarming),
+            self.extras.scan(known, first, ticks, rows, names["operation_type"], alarming),
         ):
             for i, notices in said.items():
                 out.setdefault(i, []).extend(notices)
@@ -157,6 +160,7 @@ class Engine:
         known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
         known.clumps.close_day()
         self.parts.learn(day, known.memory.today)
+        self.extras.learn()
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         self.learn_segments(day, age)
         self.incidents.close_day(tick)
@@ -207,4 +211,5 @@ class Engine:
         if len(keep) < len(known.intake.segments):
             self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
+            self.extras.forget(known.intake.names["operation_type"])
             self.failover.keep_segments({int(old): new for new, old in enumerate(keep)})

@@ -129,7 +129,9 @@ def who_alone(panel: Panel, c: Candidate, rows: Rows, value: Floats, p: float, u
     least, out = WITHOUT_USER * panel.known.settings.z, dict[str, object]()
     for word in PARTS:
         rest = left_without(panel, c, rows[word], value, p, upper)
-        if rest is not None and rest[0] < least and rest[2].mean() < HIS_SHARE and rest[2].sum() >= HIS_CALLS:
+        if rest is None or rest[1] < 0:  # those without a word are no one part
+            continue
+        if rest[0] < least and rest[2].mean() < HIS_SHARE and rest[2].sum() >= HIS_CALLS:
             least, out = rest[0], {word: value_of(word, panel.known.intake.names[word].word.get(rest[1]))}
     return {word: value for word, value in out.items() if value is not None}
 

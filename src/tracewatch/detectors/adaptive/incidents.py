@@ -306,6 +306,8 @@ class Incidents:
             slow = any(x.family == LATENCY and members[x.slice, notice.segment] for x in self.open)
             return [] if notice.excess < SLOW_TOO * slow else [self.one_off(notice.alert, now)]
         if notice.segments and self.covered(notice):
+            if notice.key is not None and notice.key[0] == "first":  # told as part of it
+                self.quiet[notice.key] = now + notice.hold
             return []
         key, about_volume = notice.key, notice.key is not None and notice.key[0] == "volume"
         if key is None:

@@ -15,6 +15,7 @@ NUMBERS = (
     "network_time_ms", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
     "cost_usd", "retrieval_latency_ms", "rag_relevance_score", "groundedness_score", "hallucination_detected",
 )  # fmt: skip
+WATCHED = ("reasoning_tokens", "rag_nodes_retrieved", "rag_chunks_used")  # numbers without a model of their own
 SIGNED = ("rag_relevance_score", "groundedness_score")  # every other number below zero is a mistake of the reporter
 LARGEST = 1e12  # of any number; more is a mistake, and its square must not overflow
 WORDS = {  # how many of each are told apart at a time; what comes beyond is counted, but without a name
@@ -43,7 +44,8 @@ SESSION_OVER = 86400.0  # s: a session silent for a day is over
 class Intake:
     """Rows that wait, the codes of their words and where each session stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, extra: tuple[str, ...] = ()) -> None:
+        self.extra = (*WATCHED, *extra)
         self.names = {word: Names(limit) for word, limit in WORDS.items()}
         self.segments: list[tuple[int, int, int]] = []
         self.segment_of: dict[tuple[int, int, int], int] = {}
@@ -64,6 +66,8 @@ class Intake:
         rows["root"] = np.array([x is None or x != x for x in parent], bool) if parent is not None else np.ones(n, bool)
         for name in NUMBERS:
             rows[name] = column_of_numbers(batch.get(name), n, name in SIGNED)
+        for name in self.extra:
+            rows[name] = column_of_numbers(batch.get(name), n, True)
         if ok.any():
             self.waiting.append(rows if ok.all() else {k: v[ok] for k, v in rows.items()})
             self.ordered = False

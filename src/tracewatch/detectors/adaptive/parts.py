@@ -38,6 +38,7 @@ LEAST_CALLS = 30  # of a part that says how parts differ
 SLACK = 1.0  # deviations of what is natural that are given away
 MOST_RATE = 0.9  # of a share that is tested: above, there is little to rise
 SLACK_RATE = 0.005  # share of hits that is given away
+KEPT = 0.6  # of evidence that was not borne out yet: the next calls may
 MAIN = 0.6  # of the calls of a day: too many to be a part
 KNOWN_DAYS = 3  # with calls, before a new user or service has a usual latency
 RELEASED = ("app_version",)
@@ -200,10 +201,11 @@ class Parts:
         self.bank = Bank()
         self.told: dict[tuple[int, int], list[int]] = {}  # (column, series) -> days on which something was borne out
         self.borne: set[tuple[int, int, int]] = set()  # of today: column, code, series
+        self.outcome = False  # was the last crossing borne out?
         self.main = [-2] * len(PARTS)  # code of the value that most calls of a column have: the rest, not a part
 
     def scan(self, known: Knowledge, first: int, ticks: int, rows: Rows | None) -> Iterator[Crossing]:
-        """Crossings in order of ticks; whoever looks into one says `pause` before asking for the next."""
+        """Crossings in order of ticks; whoever looks into one sets `pause` and `outcome` before asking for the next."""
         bank = self.bank
         if rows is None:
             return
@@ -226,13 +228,15 @@ class Parts:
             if not over.any():  # a former crossing took its evidence
                 continue
             which = int(np.argmax(path[i, series]))
+            self.outcome = False
             yield Crossing(tick=at, part=p, series=series, sign=1.0 if which < 2 else -1.0)
             rest = slice(i + 1, ends[p])
             later = gain[rest, series] * ((first + tick[rest]) >= bank.pause[p, series])[:, None]
             path[i, series] = 0.0
-            path[rest, series] = (
-                climb(later[:, None], Groups(part[rest]), np.zeros((1, 1, 4)))[:, 0] if len(later) else 0
-            )
+            if not self.outcome:
+                path[i, series, which] = KEPT * limit[i, series]
+            if len(later):
+                path[rest, series] = climb(later[:, None], Groups(part[rest]), path[i, series][None, None].copy())[:, 0]
         bank.evidence[groups.keys] = path[groups.starts + groups.sizes - 1]
 
     def cells(self, column: int, rows: Rows, ticks: int, sums: Sums) -> tuple[Ints, Ints, Floats] | None:

@@ -12,3 +12,4 @@ class Settings:
     good: float = 2.5  # times z for moves in the good direction (faster, cheaper): seldom an incident
     remember_days: int = 14  # of rows for the baselines
     rows_a_day: int = 110  # remembered per segment; 80 cost two points on the benchmark
+    extra: tuple[str, ...] = ()  # columns of one's own numbers, such as "metadata.pages" or "quality.tone"

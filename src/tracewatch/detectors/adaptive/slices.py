@@ -12,7 +12,7 @@ KEYS: tuple[tuple[str, ...], ...] = (
     ("operation_type", "model_name"),
 )
 OVERLAP = 0.2  # of the smaller slice's calls in the other: the two are not independent
-SLICES = 600  # beyond, further segments are watched in the wider slices only: each slice keeps 1 MB of history
+SLICES = 600  # beyond, further segments are watched in the wider slices only: each slice keeps 0.6 MB of history
 
 
 class Slices:
