@@ -127,9 +127,10 @@ def fit(inputs: np.ndarray, real: np.ndarray) -> np.ndarray:
     prior = np.full(inputs.shape[1], np.log(mean / (1 - mean)))
     prior[-1] = 1.0
     found = prior.copy()
-    for _ in range(50):
+    for _ in range(200):
         p = 1 / (1 + np.exp(-inputs @ found))
         slope = inputs.T @ (real - p) - SHRINK * (found - prior)
         curve = (inputs * (p * (1 - p))[:, None]).T @ inputs + SHRINK * np.eye(len(found))
-        found = found + np.linalg.solve(curve, slope)
+        step = np.linalg.solve(curve, slope)
+        found = found + step / max(1.0, float(np.abs(step).max()))  # whole steps may run away from a flat stretch
     return found
