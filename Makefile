@@ -32,7 +32,12 @@ format: $(READY)
 	@$(RUN)/ruff format .
 	@$(RUN)/ruff check --fix .
 
-bench: $(READY)
+# What only the benchmarks compare with is installed when they are run.
+$(VENV)/.bench: $(READY)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@touch $@
+
+bench: $(VENV)/.bench
 	@$(RUN)/python -m benchmarks
 
 clean:

@@ -58,10 +58,15 @@ OWN = """## Your own
 
 A number that an app keeps in `metadata`, or a dimension of `response_quality_breakdown`, becomes a metric by one line:
 
-    TRACEWATCH_METRICS="metadata.judge_score:down, metadata.tool_calls:up, quality.faithfulness"
+    TRACEWATCH_METRICS="metadata.judge_score:down, quality.faithfulness, cost_per_hour"
 
-After the colon stands the bad direction: `up`, `down` or `either`. Without it, down is bad of a quality and either of
-anything else. `tracewatch metrics` offers what it finds in your calls. True and false count as 1 and 0."""
+The adaptive engine judges it for each operation. A metric above that says *series, once declared* is declared by its
+name; then its hours are judged, over all calls. After the colon stands the bad direction: `up`, `down` or `either`.
+Without it, it is that of the table; down is bad of a quality, and either of anything else. `tracewatch metrics` offers
+what it finds in your calls. True and false count as 1 and 0.
+
+`tracewatch detect` and `tracewatch backtest` judge what is declared when they run. When that changes, what was learned
+is learned again from history."""
 
 
 def metrics() -> str:
@@ -73,7 +78,8 @@ def metrics() -> str:
         "*Bad*: the direction that is bad news. *One value per*: what a value belongs to. *Judged by*: *engine* is "
         "the adaptive engine (*as* the name its alerts have); a *type* is one of the ten z-score detections, with its "
         "threshold in standard deviations; a *rule* is one of the four rules; *series* is the mean or sum of an hour, "
-        "judged by its own past (see decisions/0007). What nobody judges is shown only.",
+        "judged by its own past (see decisions/0007) once you declare it (see Your own). What nobody judges is shown "
+        "only.",
     ]
     for family in dict.fromkeys(each.family for each in METRICS):
         rows = [_metric(each) for each in METRICS if each.family == family]
@@ -95,7 +101,7 @@ def _judges(each: Metric) -> str:
         engine if judges.engine else "",
         f"type `{judges.type}` ({judges.threshold:g})" if judges.type else "",
         f"rule `{judges.rule}`" if judges.rule else "",
-        "series" if judges.series else "",
+        "series, once declared" if judges.declarable else "",
     ]
     return "; ".join(part for part in parts if part)
 

@@ -64,7 +64,7 @@ def test_it_lists_what_the_calls_have(filled):
     assert "902 ms" in lines["duration_ms"]
     assert "engine; type duration" in lines["duration_ms"]
     assert "learning 1/7 days" in lines["duration_ms"]
-    assert "learning 1/200 hours" in lines["spans_per_trace"]
+    assert "once declared" in lines["spans_per_trace"]
     assert "ttft_ms" not in lines
 
 
@@ -73,6 +73,13 @@ def test_each_value_of_a_column_has_its_line(filled):
     assert found["error_category_rate[rate_limit]"]["typical"] == 0.02
     assert found["provider_error_rate[openai]"]["told_as"] == "error_rate"
     assert found["warning_rate[slow]"]["values"] == 50
+
+
+def test_a_row_of_the_table_is_judged_once_declared(filled, monkeypatch):
+    assert rows(db=filled)["spans_per_trace"]["series"] is False
+    monkeypatch.setenv("TRACEWATCH_METRICS", "spans_per_trace:down")
+    found = rows(db=filled)["spans_per_trace"]
+    assert (found["series"], found["bad"], found["learning"]) == (True, "down", "learning 1/200 hours")
 
 
 def test_a_metric_carries_everything_about_it(filled):
@@ -98,6 +105,7 @@ def test_a_metric_carries_everything_about_it(filled):
         "threshold": 3,
         "rule": None,
         "series": False,
+        "declarable": False,
     }
 
 
@@ -113,8 +121,8 @@ def test_words_family_and_judged_choose(filled):
         "cost_per_1k_tokens"  # no tokens were reported
     }
     assert {each["family"] for each in rows("--family", "volume", db=filled).values()} == {"volume"}
-    assert "first_seen_model" in rows("--all", db=filled)
-    assert "first_seen_model" not in rows("--all", "--judged", db=filled)
+    assert "first_seen_version" in rows("--all", db=filled)
+    assert "first_seen_version" not in rows("--all", "--judged", db=filled)
     assert set(rows("latency", "duration", "--family", "latency", db=filled)) == {"duration_ms"}
 
 
@@ -130,7 +138,7 @@ def test_numbers_in_the_metadata_are_offered_and_watched_when_declared(filled, m
     found = rows(db=filled)
     assert found["metadata.judge_score"]["typical"] == pytest.approx(0.245)
     assert found["metadata.judge_score"]["bad"] == "down"
-    assert found["metadata.judge_score"]["series"] is True
+    assert found["metadata.judge_score"]["told_as"] == "metadata.judge_score"
     assert "could watch" not in run(db=filled).stderr
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tracewatch.records import SEVERITIES
 
 TRACEWATCH = Path(sys.executable).with_name("tracewatch")
 DAY_S = 86_400
@@ -101,14 +105,50 @@ def test_a_usage_database_is_upgraded_where_it_is(tracewatch, usage_db):
     assert since["total_llm_calls"] == 161
 
 
-def test_the_demo_ends_with_findings(tracewatch, tmp_path):
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder of somebody who has just run the demo, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run([TRACEWATCH, "demo"], cwd=folder, capture_output=True, text=True, check=True)
+    return folder, done.stdout
+
+
+@pytest.fixture
+def after_demo(tmp_path, demo):
+    """What the demo printed, with its database at hand."""
+    folder, told = demo
+    for file in folder.iterdir():
+        shutil.copy(file, tmp_path)
+    return told
+
+
+def test_the_demo_tells_incidents_with_their_causes(after_demo):
+    told = " ".join(after_demo.split())
+    assert re.search(r"[1-9]\d* incidents in 64,582 calls: [1-9]\d* still going on", told)
+    assert "The first 7 days are only learned from" in told
+    assert "fall back" in told, "the model that stopped answering"
+    assert "Why: " in told
+
+
+def test_the_demo_tells_the_worst_first(after_demo):
+    severities = re.findall(r"^([A-Z]+) · ", after_demo, re.MULTILINE)
+    assert len(severities) > 3
+    order = [word.upper() for word in reversed(SEVERITIES)]
+    assert severities == sorted(severities, key=order.index)
+
+
+def test_commands_the_demo_proposes_run(tracewatch, after_demo):
+    commands = [line.split()[1:] for line in after_demo.splitlines() if "--db tracewatch-demo.db" in line]
+    assert [words[0] for words in commands] == ["incidents", "explain", "trace", "metrics"]
+    for words in commands:
+        assert tracewatch(*words).stdout
+
+
+def test_the_demo_is_made_anew_and_fits_a_narrow_window(tracewatch, after_demo, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
     told = tracewatch("demo").stdout
-    assert "abnormal calls among" in told
-    assert "Context Bloat" in told
-    assert "Provider Queue Delay" in told
-    assert (tmp_path / "tracewatch-demo.db").exists()
-    tracewatch("demo")
-    tracewatch("anomalies", "--db", "tracewatch-demo.db")
+    assert "64,582" in told
+    assert all(len(line) <= 40 for line in told.splitlines() if "--db" not in line)
 
 
 def test_the_demo_spares_a_file_that_is_not_its_own(tracewatch, tmp_path):
@@ -127,8 +167,7 @@ def test_the_demo_spares_the_database_of_an_app(tracewatch, usage_db):
         tracewatch("stats", "--db", str(usage_db))
 
 
-def test_a_demo_that_somebody_added_to_is_not_made_anew(tracewatch, usage_db):
-    tracewatch("demo")
+def test_a_demo_that_somebody_added_to_is_not_made_anew(tracewatch, after_demo, usage_db):
     tracewatch("import", str(usage_db), "--db", "tracewatch-demo.db")
     assert "nothing was changed" in tracewatch("demo", code=1).stderr
 

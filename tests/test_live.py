@@ -11,8 +11,9 @@ import pytest
 from workload import DAY, HOUR, MONDAY, TICK, calls, end_of
 
 from tracewatch import live
+from tracewatch.errors import StoreUnreadable
 from tracewatch.judge import NEEDS, Judge, chosen
-from tracewatch.live import Watcher, arrivals, passing
+from tracewatch.live import Watcher, arrivals, keeping, passing
 from tracewatch.records import Anomaly, Baseline, Incident, Span
 from tracewatch.stores import Filter, open_store
 
@@ -160,7 +161,7 @@ def test_what_was_not_saved_is_read_again_and_found_again(store, rows, judged):
 
 WATCHING = """
 import sys
-from tracewatch.live import Watcher, arrivals, passing
+from tracewatch.live import Watcher, arrivals, keeping, passing
 from tracewatch.stores import open_store
 arrivals.CHUNK_ROWS = 150
 passing.SAVE_EVERY_ROWS = 400
@@ -444,3 +445,29 @@ def test_a_pass_saves_now_and_then_by_itself(store, rows, monkeypatch):
 
 def test_the_face_of_the_package():
     assert sorted(live.__all__) == ["Passed", "Watcher", "forget"]
+
+
+def test_what_cannot_be_explained_is_kept_without_causes_and_said_once(store, rows, judged, monkeypatch):
+    def odd(*_):
+        raise KeyError("nothing")
+
+    monkeypatch.setattr(keeping, "explain", odd)
+    put(store, rows)
+    passed = Watcher(store, "default").run(end_of(rows) + GRACE)
+    assert kept(store) == told_of(judged.alerts)
+    incidents = every(store, Incident)
+    assert {each.id for each in incidents} == {each.id for each in judged.changes}
+    assert {each.causes for each in incidents} == {None}
+    (said,) = [each for each in passed.sentences if "explained" in each]
+    assert said.startswith("Incident ")
+    assert "(KeyError: 'nothing') and is kept without causes." in said or "more could not be explained" in said
+
+
+def test_errors_of_the_store_stop_a_pass(store, rows, monkeypatch):
+    def gone(*_):
+        raise StoreUnreadable(path="watch.db", why="the disk is gone")
+
+    monkeypatch.setattr(keeping, "explain", gone)
+    put(store, rows)
+    with pytest.raises(StoreUnreadable):
+        Watcher(store, "default").run(end_of(rows) + GRACE)

@@ -61,7 +61,7 @@ def test_a_movement_ends_and_comes_back_without_an_alert(heard):
     assert [type(x) for x in fate] == [Ending, Return] * (len(fate) // 2) + [Ending]
     assert NINTH + 8 * HOUR <= fate[0].at <= NINTH + 10 * HOUR
     assert NINTH + 14 * HOUR <= fate[1].at <= NINTH + 16 * HOUR
-    assert NINTH + 18 * HOUR <= fate[-1].at <= NINTH + 20 * HOUR
+    assert NINTH + 17 * HOUR <= fate[-1].at <= NINTH + 20 * HOUR
     assert not any(x.accepted for x in fate if isinstance(x, Ending))
 
 

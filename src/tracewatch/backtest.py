@@ -29,6 +29,7 @@ from tracewatch.imports.values import reals
 from tracewatch.incidents import Change
 from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Judge, chosen
 from tracewatch.metrics import TYPES, columns_of
+from tracewatch.metrics.custom import Custom
 from tracewatch.records import Span
 from tracewatch.stores.base import Filter, Progress, Store
 
@@ -84,18 +85,25 @@ class Detector(Protocol):
 class Grouped:
     """What watches live, its incidents noted as they change."""
 
-    def __init__(self, project: str = "default") -> None:
-        self._judge = Judge(project)
+    def __init__(self, project: str = "default", customs: Sequence[Custom] = ()) -> None:
+        self._judge = Judge(project, customs)
         self.changes: list[Change] = []
+        self.notes: list[adaptive.Alert] = []
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns it reads."""
+        return self._judge.needs
 
     def feed(self, columns: dict[str, NDArray[Any]], /) -> None:
         """Takes some calls."""
         self._judge.feed(columns)
 
     def advance(self, now: float, /) -> Sequence[adaptive.Alert]:
-        """What can be known at that moment; what that changes is added to `changes`."""
+        """What can be known at that moment; what that changes is added to `changes`, what is no alarm to `notes`."""
         judgement = self._judge.judge(now)
         self.changes += judgement.changes
+        self.notes += judgement.notes
         return judgement.alerts
 
 

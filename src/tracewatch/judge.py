@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from tracewatch.detectors.adaptive import Alert, Ending, Engine, Return, Settings
 from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
 from tracewatch.incidents import Change, Grouping
+from tracewatch.metrics.custom import TABLE, Custom, columns_of_floats, needed
+from tracewatch.metrics.declared import Declared
 from tracewatch.records import Span, column_of
 
 NEEDS = tuple(dict.fromkeys(("start_time", "trace_id", "span_id", "parent_span_id", *WORDS, *NUMBERS, *WATCHED)))
@@ -34,12 +37,14 @@ class Judgement:
     """What could be known at a moment and could not before, in order."""
 
     alerts: Sequence[Alert]
+    notes: Sequence[Alert]
+    """What is worth knowing and nobody's alarm: no incident comes of it."""
     news: Sequence[Ending | Return]
     """What became of earlier alerts."""
     changes: Sequence[Change]
     """What became of incidents."""
     known_days: Mapping[int, int]
-    """On how many days each alert's calls had been learned from, KNOWN_DAYS at most, by its story."""
+    """On how many days the calls of each alert and note had been learned from, KNOWN_DAYS at most, by its story."""
 
 
 class Judge:
@@ -48,11 +53,20 @@ class Judge:
     Calls of the same moment are put in order by their keys, so that it does not matter which came first either.
     """
 
-    def __init__(self, project: str = "default") -> None:
-        """Knows nothing yet; the project is part of the ids of incidents."""
-        self.engine = Engine()
+    def __init__(self, project: str = "default", customs: Sequence[Custom] = ()) -> None:
+        """Knows nothing yet; the project is part of the ids of incidents, the customs are judged beside the engine."""
+        self.customs = tuple(customs)
+        by_hour = [each for each in customs if each.root == TABLE]
+        self.extra = tuple(each for each in customs if each.root != TABLE)
+        self.engine = Engine(Settings(extra=tuple(each.name for each in self.extra)))
+        self.declared = Declared(by_hour) if by_hour else None
         self.grouping = Grouping(project)
         self.waiting: list[dict[str, NDArray[Any]]] = []
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns of a call that it takes."""
+        return tuple(dict.fromkeys((*NEEDS, *needed(self.extra), *(self.declared.needs if self.declared else ()))))
 
     def feed(self, columns: Columns, /) -> None:
         """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects."""
@@ -63,15 +77,26 @@ class Judge:
         """Everything about calls that began before the last full step at that moment (UTC epoch seconds)."""
         now = now // TICK_S * TICK_S
         self._hand_over(now)
-        alerts: list[Alert] = []
+        told: list[Alert] = []
         known_days: dict[int, int] = {}
         for stop in self._days(now):
             today = self.engine.advance(stop)
             known_days |= {each.story: self._known_days(each) for each in today}
-            alerts += today
-        news = self.engine.endings()
-        changes = self.grouping.take(alerts, news, now)
-        return Judgement(alerts=alerts, news=news, changes=changes, known_days=known_days)
+            told += filter(self._matters, today)
+        news: list[Ending | Return] = [*self.engine.endings()]
+        if self.declared:
+            own, ended = self.declared.advance(now)
+            known_days |= {each.story: self._known_days(each) for each in own}
+            told = sorted((*told, *own), key=attrgetter("detected_at"))
+            news = sorted((*news, *ended), key=attrgetter("at"))
+        alerts = [each for each in told if not is_note(each)]
+        return Judgement(
+            alerts=alerts,
+            notes=[each for each in told if is_note(each)],
+            news=news,
+            changes=self.grouping.take(alerts, news, now),
+            known_days=known_days,
+        )
 
     @property
     def learned_days(self) -> int:
@@ -118,7 +143,24 @@ class Judge:
         self.waiting = (
             [{name: values[cut:] for name, values in calls.items()}] if cut < len(calls["start_time"]) else []
         )
-        self.engine.feed({name: values[:cut] for name, values in calls.items()})
+        calls = {name: values[:cut] for name, values in calls.items()}
+        if self.declared:
+            self.declared.feed(calls)
+        self.engine.feed(calls | self._own(calls))
+
+    def _own(self, calls: Columns) -> dict[str, NDArray[Any]]:
+        """The numbers in JSON columns that the user declared."""
+        texts = {name: pa.array(calls[name], pa.string()) for name in needed(self.extra)}
+        return {**columns_of_floats(self.extra, texts)}
+
+    def _matters(self, alert: Alert) -> bool:
+        """Whether it is bad news, as far as the user said which is."""
+        return next((each.bad in ("either", alert.direction) for each in self.extra if each.name == alert.metric), True)
+
+
+def is_note(alert: Alert) -> bool:
+    """Whether an alert is no alarm: a new kind of error is worth knowing, and its rate is judged by itself."""
+    return alert.metric == "first_seen_error_type"
 
 
 def ordered(calls: Columns) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ less the slices have in common, the more the other two must say. Our own.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import inf, log
 
 from tracewatch.detectors.adaptive import Alert
@@ -58,6 +59,31 @@ DRIVES: dict[str, dict[str, int]] = {
 """Cause -> effect: 1 the same way, -1 the other way, 0 either. What is not here drives nothing that is watched."""
 
 
+Calls = frozenset[tuple[str, object]]
+"""A slice as the set of its columns with their values."""
+
+
+def calls_of(alert: Alert) -> Calls:
+    """The slice of an alert as a set."""
+    return frozenset(alert.slice.items())
+
+
+def nested(one: Calls, other: Calls) -> bool:
+    """Whether all calls of one slice are calls of the other."""
+    return one <= other or other <= one
+
+
+@lru_cache(maxsize=10_000)
+def may_relate(metric: str, direction: str, other: str, other_direction: str) -> bool:
+    """Whether two movements can have one cause, as far as their metrics say."""
+    if metric == other:
+        return direction == other_direction
+    ways = DRIVES.get(metric, {}).get(other), DRIVES.get(other, {}).get(metric)
+    same = direction == other_direction
+    driven = any(way is not None and (way == 0 or same == (way > 0)) for way in ways)
+    return driven or any(metric in each and other in each for each in FAMILIES)
+
+
 def drives(cause: Alert, effect: Alert) -> bool:
     """Whether one movement can be the effect of another, by the table."""
     way = DRIVES.get(cause.metric, {}).get(effect.metric)
@@ -73,6 +99,8 @@ def related(one: Alert, other: Alert) -> bool:
     """Whether their metrics can have one cause: the same one, parts of one thing, or one drives the other."""
     if one.metric == other.metric:
         return one.direction == other.direction
+    if not may_relate(one.metric, one.direction, other.metric, other.direction):
+        return False
     family = any(one.metric in each and other.metric in each for each in FAMILIES)
     return family or causes(one, other) or causes(other, one)
 

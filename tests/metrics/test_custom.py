@@ -16,6 +16,7 @@ from tracewatch.errors import BadMetric
 from tracewatch.metrics import Rows, custom
 from tracewatch.metrics.custom import MOST, Offer, columns_of_floats, metric_of, needed, offers, parse
 from tracewatch.metrics.entries import CHUNK, discovered, numbers
+from tracewatch.metrics.table import METRIC_OF
 
 
 def read(texts, name="score"):
@@ -34,6 +35,14 @@ def test_one_line_declares_them():
     assert needed(found) == ("metadata", "response_quality_breakdown")
 
 
+def test_a_row_of_the_table_is_declared_by_its_key():
+    found = parse("cost_per_hour, trace_loops:either")
+    assert [(each.name, each.bad) for each in found] == [("cost_per_hour", "up"), ("trace_loops", "either")]
+    assert metric_of(found[0]) == METRIC_OF["cost_per_hour"]
+    assert metric_of(found[1]).bad == "either"
+    assert needed(found) == ()
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -42,7 +51,9 @@ def test_one_line_declares_them():
         ("meta.x", "begins with 'meta' instead of metadata or quality"),
         ("quality.x, quality.x:up", "named twice"),
         ("cost_usd", "watched already"),
-        ("trace_loops", "watched already"),
+        ("calls_per_day", "watched already"),
+        ("first_seen_version", "no value by the hour"),
+        ("nonsense", "no metric of tracewatch metrics --all"),
         ("metadata.a\x1bb", "printable"),
         ("metadata." + "x" * 200, "at most 100 characters"),
         (", ".join(f"metadata.k{row}" for row in range(MOST + 1)), f"one more than the {MOST}"),

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from tracewatch.detectors.aggregates import ROOM, STALE_S, Aggregates
+from tracewatch.live.sealing import seal, unseal
 from tracewatch.metrics import Rows
 from tracewatch.metrics.custom import metric_of, parse
-from tracewatch.metrics.hourly import LEAST_VALUES, Hourly, columns_for, judge_hour, matters, values_of
+from tracewatch.metrics.hourly import LEAST_VALUES, LONGEST_SILENCE, Hourly, columns_for, judge_hour, matters, values_of
 from tracewatch.metrics.table import METRIC_OF
 from tracewatch.records import Span, column_of
 
@@ -106,11 +107,14 @@ def test_only_bad_news_is_told(line, expected):
     for number in range(24 * 14):
         fault = 0.5 if number == 300 else 0.0
         scores = [min(max(source.gauss(0.8 - fault, 0.05), 0), 1) for _ in range(20)]
-        found += judge_hour(aggregates, metrics, an_hour(number, scores), BEGIN + HOUR * (number + 1))
+        found += judge_hour(aggregates, metrics, an_hour(number, scores), BEGIN + HOUR * (number + 1)).told
     assert len(found) == expected
     for metric, surprise in found:
         assert metric.key == surprise.name
         assert datetime.fromtimestamp(surprise.at, UTC).isoformat() == "2026-03-14T13:00:00+00:00"
+
+
+LINE = "metadata.judge:down, tokens_per_hour, trace_loops"
 
 
 def ten_days(silent=()):
@@ -127,52 +131,70 @@ def ten_days(silent=()):
 
 def calls_of(times, texts):
     """Calls with these times and this metadata."""
-    kinds = {name: column_of(Span)[name].kind for name in Hourly(parse("metadata.judge")).needs}
+    kinds = {name: column_of(Span)[name].kind for name in (*Hourly(parse(LINE)).needs, "metadata")}
     empty = {
         name: pa.nulls(len(times), pa.string() if kind in ("text", "json", "list") else pa.float64())
         for name, kind in kinds.items()
     }
     tokens = pa.array([50.0] * len(times))
     given = {"start_time": pa.array(times, pa.float64()), "metadata": pa.array(texts, pa.string())}
-    return pa.table(empty | given | {"input_tokens": tokens})
+    table = pa.table(empty | given | {"input_tokens": tokens})
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def watched(batches, line="metadata.judge:down"):
-    hourly, found = Hourly(parse(line)), []
+def part(calls, begin, end):
+    return {name: values[begin:end] for name, values in calls.items()}
+
+
+def bare(hour):
+    return hour.end, hour.calls, hour.values, [surprise for _, surprise in hour.told]
+
+
+def judged(hours):
+    return [each for hour in hours for each in hour.told]
+
+
+def watched(batches, until=BEGIN + 10 * 24 * HOUR + 1):
+    hourly, found = Hourly(parse(LINE)), []
     for batch in batches:
         hourly.feed(batch)
-        found += hourly.advance(batch["start_time"][-1].as_py())
-        hourly = pickle.loads(pickle.dumps(hourly))
-    return found + hourly.advance(BEGIN + 10 * 24 * HOUR + 1)
+        found += hourly.advance(batch["start_time"][-1])
+        hourly = unseal(seal(hourly))
+    return found + hourly.advance(until)
 
 
 @pytest.mark.parametrize("size", [100_000, 677])
 def test_any_batches_say_the_same(size):
     calls = ten_days()
-    found = watched(calls.slice(begin, size) for begin in range(0, len(calls), size))
+    rows = len(calls["start_time"])
+    found = judged(watched(part(calls, begin, begin + size) for begin in range(0, rows, size)))
     assert [(metric.key, each.at) for metric, each in found] == [("metadata.judge", BEGIN + (24 * 9 + 6) * HOUR)]
 
 
 def test_an_hour_without_calls_has_a_volume_of_0():
-    found = watched([ten_days(silent=range(24 * 9, 24 * 9 + 3))])
+    found = judged(watched([ten_days(silent=range(24 * 9, 24 * 9 + 3))]))
     assert [(each.observed, each.at) for metric, each in found if metric.key == "tokens_per_hour"] == [
         (0.0, BEGIN + (24 * 9 + 1) * HOUR)
     ]
 
 
 def test_years_of_silence_are_not_walked_hour_by_hour():
-    hourly = Hourly()
-    hourly.feed(ten_days())
-    hourly.feed(calls_of([BEGIN + 1e9], [None]))
-    assert len(hourly.advance(BEGIN + 1e9 + 2 * HOUR)) <= 1  # else a quarter of a million hours
+    begin, end = [ten_days(), calls_of([BEGIN + 1e9], [None])], BEGIN + 1e9 + 2 * HOUR
+    hours = watched(begin, end)
+    assert len(hours) <= 24 * 10 + LONGEST_SILENCE + 3  # else a quarter of a million
+    hourly = Hourly(parse(LINE))
+    hourly.feed(begin[0])
+    steps = [each for day in range(200) for each in hourly.advance(BEGIN + day * 24 * HOUR)]
+    hourly.feed(begin[1])
+    assert list(map(bare, [*steps, *hourly.advance(end)])) == list(map(bare, hours))
 
 
 def test_a_call_of_an_hour_that_was_judged_is_left_out():
-    hourly, calls = Hourly(), ten_days()
+    hourly, calls = Hourly(parse(LINE)), ten_days()
     hourly.feed(calls)
     hourly.advance(BEGIN + 11 * 24 * HOUR)
     before = pickle.dumps(hourly)
-    hourly.feed(calls.slice(0, 500))
+    hourly.feed(part(calls, 0, 500))
     assert hourly.advance(BEGIN + 11 * 24 * HOUR) == []
     assert pickle.loads(before).advance(BEGIN + 12 * 24 * HOUR) == hourly.advance(BEGIN + 12 * 24 * HOUR)
 

@@ -92,15 +92,16 @@ def test_every_type_and_every_rule_is_in_the_table():
         assert METRIC_OF[each.name].unit == each.unit
 
 
-def test_what_the_engine_does_not_judge_is_judged_as_a_series_if_it_has_hours():
+def test_what_the_engine_does_not_judge_is_judged_as_a_series_once_declared_if_it_has_hours():
     assert {each.key for each in SERIES} == {
         each.key
         for each in METRICS
         if each.alert not in told_by_the_engine() and each.measured is not None and each.grain != "day"
     }
-    assert judges_of(METRIC_OF["trace_loops"]).series
-    assert not judges_of(METRIC_OF["cost_usd"]).series
-    assert not judges_of(METRIC_OF["cost_per_day"]).series
+    assert not judges_of(METRIC_OF["trace_loops"])
+    assert judges_of(METRIC_OF["trace_loops"], ["trace_loops"]).series
+    assert not judges_of(METRIC_OF["cost_usd"], ["cost_usd"]).series
+    assert not judges_of(METRIC_OF["cost_per_day"], ["cost_per_day"]).series
     assert len(SERIES) + MOST <= ROOM
 
 

@@ -24,7 +24,7 @@ from tracewatch.errors import (
     StoreUnwritable,
     UnknownStore,
 )
-from tracewatch.records import Anomaly, PriceOverride, Span
+from tracewatch.records import Anomaly, Incident, PriceOverride, Span
 from tracewatch.stores import (
     Address,
     Filter,
@@ -212,6 +212,27 @@ class TestOpening:
         with pytest.raises(StoreOccupied, match="'llm_traces' that tracewatch did not make"):
             open_store(path, create=create)
         assert dump(path) == before
+
+    @pytest.mark.parametrize("theirs", ["TABLE {} (id TEXT)", "VIEW {} AS SELECT 1 AS id"])
+    def test_somebody_elses_table_in_a_database_of_ours_from_before_is_left_alone(self, path, store, a_span, theirs):
+        store.add([a_span()])
+        store.close()
+        with plainly(path) as connection:
+            connection.execute(f"DROP TABLE {Incident.table}")
+            connection.execute(f"CREATE {theirs.format(Incident.table.upper())}")
+        before = dump(path)
+        with pytest.raises(StoreOccupied, match=f"'{Incident.table}' that tracewatch did not make"):
+            open_store(path)
+        assert dump(path) == before
+
+    def test_an_apps_own_incidents_are_none_of_ours(self, path, a_span):
+        with plainly(path) as connection:
+            connection.execute("CREATE TABLE incidents (id TEXT, what TEXT)")
+            connection.execute("INSERT INTO incidents VALUES ('1', 'door')")
+        with open_store(path, create=True) as store:
+            assert store.add([a_span()]) == 1
+        with plainly(path) as connection:
+            assert connection.execute("SELECT * FROM incidents").fetchall() == [("1", "door")]
 
     def test_opening_again_writes_nothing(self, path, store, a_span):
         store.add([a_span()])

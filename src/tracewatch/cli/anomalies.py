@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracewatch.cli.kept import SHORT_ID, pass_on, verbs
+from tracewatch.cli.kept import SHORT_ID, find, pass_on, verbs
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
     format_option,
@@ -19,7 +19,7 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.times import parse_time, show_time
-from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, as_dict
+from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, Incident, as_dict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,7 +43,8 @@ Examples:
 )
 @store_options
 @click.option("--severity", help=f"Only these, with commas between: {', '.join(SEVERITIES)}.")
-@click.option("--type", "anomaly_type", help="Only these types: duration, cost, cache_miss …")
+@click.option("--type", "anomaly_type", help="Only these types or metrics: duration, cost_usd, error_rate …")
+@click.option("--incident", help="Only those folded under this incident, by its id or the beginning of it.")
 @click.option("--status", help=f"Only these: {', '.join(RESOLUTIONS)}.")
 @click.option("--model", help="Only this model.")
 @click.option("--since", help="Not older than this: 24h, 7d, 2026-03-02 …")
@@ -57,7 +58,8 @@ def anomalies(context: click.Context, /, db: str, project: str, output: str, **g
         pass_on(context, context.invoked_subcommand, {"db": db, "project": project}, "the ids of findings")
         return
     with open_db(db) as store:
-        page = store.page(Anomaly, _filters(project, given), limit=given["limit"], cursor=given["cursor"])
+        filters = [*_filters(project, given), *_of_incident(store, project, given["incident"], db)]
+        page = store.page(Anomaly, filters, limit=given["limit"], cursor=given["cursor"])
     found = [each for each in page.records if isinstance(each, Anomaly)]
     empty = f"No finding matches in {db} (project {project}). Look for some with: tracewatch detect"
     show_rows([as_dict(each) for each in found], output, lambda: _listing(found), empty)
@@ -93,22 +95,40 @@ def _filters(project: str, given: dict[str, Any]) -> list[Filter]:
     return filters
 
 
+def _of_incident(store: Store, project: str, given: str | None, db: str) -> list[Filter]:
+    from tracewatch.stores.base import Filter
+
+    return [] if given is None else [Filter("incident_id", "=", (find(store, Incident, project, given, db).id,))]
+
+
 def _several(option: str, text: str) -> tuple[str, ...]:
     """The words between commas; one that cannot be is refused."""
-    from tracewatch import words
-    from tracewatch.metrics import TYPE_OF
-
-    known = {
-        "severity": SEVERITIES,
-        "status": RESOLUTIONS,
-        "anomaly_type": (*TYPE_OF, *words.RULE_LABELS),
-    }[option]
     given = tuple(each.strip() for each in text.split(","))
+    if option == "anomaly_type":
+        return tuple(_type_of(each) for each in given)
+    known = {"severity": SEVERITIES, "status": RESOLUTIONS}[option]
     for each in given:
         if each not in known:
-            name = "type" if option == "anomaly_type" else option
-            raise click.BadParameter(f"'{each}' is none of {', '.join(known)}", param_hint=f"--{name}")
+            raise click.BadParameter(f"'{each}' is none of {', '.join(known)}", param_hint=f"--{option}")
     return given
+
+
+def _type_of(given: str) -> str:
+    """The type that findings of a metric have, by the type, the metric's name or its key."""
+    from tracewatch import words
+    from tracewatch.metrics import TYPE_OF, TYPES
+    from tracewatch.metrics.custom import COLUMN_OF
+    from tracewatch.metrics.table import ENGINE, METRIC_OF
+
+    if given in TYPE_OF or given in words.RULE_LABELS:
+        return given
+    told_as = METRIC_OF[given].alert if given in METRIC_OF else given
+    if given not in METRIC_OF and given not in ENGINE and given.partition(".")[0] not in COLUMN_OF:
+        some = ", ".join((*TYPE_OF, *words.RULE_LABELS))
+        raise click.BadParameter(
+            f"'{given}' is none of {some}, and no metric that tracewatch metrics --all lists", param_hint="--type"
+        )
+    return next((each.key for each in TYPES if each.name == told_as), told_as)
 
 
 def _listing(found: Sequence[Anomaly]) -> Table:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from tracewatch import settings
 from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
 from tracewatch.cli.telling import counted, summarise, told_alerts, told_incidents
 from tracewatch.cli.times import parse_time, show_time
@@ -23,11 +24,12 @@ from tracewatch.errors import OutputRefused
 from tracewatch.records import iso
 
 if TYPE_CHECKING:
-    from tracewatch.backtest import Alert, History, Series
+    from tracewatch.backtest import Alert, Grouped, History, Member, Series
     from tracewatch.imports import Source
 
 DAY_S = 86_400
 REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
+DIGITS = 3  # of a confidence: more are not known
 MOMENTS = ("detected_at", "since", "until")  # fields of an alert that are times
 DETECTORS = ("adaptive", "spec")  # names in backtest.DETECTORS, repeated here so that --help loads nothing heavy
 EXAMPLES = """
@@ -93,7 +95,7 @@ def _from_file(source: Source, kind: Any, detector: str) -> History:
     from tracewatch import backtest
 
     with progress_bar(f"Reading {source.path.name} ({source.unit})", source.total) as progress:
-        history = backtest.read_file(source, kind, backtest.DETECTORS[detector].needs, progress)
+        history = backtest.read_file(source, kind, _member(detector)[0].needs, progress)
     _tell_refused(source, history)
     return history
 
@@ -108,7 +110,7 @@ def _from_store(db: str, project: str, since: str, detector: str) -> History:
             project,
             parse_time(since, now=now),
             math.nextafter(now, math.inf),
-            backtest.DETECTORS[detector].needs,
+            _member(detector)[0].needs,
         )
 
 
@@ -118,10 +120,7 @@ def _calls(
     """Replays calls and tells what was found."""
     from tracewatch import backtest
 
-    grouped = backtest.Grouped(project)
-    member = backtest.DETECTORS[detector]
-    if member.groups:
-        member = dataclasses.replace(member, make=lambda: grouped)
+    member, grouped = _member(detector, project)
     if not len(history):
         say(f"There are no calls to replay in {name}.")
     first, last = _ends(history.times)
@@ -133,10 +132,24 @@ def _calls(
         homes = {alert.story: change.id for change in grouped.changes for alert in change.joined}
         ids = _write(found, file, homes if member.groups else None)
     if len(history) and told_from <= last:
-        told = told_incidents(grouped.changes, ids, len(found)) if member.groups else told_alerts(found)
+        notes = [each for each in grouped.notes if each.detected_at >= told_from]
+        told = told_incidents(grouped.changes, ids, len(found), notes) if member.groups else told_alerts(found)
         period = (max(told_from, first), last)
         summarise(told, counted(len(history), "call"), period, time.monotonic() - started, out)
         _tell_learning(detector, last - first)
+
+
+def _member(detector: str, project: str = "default") -> tuple[Member, Grouped]:
+    """The detector, and what notes its incidents, if it has any; it judges the metrics that the user declared as
+    well."""
+    from tracewatch import backtest
+    from tracewatch.metrics.custom import parse
+
+    member = backtest.DETECTORS[detector]
+    grouped = backtest.Grouped(project, parse(settings.load().metrics))
+    if member.groups:
+        member = dataclasses.replace(member, make=lambda: grouped, needs=grouped.needs)
+    return member, grouped
 
 
 def _series(source: Source, begin: str | None, out: Path | None, scores: Path | None) -> None:
@@ -200,12 +213,18 @@ def _told_from(begin: str | None, first: float, last: float, name: str) -> float
 
 
 def _write(found: Iterable[Alert], file: TextIO, homes: Mapping[int, str] | None = None) -> set[str]:
-    """The alerts, each with its incident if they have any (`homes`: that of each story); returns these."""
+    """The alerts; where they have incidents (`homes`: that of each story) with these, which it returns, and how sure
+    each is."""
+    from tracewatch.detectors import adaptive
+    from tracewatch.detectors.adaptive.confidence import confidence
+
     incidents: set[str] = set()
     for alert in found:
         line = line_of(alert)
         if homes is not None:
+            assert isinstance(alert, adaptive.Alert), "no other detector has incidents"
             line["incident"] = homes[line.pop("story")]
+            line["confidence"] = round(confidence(alert), DIGITS)
             incidents.add(line["incident"])
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
     return incidents

@@ -1,47 +1,51 @@
-"""`tracewatch demo`: a real workload with incidents in it, loaded, judged, and told in words."""
+"""`tracewatch demo`: a real workload with incidents in it, loaded, replayed, and its incidents told in words."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import sqlite3
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, plain_table, progress_bar, safe, say
+from tracewatch.cli import watching
+from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, progress_bar, safe, say
+from tracewatch.cli.times import show_time
 from tracewatch.errors import DemoOccupied, DemoWorkloadMissing
-from tracewatch.records import Span
+from tracewatch.records import SEVERITIES, Span
 from tracewatch.stores.sqlite_schema import META
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
-    from tracewatch.findings import Group
+    from tracewatch.cli.watching import Seen
+    from tracewatch.records import Incident
     from tracewatch.stores.base import Store
-    from tracewatch.watch import Detection
 
 DEFAULT_DB = "tracewatch-demo.db"
 WORKLOAD = "workload.parquet"
 SERVICE = "shop-assistant"  # the service of every row of the workload
 MARK = "demo"
-DAY_S = 86_400
-SHOWN = 8  # groups of findings told in words
+RECENT_S = 7 * 86_400.0  # older incidents are not explained by a pass, only when they are asked for
+INDENT = "  "
+SHOWN = 6  # incidents told in words: about one screen
 
 
 @click.command(epilog="\b\nExample:\n  tracewatch demo --db /tmp/demo.db")
 @click.option("--db", default=DEFAULT_DB, show_default=True, help="Where to keep the demo; made anew each time.")
 def demo(db: str) -> None:
     """Load a real workload with incidents in it, and show what is found."""
-    from tracewatch import watch
-
     # Models without a price are said below, with counts; the pricing log would say them a second time.
     logging.getLogger("tracewatch").addHandler(logging.NullHandler())
     started, now = time.perf_counter(), time.time()
@@ -53,8 +57,8 @@ def demo(db: str) -> None:
             _mark(db)
             _load(store, moved)
     with open_db(db) as store:
-        found = watch.detect(store, project="default", since=now - DAY_S, until=now, now=now)
-    _tell(found, db, time.perf_counter() - started)
+        seen = watching.look(store, "default", 0.0, time.time())
+    _tell(seen, db, time.perf_counter() - started)
 
 
 def _workload() -> Path:
@@ -128,57 +132,76 @@ def _load(store: Store, path: Path) -> None:
         say(f"No price is known for {model}: the cost of {rows:,} calls is empty, not zero.")
 
 
-def _tell(found: Detection, db: str, took_s: float) -> None:
-    from tracewatch.findings import grouped
+def _tell(seen: Seen, db: str, took_s: float) -> None:
+    out = console()
+    out.print(f"\n{_summary(seen)} Loaded and judged in {took_s:.0f} s.\n")
+    for each in seen.rules:
+        _print_told(out, each.severity, "rule", each.id, [each.description])
+    recent = sorted(filter(partial(_is_recent, until=seen.until), seen.incidents), key=_rank)
+    if recent:
+        out.print("The last 7 days, the worst first:\n")
+    for incident in recent[:SHOWN]:
+        _print_incident(out, incident)
+    _tell_what_next(recent, len(seen.incidents), db)
 
-    out, groups = console(), grouped(found.findings)
-    out.print(
-        f"\n[bold]{found.detected:,} abnormal calls among {found.analyzed:,} of the last 24 hours[/], "
-        f"in {len(groups)} groups; loaded and judged in {took_s:.0f} s.\n"
+
+def _summary(seen: Seen) -> str:
+    """How many incidents there are, of what sort, and that a time was only learned from."""
+    from tracewatch.judge import WARMUP_DAYS
+
+    found = seen.incidents
+    lasting = sum(each.state != "closed" for each in found)
+    single = sum(each.kind == "point" for each in found)
+    return (
+        f"[bold]{len(found)} incidents in {seen.analyzed:,} calls[/]: {lasting} still going on, {single} of single "
+        f"slow calls. The first {WARMUP_DAYS:g} days are only learned from, and nothing is told of them."
     )
-    for each in found.rules:
-        out.print(f"[{SEVERITY_STYLES[each.severity]}]{each.severity.upper()}[/]  {safe(each.description)}")
-    out.print(_table(groups[:SHOWN]))
-    if len(groups) > SHOWN:
-        out.print(f"… and {len(groups) - SHOWN} smaller groups.\n")
-    _tell_what_next(groups, db)
 
 
-def _table(groups: Sequence[Group]) -> Table:
-    from tracewatch import words
-
-    table = plain_table(("what", "calls", "from", "to (UTC)", "worst", "the worst one in words"), right=("calls",))
-    for each in groups:
-        worst = each.worst
-        first, last = each.period
-        table.add_row(
-            words.label_of(worst.anomaly_type),
-            f"{len(each.findings):,}",
-            time.strftime("%a %H:%M", time.gmtime(first)),
-            time.strftime("%a %H:%M", time.gmtime(last)),
-            f"[{SEVERITY_STYLES[worst.severity]}]{worst.severity}[/]",
-            safe(worst.description),
-        )
-    return table
+def _is_recent(incident: Incident, until: float) -> bool:
+    """Whether it was going on in the last days; only these have been explained."""
+    return incident.closed_at is None or incident.closed_at >= until - RECENT_S
 
 
-def _tell_what_next(groups: Sequence[Group], db: str) -> None:
-    lines = []
-    if groups:
-        worst = groups[0].worst
-        lines += [
-            ("why, and what to do about it", f"tracewatch explain {worst.id[:12]}"),
-            ("the very trace", f"tracewatch trace {worst.trace_id}"),
-        ]
-    lines += [
-        ("every finding", "tracewatch anomalies"),
-        ("calls, cost, latency and failures", "tracewatch stats"),
-        ("the calls that failed", "tracewatch traces --status error --since 24h"),
-    ]
+def _rank(incident: Incident) -> tuple[int, bool, bool, float]:
+    """The worst first; of the same severity single calls last, what is going on and what is newer before the rest."""
+    single, closed = incident.kind == "point", incident.state == "closed"
+    return -SEVERITIES.index(incident.severity), single, closed, -incident.started_at
+
+
+def _print_incident(out: Console, incident: Incident) -> None:
+    texts = [incident.title]
+    # The first cause is the one that explains most.
+    texts += [f"Why: {cause}." for cause in incident.contributing_factors[:1] if cause not in incident.title]
+    _print_told(out, incident.severity, _state(incident), incident.id, texts)
+
+
+def _state(incident: Incident) -> str:
+    over = incident.closed_at
+    return incident.state if over is None or incident.kind == "point" else f"over at {show_time(over)} UTC"
+
+
+def _print_told(out: Console, severity: str, state: str, id: str, texts: Sequence[str]) -> None:
+    """A heading, and indented below it what is to be said."""
+    out.print(f"[{SEVERITY_STYLES[severity]}]{severity.upper()}[/] · {state} · {safe(id[: watching.SHORT_ID])}")
+    for text in texts:
+        for line in textwrap.wrap(text, max(out.width - len(INDENT), 20), break_on_hyphens=False):
+            out.print(f"{INDENT}{safe(line)}", soft_wrap=True)
+    out.print()
+
+
+def _tell_what_next(recent: Sequence[Incident], count: int, db: str) -> None:
+    lines = [(f"all {count} incidents", "tracewatch incidents")]
+    if recent:
+        lines.append(("why, and what to do about it", f"tracewatch explain {recent[0].id[: watching.SHORT_ID]}"))
+    if recent and recent[0].trace_ids:
+        lines.append(("one of its traces", f"tracewatch trace {recent[0].trace_ids[0]}"))
+    lines.append(("everything that is watched", "tracewatch metrics"))
     out = console()
     out.print("Go deeper:")
     for why, command in lines:
-        out.print(f"  {_runnable(command)} --db {db}   [dim]{why}[/]", soft_wrap=True)
+        # The command on a line of its own: it can be copied whole, also from a narrow window.
+        out.print(f"  [dim]{why}[/]\n    {safe(f'{_runnable(command)} --db {shlex.quote(db)}')}", soft_wrap=True)
 
 
 def _runnable(command: str) -> str:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 LEAST_TEXT = 20  # characters of a line; shorter ones are no sentence
 WIDEST = 100  # characters of a chart; a wider one is not read better
 FIRST_FORM = ("spec", "rules")
-MOST_MEMBERS = 8  # symptoms listed under an incident
+MOST_MEMBERS = 8  # symptoms and notes listed under an incident
+NEAR_S = 3600.0  # from the beginning of an incident to what may have begun with it: onsets are told by windows of hours
 _MARKS = {"since": "▲", "detected": "◆", "now": "■"}
 
 
@@ -82,8 +83,10 @@ def _show(store: Store, found: Anomaly | Incident, output: str) -> None:
     story = story_of(found)
     why = explain(store, found.project, story, time.time())
     story = _measured(story, why)
+    notes = _notes(store, found)
     if output == "json":
-        show_json({**as_dict(found), "explanation": _document(found, why)})
+        document = {**as_dict(found), "explanation": _document(found, why)}
+        show_json(document | ({"notes": [as_dict(each) for each in notes]} if isinstance(found, Incident) else {}))
         return
     screen = console()
     width = min(screen.width, WIDEST)
@@ -92,10 +95,29 @@ def _show(store: Store, found: Anomaly | Incident, output: str) -> None:
         *_course(story, why, width),
         *_because(found, why, width),
         *_evidence(_causes(found, why), width),
+        *_noted(notes, width),
         *_members(store, found, width),
         *_next(found, why, width),
     ):
         screen.print(part)
+
+
+def _notes(store: Store, found: Anomaly | Incident) -> list[Anomaly]:
+    """What was noted as new near the beginning of an incident, and is part of none."""
+    from tracewatch.stores.base import Filter
+
+    if not isinstance(found, Incident):
+        return []
+    since, until = found.started_at - NEAR_S, max(found.started_at, found.detected_at) + NEAR_S
+    where = [
+        Filter("project", "=", (found.project,)),
+        Filter("kind", "=", ("first_seen",)),
+        Filter("incident_id", "=", (None,)),
+        Filter("occurred_at", ">=", (since,)),
+        Filter("occurred_at", "<=", (until,)),
+    ]
+    page = store.page(Anomaly, where, limit=MOST_MEMBERS)
+    return [each for each in page.records if isinstance(each, Anomaly)]
 
 
 def _measured(story: Story, why: Explanation) -> Story:
@@ -140,7 +162,7 @@ def _head(
 def _facts(found: Anomaly | Incident, story: Story, why: Explanation) -> dict[str, str]:
     from tracewatch import words
     from tracewatch.explaining.measures import measure_of
-    from tracewatch.explaining.saying import named, signed
+    from tracewatch.explaining.saying import effect, named
     from tracewatch.explaining.telling import how_sure, usually
 
     measure = measure_of(story.metric)
@@ -154,8 +176,8 @@ def _facts(found: Anomaly | Incident, story: Story, why: Explanation) -> dict[st
         "Over": "" if story.until is None else f"{show_time(story.until)} UTC",
         "Where": named(story.slice),
         "Touched": f"{words.calls(why.calls)}, {why.users:,} {'user' if why.users == 1 else 'users'}",
-        "Money": "" if why.cost_effect_usd is None else f"{signed(why.cost_effect_usd, 'USD')} beyond the usual",
-        "Waiting": "" if why.time_effect_s is None else f"{signed(why.time_effect_s * 1000, 'ms')} beyond the usual",
+        "Money": "" if why.cost_effect_usd is None else effect(why.cost_effect_usd, "USD"),
+        "Waiting": "" if why.time_effect_s is None else effect(why.time_effect_s * 1000, "ms"),
         "Compared with": _compared(why.causes),
         "Incident": (found.incident_id or "") if isinstance(found, Anomaly) else "",
         "Status": found.resolution_status,
@@ -328,6 +350,12 @@ def _moved(told: Sequence[Mapping[str, Any]], width: int) -> Iterator[Renderable
             before, after = (words.amount(each[name], each["unit"]) for name in ("before", "after"))
             lines.append(f"{each['metric']}: {after}, usually {before}")
         yield from _list("What else is different about these calls", lines, width)
+
+
+def _noted(notes: Sequence[Anomaly], width: int) -> Iterator[RenderableType]:
+    """What was new around then."""
+    if notes:
+        yield from _list("First seen around then", [each.description for each in notes], width)
 
 
 def _members(store: Store, found: Anomaly | Incident, width: int) -> Iterator[RenderableType]:

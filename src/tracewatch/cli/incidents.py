@@ -174,6 +174,8 @@ def _told(incident: Incident, findings: Sequence[Anomaly]) -> list[RenderableTyp
 def _facts(incident: Incident) -> Table:
     from rich.table import Table
 
+    from tracewatch.explaining.saying import effect
+
     facts = {
         "What came": _amount(incident, incident.observed),
         "Expected": _expected(incident),
@@ -185,8 +187,8 @@ def _facts(incident: Incident) -> Table:
         "Over": _moment(incident.closed_at),
         "Came back": f"{incident.reopened:,} times" if incident.reopened > 1 else "once" if incident.reopened else "",
         "Calls": f"{incident.calls:,}" if incident.calls is not None else "",
-        "Money": number(incident.cost_effect_usd, "USD"),
-        "Waiting": number(incident.time_effect_s * 1000, "ms") if incident.time_effect_s is not None else "",
+        "Money": "" if incident.cost_effect_usd is None else effect(incident.cost_effect_usd, "USD"),
+        "Waiting": "" if incident.time_effect_s is None else effect(incident.time_effect_s * 1000, "ms"),
         "Status": incident.resolution_status,
     }
     table = Table.grid(padding=(0, 2))

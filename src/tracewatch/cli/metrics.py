@@ -146,6 +146,7 @@ def _document(each: Standing) -> dict[str, Any]:
         "threshold": judges.threshold,
         "rule": judges.rule or None,
         "series": judges.series,
+        "declarable": judges.declarable,
     }
 
 
@@ -180,7 +181,8 @@ def _table(chosen: Sequence[Standing]) -> Table:
 def _judged_by(each: Standing) -> str:
     judges = each.judges
     engine = "engine" if judges.engine == each.metric.key else f"engine, as {judges.engine}"
-    kind, series = f"type {judges.type}" if judges.type else "", "hourly series" if judges.series else ""
+    kind = f"type {judges.type}" if judges.type else ""
+    series = "hourly series" if judges.series else "once declared" if judges.declarable else ""
     parts = [engine if judges.engine else "", kind, judges.rule, series]
     return "; ".join(part for part in parts if part)
 

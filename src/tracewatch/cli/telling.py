@@ -31,6 +31,8 @@ class Told:
     """What the first lines are."""
     more: str = ""
     """What there is to know of their number."""
+    notes: str = ""
+    """What else came up that is no alarm."""
 
 
 def told_alerts(found: Sequence[Alert]) -> Told:
@@ -40,7 +42,7 @@ def told_alerts(found: Sequence[Alert]) -> Told:
     )
 
 
-def told_incidents(changes: Sequence[Change], ids: Set[str], alerts: int) -> Told:
+def told_incidents(changes: Sequence[Change], ids: Set[str], alerts: int, notes: Sequence[Alert] = ()) -> Told:
     """The incidents of these ids, of so many alerts: the worst first, single calls last among their like."""
     found = [each for each in {change.id: change for change in changes}.values() if each.id in ids]
     found.sort(key=lambda each: (-SEVERITIES.index(each.severity), each.root.kind == "point", each.detected))
@@ -52,7 +54,22 @@ def told_incidents(changes: Sequence[Change], ids: Set[str], alerts: int) -> Tol
         lines=list(map(incident_in_words, found)),
         which="worst",
         more=f" ({counted(alerts, 'alert')}{calls})",
+        notes=_noted(notes),
     )
+
+
+def _noted(notes: Sequence[Alert]) -> str:
+    """What was seen for the first time, the first ones by name.
+
+    Notes are no alerts: they are in no file, and count nowhere.
+    """
+    from tracewatch.explaining.saying import noun
+
+    if not notes:
+        return ""
+    kinds = [f"{noun(name)} {value}" for each in notes for name, value in each.slice.items()]
+    more = f" and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
+    return f"And {counted(len(notes), 'note')}: first seen {', '.join(kinds[:SHOWN])}{more}."
 
 
 def summarise(told: Told, rows: str, period: tuple[float, float], took_s: float, out: Path | None) -> None:
@@ -65,6 +82,8 @@ def summarise(told: Told, rows: str, period: tuple[float, float], took_s: float,
     where = f" The alerts are in {safe(str(out))}." if out and count else ""
     more = told.more if count else ""
     screen.print(f"[bold]{what}[/] from {when}{more}; {rows} replayed in {took_s:.1f} s.{where}", soft_wrap=True)
+    if told.notes:
+        screen.print(safe(told.notes), soft_wrap=True)
     if not count:
         return
     by_metric = Counter(told.metrics).most_common()

@@ -80,12 +80,13 @@ class Seen:
 
 def look(store: Store, project: str, since: float, until: float, *, relearn: bool = False) -> Seen:
     """Judges all that came since the last time, then looks at a window."""
-    from tracewatch import findings, live, watch
+    from tracewatch import findings, live, settings, watch
+    from tracewatch.metrics.custom import parse
 
     now = time.time()
     if relearn:
         live.forget(store, project)
-    watcher = live.Watcher(store, project)
+    watcher = live.Watcher(store, project, parse(settings.load().metrics))
     with ExitStack() as bars:
 
         def bar(rows: int) -> Progress:

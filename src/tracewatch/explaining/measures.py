@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tracewatch.metrics import Rows
+from tracewatch.metrics.custom import COLUMN_OF, Custom, metric_of
 from tracewatch.records import Span, column_of
 from tracewatch.slices import Floats
 
@@ -145,10 +146,20 @@ def measure_of(metric: str) -> Measure:
             category = metric.removeprefix(mark)
             verb = f"fail with {category} in {{value}} of cases"
             return _of(metric, "failures", "share", verb, ("error_category",), _category(category))
+    if metric.partition(".")[0] in COLUMN_OF:
+        return _custom(metric)
     known = column_of(Span).get(metric)
     if known is not None and known.kind in ("integer", "real", "boolean"):
         return _of(metric, "other", known.unit, f"have {known.label.lower()} {{value}}")
     return _of(metric, "other", None, f"have {metric} {{value}}", ("start_time",), _absent)
+
+
+def _custom(metric: str) -> Measure:
+    """A number in a JSON column, which the user declared."""
+    root, _, entry = metric.partition(".")
+    own = metric_of(Custom(root=root, entry=entry, bad="either"))
+    assert own.measured is not None, "a number in a JSON column is read off calls"
+    return _of(metric, "other", None, f"have {entry.replace('_', ' ')} {{value}}", own.needs, own.measured)
 
 
 def _absent(rows: Rows) -> Floats:

@@ -77,6 +77,15 @@ def signed(value: float, unit: str | None) -> str:
     return ("-" if value < 0 else "+") + words.amount(abs(value), unit)
 
 
+def effect(value: float, unit: str) -> str:
+    """What something cost or saved, compared with the usual.
+
+    >>> effect(1900.0, "ms"), effect(-2.5, "USD")
+    ('+1.9 s beyond the usual', '$2.50 less than usual')
+    """
+    return f"{signed(value, unit)} beyond the usual" if value >= 0 else f"{words.amount(-value, unit)} less than usual"
+
+
 def share(value: float) -> str:
     """A share, never beyond all.
 

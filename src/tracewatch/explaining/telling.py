@@ -53,6 +53,8 @@ def usually(story: Story, measure: Measure) -> str | None:
 def _what(story: Story, measure: Measure) -> str:
     since = words.moment(story.since)[:16] + " UTC"
     when = f"since {since}" if story.until is None else f"from {since} to {words.moment(story.until)[:16]} UTC"
+    if story.kind == "first_seen":
+        return _first_seen(story, since)
     if measure.family == "volume":
         return _volume(story, measure, when)
     subject = _subject(story)
@@ -74,6 +76,18 @@ def _volume(story: Story, measure: Measure, when: str) -> str:
     noun = subject.removeprefix("calls")
     told = f"{count} calls{noun} {when}"
     return told + (f", usually {usual}" if usual else "")
+
+
+def _first_seen(story: Story, since: str) -> str:
+    """Something new, by its name.
+
+    >>> _first_seen(Story(metric="first_seen_model", direction="up", kind="first_seen", slice={"model_name": "m"},
+    ...                   since=0.0, observed=61.0), "2026-03-02 14:02 UTC")
+    'model m is new since 2026-03-02 14:02 UTC: 61 calls so far'
+    """
+    what = "has no price and is new" if story.metric == "unpriced_rate" else "is new"
+    calls = f": {words.calls(round(story.observed))} so far" if story.observed is not None else ""
+    return f"{saying.named(story.slice)} {what} since {since}{calls}"
 
 
 def _singular(verb: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf, isfinite
@@ -24,7 +24,8 @@ LEARNED_FROM_S = 60 * 86_400.0  # what is older than a month before a silence is
 LATE_S = 3600.0  # after its end; a row that comes later tells of the past, and would be a surge if it counted as now
 SKEW_S = 300.0  # by how much a client's clock may be ahead of ours
 
-_READ = tuple(dict.fromkeys((*NEEDS, "trace_id", "span_id", "end_time", "duration_ms")))
+_READ = ("trace_id", "span_id", "end_time", "duration_ms")
+"""Columns that are read besides those that are judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +59,19 @@ def waiting(store: Store, project: str, reading: Reading, now: float) -> Counter
     return hours
 
 
-def arrivals(store: Store, project: str, reading: Reading, hours: Counter[float], now: float) -> Iterator[Chunk]:
+def arrivals(
+    store: Store,
+    project: str,
+    reading: Reading,
+    hours: Counter[float],
+    now: float,
+    needs: Sequence[str] = NEEDS,
+) -> Iterator[Chunk]:
     """The rows that are to be read. `reading` stands behind each chunk as soon as the next one is asked for."""
-    yield from _come_due(store, project, reading, now)
+    names = tuple(dict.fromkeys((*needs, *_READ)))
+    yield from _come_due(store, project, reading, now, names)
     for since, until in _stretches(hours, now + SKEW_S):
-        rows = _read(store, project, since, until, reading.cursor)
+        rows = _read(store, project, since, until, reading.cursor, names)
         chunk = _admitted(rows, reading, until)
         reading.through = until
         yield chunk
@@ -85,12 +94,12 @@ def _set_aside(reading: Reading, times: NDArray[np.float64], now: float) -> None
         reading.ahead_until = max(reading.ahead_until, float(times.max()))
 
 
-def _come_due(store: Store, project: str, reading: Reading, now: float) -> Iterator[Chunk]:
+def _come_due(store: Store, project: str, reading: Reading, now: float, names: Sequence[str]) -> Iterator[Chunk]:
     """Rows that were set aside, and whose time has come."""
     latest = now + SKEW_S
     if not reading.ahead_from < latest:
         return
-    rows = _read(store, project, reading.ahead_from, latest, None)
+    rows = _read(store, project, reading.ahead_from, latest, None, names)
     reading.ahead_from = latest if reading.ahead_until >= latest else inf
     yield _admitted(rows, reading, -inf)
 
@@ -107,9 +116,11 @@ def _stretches(hours: Counter[float], latest: float) -> Iterator[tuple[float, fl
         yield since, latest
 
 
-def _read(store: Store, project: str, since: float, until: float, after: str | None) -> pa.Table:
+def _read(
+    store: Store, project: str, since: float, until: float, after: str | None, names: Sequence[str]
+) -> pa.Table | None:
     """Rows that began in a time, in order of their start; of the same moment, in order of their keys."""
-    batches = [chosen(each, _READ) for each in store.scan(Span, _READ, _where(project, since, until), after=after)]
+    batches = [chosen(each, names) for each in store.scan(Span, names, _where(project, since, until), after=after)]
     if not batches:
         return None
     table = pa.Table.from_batches(batches)

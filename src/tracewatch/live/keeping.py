@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+
 from tracewatch import watch
-from tracewatch.detectors.adaptive import Ending, Return
+from tracewatch.detectors.adaptive import Alert, Ending, Return
 from tracewatch.explaining import explain
 from tracewatch.explaining.story import story_of
 from tracewatch.incidents import Change
 from tracewatch.judge import Judgement
 from tracewatch.live.baselines import DETECTOR
 from tracewatch.live.state import State, Told
-from tracewatch.live.telling import anomaly_of, began, incident_of
+from tracewatch.live.telling import anomaly_of, began, incident_of, note_of
 from tracewatch.records import Anomaly, Incident, columns, key_of
 from tracewatch.stores.base import Filter, Store
 
@@ -25,11 +27,13 @@ TELLING = frozenset(("opened", "reopened", "symptom", "wider", "worse", "closed"
 EXPLAINED_S = 7 * 86_400.0  # older ones are explained when somebody asks: a replay of months would take as many minutes
 MOST_EXPLAINED = 50  # of one pass, the newest; each takes up to a second
 FORGET_S = 2 * 86_400.0  # a movement that is back after more than a day is another one
+# What working on odd values raises. Errors of the store and of the machine are none of it: they stop the pass.
+ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException)
 MOST_TOLD = 10_000  # findings that may still end; the engine holds a few hundred at most
 
 _PEOPLES = frozenset(("resolution_status", "acknowledged"))
 _EXPLAINED = frozenset(
-    ("title", "calls", "cost_effect_usd", "time_effect_s", "causes", "contributing_factors", "recommended_actions")
+    ("calls", "cost_effect_usd", "time_effect_s", "causes", "contributing_factors", "recommended_actions")
 ) | {"trace_ids"}
 
 
@@ -50,6 +54,8 @@ class Keeper:
         """Findings that were saved for the first time."""
         self.incidents: dict[str, Incident] = {}
         """Incidents that changed, as they stand."""
+        self.unexplained: dict[str, str] = {}
+        """What went wrong in explaining an incident, by its id; these are kept without causes."""
         self._findings: dict[str, Anomaly] = {}
         self._ends: dict[str, float | None] = {}
         self._changes: dict[str, _Pending] = {}
@@ -61,9 +67,9 @@ class Keeper:
             telling = change.what in TELLING or (before is not None and before.telling)
             self._changes[change.id] = _Pending(change, telling)
             for alert in change.joined:
-                found = anomaly_of(self.project, alert, change.id, judgement.known_days[alert.story])
-                self._findings[found.id] = found
-                self.state.told[alert.story] = Told(id=found.id, since=began(alert))
+                self._find(alert, anomaly_of(self.project, alert, change.id, judgement.known_days[alert.story]))
+        for note in judgement.notes:
+            self._find(note, note_of(self.project, note, judgement.known_days[note.story]))
         for news in judgement.news:
             self._note_end(news)
 
@@ -79,6 +85,10 @@ class Keeper:
         self._write_incidents()
         self._findings, self._ends, self._changes = {}, {}, {}
         self._forget()
+
+    def _find(self, alert: Alert, found: Anomaly) -> None:
+        self._findings[found.id] = found
+        self.state.told[alert.story] = Told(id=found.id, since=began(alert))
 
     def _note_end(self, news: Ending | Return) -> None:
         told = self.state.told.get(news.story)
@@ -142,12 +152,16 @@ class Keeper:
         return {id_ for _, id_ in sorted(recent, reverse=True)[:MOST_EXPLAINED]}
 
     def _explained(self, incident: Incident, change: Change) -> Incident:
-        """The incident with why it came, what it cost and what to do."""
+        """The incident with why it came, what it cost and what to do; as it is where that cannot be told."""
         others = tuple((each.metric, each.slice) for each in change.members if each.story != change.root.story)
-        why = explain(self.store, self.project, replace(story_of(incident), members=others), self.state.reading.judged)
+        story = replace(story_of(incident), members=others)
+        try:
+            why = explain(self.store, self.project, story, self.state.reading.judged)
+        except ODD as error:
+            self.unexplained[incident.id] = f"{type(error).__name__}: {error}"
+            return incident
         return replace(
             incident,
-            title=why.description,
             calls=why.calls,
             cost_effect_usd=why.cost_effect_usd,
             time_effect_s=why.time_effect_s,

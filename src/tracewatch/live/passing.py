@@ -5,7 +5,7 @@ Live this runs every few seconds, `tracewatch detect` runs it once, and the firs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -15,6 +15,7 @@ from tracewatch.live.arrivals import LATE_S, SKEW_S, arrivals, waiting
 from tracewatch.live.baselines import Restored
 from tracewatch.live.keeping import Keeper, close_forgotten
 from tracewatch.live.state import State
+from tracewatch.metrics.custom import Custom
 from tracewatch.records import Anomaly, Incident
 from tracewatch.stores.base import Progress, Store
 
@@ -63,15 +64,16 @@ class _Told:
     rows: int = 0
     new: dict[str, Anomaly] = field(default_factory=dict)
     incidents: dict[str, Incident] = field(default_factory=dict)
+    unexplained: dict[str, str] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
 
 
 class Watcher:
     """Watches one project of a store. Several may do so at once: they find the same, and one's state is kept."""
 
-    def __init__(self, store: Store, project: str) -> None:
-        self.store, self.project = store, project
-        self.state = State(judge=Judge(project))
+    def __init__(self, store: Store, project: str, customs: Sequence[Custom] = ()) -> None:
+        self.store, self.project, self.customs = store, project, tuple(customs)
+        self.state = self._nothing()
         self.restored = Restored(state=None, revision=-1, parts=0)
         self.saved_rows, self.saved_at = 0, -inf
 
@@ -111,12 +113,18 @@ class Watcher:
             told.sentences.append(
                 f"What was learned cannot be used ({self.restored.unusable}): learning again from history."
             )
-        self.state = self.restored.state or State(judge=Judge(self.project))
+        self.state = self.restored.state or self._nothing()
         self.saved_rows = self.state.reading.rows
+        if self.state.judge.customs != self.customs:
+            self._start_anew(told, "The metrics that are declared (TRACEWATCH_METRICS) have changed.")
+
+    def _nothing(self) -> State:
+        """What is known before anything was learned."""
+        return State(judge=Judge(self.project, self.customs))
 
     def _start_anew(self, told: _Told, why: str) -> None:
         told.sentences.append(f"{why} Learning again from history.")
-        self.state = State(judge=Judge(self.project))
+        self.state = self._nothing()
         self.saved_rows = 0
 
     def _check_clock(self, told: _Told, now: float) -> None:
@@ -138,7 +146,7 @@ class Watcher:
         hours = waiting(self.store, self.project, state.reading, now)
         progress = total(hours.total()) if total else None
         keeper = Keeper(self.store, self.project, state)
-        for chunk in arrivals(self.store, self.project, state.reading, hours, now):
+        for chunk in arrivals(self.store, self.project, state.reading, hours, now, state.judge.needs):
             state.judge.feed(chunk.columns)
             told.rows += len(chunk.columns.get("start_time", ()))
             self._judge(keeper, min(chunk.until, self._horizon(now)))
@@ -151,6 +159,7 @@ class Watcher:
         keeper.keep()
         told.new.update(keeper.new)
         told.incidents.update(keeper.incidents)
+        told.unexplained.update(keeper.unexplained)
 
     def _judge(self, keeper: Keeper, until: float) -> None:
         """What can be known at that moment."""
@@ -189,5 +198,13 @@ class Watcher:
             moved=told.rows > 0 or reading.late != late or reading.judged != before,
             new=tuple(told.new.values()),
             incidents=tuple(told.incidents.values()),
-            sentences=tuple(told.sentences),
+            sentences=(*told.sentences, *_unexplained(told.unexplained)),
         )
+
+
+def _unexplained(errors: Mapping[str, str]) -> Iterator[str]:
+    """One sentence for all incidents that could not be explained."""
+    if errors:
+        id_, error = next(iter(errors.items()))
+        others = f" and {len(errors) - 1:,} more" if len(errors) > 1 else ""
+        yield f"Incident {id_}{others} could not be explained ({error}) and is kept without causes."

@@ -14,6 +14,7 @@ import math
 import pickle
 import re
 import sys
+from array import array
 from functools import cache
 from hashlib import blake2b
 from importlib import import_module
@@ -23,12 +24,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ROOMS = ("tracewatch.detectors.adaptive", "tracewatch.incidents", "tracewatch.judge", "tracewatch.live.state")
+ROOMS = (
+    "tracewatch.course",
+    "tracewatch.detectors.adaptive",
+    "tracewatch.detectors.aggregates",
+    "tracewatch.detectors.gaps",
+    "tracewatch.detectors.nearest",
+    "tracewatch.incidents",
+    "tracewatch.judge",
+    "tracewatch.live.state",
+    "tracewatch.metrics.custom",
+    "tracewatch.metrics.declared",
+    "tracewatch.metrics.hourly",
+)
 """Modules whose classes make up the state; a package stands for all its modules."""
 
 FORM = 1  # to be raised when this file writes the same state in another way
 _KIND = re.compile("[<|](?:b1|[iu][1248]|f[248])")  # numbers and truth; everything else has fields, pointers or dates
 _OBJECTS = "O"
+_CODES = "bBhHiIlLqQfd"  # kinds of Python's arrays of numbers
 _NUMBERS = (
     *(np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
     *(np.float16, np.float32, np.float64),
@@ -78,12 +92,13 @@ class _Sealer(pickle.Pickler):
         self.dispatch_table = {
             **copyreg.dispatch_table,
             np.ndarray: lambda array: (make_array, _parts(array)),
+            array: lambda values: (make_values, (values.typecode, values.tobytes())),
             **dict.fromkeys(_NUMBERS, lambda number: (make_number, (number.dtype.str, number.tobytes()))),
         }
 
 
 class _Unsealer(pickle.Unpickler):
-    """Looks up our own state, our two functions and builtin containers."""
+    """Looks up our own state, our own functions and builtin containers."""
 
     def find_class(self, module: str, name: str) -> Any:
         """What may be named in a state."""
@@ -123,7 +138,14 @@ def make_number(kind: Kind, data: bytes) -> Any:
     return make_array(kind, (1,), "C", data)[0]
 
 
-_MAKERS = {"make_array": make_array, "make_number": make_number}
+def make_values(kind: str, data: bytes) -> array[Any]:
+    """One of Python's arrays of numbers from its bytes."""
+    if kind not in tuple(_CODES):
+        raise pickle.UnpicklingError("it holds an array that is none of ours")
+    return array(kind, data)
+
+
+_MAKERS = {"make_array": make_array, "make_number": make_number, "make_values": make_values}
 
 
 def _is_plain(kind: Kind) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tracewatch.detectors.adaptive import Alert
@@ -13,13 +14,18 @@ from tracewatch.incidents import Change, identity
 from tracewatch.judge import KNOWN_DAYS
 from tracewatch.live.baselines import DETECTOR
 from tracewatch.metrics import TYPES
-from tracewatch.records import Anomaly, Incident
+from tracewatch.records import SEVERITIES, Anomaly, Incident
 from tracewatch.severity import severity_of
 
 _TYPE_OF = {metric.name: metric.key for metric in TYPES}
 
 
-def anomaly_of(project: str, alert: Alert, incident_id: str, known_days: int) -> Anomaly:
+def note_of(project: str, note: Alert, known_days: int) -> Anomaly:
+    """The finding that is kept for a note: of no incident, and never bad."""
+    return replace(anomaly_of(project, note, None, known_days), severity=SEVERITIES[0])
+
+
+def anomaly_of(project: str, alert: Alert, incident_id: str | None, known_days: int) -> Anomaly:
     """The finding that is kept for an alert whose calls were known for so many days."""
     sure = confidence(alert)
     first = alert.trace_ids[0] if alert.trace_ids else None
@@ -52,7 +58,7 @@ def anomaly_of(project: str, alert: Alert, incident_id: str, known_days: int) ->
 
 def incident_of(project: str, change: Change) -> Incident:
     """The incident that is kept, as it stands after a change."""
-    root, sure = change.root, max(confidence(each) for each in change.members)
+    root, sure = change.root, confidence(change.root)
     return Incident(
         project=project,
         id=change.id,

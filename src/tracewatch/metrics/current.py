@@ -97,7 +97,8 @@ def standings(store: Store, project: str, since: float, until: float, customs: S
     """
     ours = _rows_of(store, project)
     begin, calls = _bounded(store, ours, since, until)
-    metrics = (*METRICS, *(metric_of(each) for each in customs))
+    declared = {each.name: metric_of(each) for each in customs}
+    metrics = tuple(({each.key: each for each in METRICS} | declared).values())
     names = list(dict.fromkeys(("start_time", *(n for each in metrics for n in each.needs), *OFFERED)))
     where = [*ours, Filter("start_time", ">=", (begin,)), Filter("start_time", "<", (until,))]
     table = table_of(_first(store.scan(Span, names, where)), names)
@@ -110,7 +111,9 @@ def standings(store: Store, project: str, since: float, until: float, customs: S
         rows=len(rows),
         calls=calls,
         cut=begin > since,
-        metrics=tuple(one for each in metrics for one in _standings(each, rows, hour, known)),
+        metrics=tuple(
+            one for each in metrics for one in _standings(each, judges_of(each, declared), rows, hour, known)
+        ),
         offers=tuple(offers({name: table[name] for name in OFFERED}, customs)),
     )
 
@@ -159,9 +162,8 @@ def _known(store: Store, ours: Sequence[Filter], until: float) -> Known:
     return Known(days=days, hours=int(np.count_nonzero(rolled["calls"].to_numpy() >= LEAST_VALUES)))
 
 
-def _standings(metric: Metric, rows: Rows, hour: Rows, known: Known) -> Iterator[Standing]:
+def _standings(metric: Metric, judges: Judges, rows: Rows, hour: Rows, known: Known) -> Iterator[Standing]:
     """The metric's, and those of its parts."""
-    judges = judges_of(metric)
     values = _measured(metric, rows)
     of_hour = values[-1:] if metric.grain in ("hour", "day") else _measured(metric, hour)
     yield _standing(metric, "", values, of_hour, judges, known)

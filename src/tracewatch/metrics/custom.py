@@ -1,9 +1,10 @@
-"""Metrics of the user's own, declared in one line: numbers an app keeps in `metadata` or in its quality breakdown."""
+"""Metrics that the user declares in one line: numbers an app keeps in `metadata` or in its quality breakdown, and rows
+of the table that nobody judges otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import pyarrow as pa
@@ -13,10 +14,13 @@ from tracewatch.errors import BadMetric
 from tracewatch.metrics.base import Bad, Metric
 from tracewatch.metrics.entries import LEAST_SHARE, discovered, numbers
 from tracewatch.metrics.rows import Rows
-from tracewatch.metrics.table import METRIC_OF
+from tracewatch.metrics.table import METRIC_OF, judges_of
 
 COLUMN_OF: Mapping[str, str] = {"metadata": "metadata", "quality": "response_quality_breakdown"}
 """The first word of a metric's name, and the column whose entries it stands for."""
+
+TABLE = "table"
+"""The root of a metric that is a row of METRICS; its name is the key alone."""
 
 MOST = 32  # metrics of one's own: each costs every batch some microseconds a row, and every slice its state
 LONGEST = 100  # characters of a name
@@ -24,25 +28,26 @@ LONGEST = 100  # characters of a name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Custom:
-    """An entry of a JSON column that is watched because the user says so."""
+    """A number that is watched because the user says so."""
 
     root: str
-    """`metadata` or `quality`."""
+    """`metadata` or `quality` for an entry of that JSON column, `table` for a row of METRICS."""
     entry: str
+    """The name of the entry, or the key of the row."""
     bad: Bad
 
     @property
     def name(self) -> str:
         """As settings, alerts and columns call it."""
-        return f"{self.root}.{self.entry}"
+        return self.entry if self.root == TABLE else f"{self.root}.{self.entry}"
 
 
 def parse(text: str) -> tuple[Custom, ...]:
     """The metrics a user declares, divided by commas or lines: NAME, or NAME:up, NAME:down or NAME:either.
 
-    A NAME is `metadata.KEY` or `quality.DIMENSION`; the KEY is an entry at the top of the object and may hold dots.
-    After the colon stands which direction is bad; without it, down of a quality and either of anything else. Raises
-    BadMetric.
+    A NAME is `metadata.KEY` or `quality.DIMENSION`; the KEY is an entry at the top of the object and may hold dots. Or
+    it is the key of a metric of the table that can be judged by the hour. After the colon stands which direction is
+    bad; without it, that of the table, down of a quality and either of anything else. Raises BadMetric.
 
     >>> [(each.name, each.bad) for each in parse("metadata.judge_score:down, quality.tone")]
     [('metadata.judge_score', 'down'), ('quality.tone', 'down')]
@@ -61,22 +66,28 @@ def _parsed(given: str) -> Custom:
     name, colon, direction = given.rpartition(":") if ":" in given else (given, "", "")
     name, direction = name.strip(), direction.strip()
     root, _, entry = name.partition(".")
-    if name in METRIC_OF:
-        raise BadMetric(given=given, why="it is watched already")
-    if root not in COLUMN_OF:
-        raise BadMetric(given=given, why=f"it begins with '{root}' instead of metadata or quality")
-    if not entry:
+    known = METRIC_OF.get(name)
+    if known is None and root not in COLUMN_OF:
+        why = f"it is no metric of tracewatch metrics --all, and begins with '{root}' instead of metadata or quality"
+        raise BadMetric(given=given, why=why)
+    if known is not None and not judges_of(known).declarable:
+        watched = judges_of(known)
+        raise BadMetric(given=given, why="it is watched already" if watched else "it has no value by the hour")
+    if known is None and not entry:
         raise BadMetric(given=given, why=f"it does not say which entry of {root}")
     if len(name) > LONGEST or not name.isprintable():
         raise BadMetric(given=given, why=f"a name has at most {LONGEST} characters, all of them printable")
     if colon and direction not in get_args(Bad):
         raise BadMetric(given=given, why=f"'{direction}' is no direction: up, down or either is bad")
-    usual: Bad = "down" if root == "quality" else "either"
-    return Custom(root=root, entry=entry, bad=next((each for each in get_args(Bad) if each == direction), usual))
+    usual: Bad = known.bad if known else "down" if root == "quality" else "either"
+    bad = next((each for each in get_args(Bad) if each == direction), usual)
+    return Custom(root=TABLE, entry=name, bad=bad) if known else Custom(root=root, entry=entry, bad=bad)
 
 
 def metric_of(custom: Custom) -> Metric:
-    """The row of the table that stands for it."""
+    """The row of the table that it is, or that stands for it."""
+    if custom.root == TABLE:
+        return replace(METRIC_OF[custom.entry], bad=custom.bad)
     column, entry = COLUMN_OF[custom.root], custom.entry
 
     def measured(rows: Rows) -> Floats:
@@ -97,7 +108,7 @@ def metric_of(custom: Custom) -> Metric:
 
 def needed(customs: Sequence[Custom]) -> tuple[str, ...]:
     """The JSON columns they are read from, each once."""
-    return tuple(dict.fromkeys(COLUMN_OF[each.root] for each in customs))
+    return tuple(dict.fromkeys(COLUMN_OF[each.root] for each in customs if each.root in COLUMN_OF))
 
 
 def columns_of_floats(

@@ -1,38 +1,54 @@
-"""The hours of metrics that the engine does not judge, and of the user's own, each judged as a series."""
+"""The hours of the metrics that a user declared, each judged as a series."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tracewatch.detectors.aggregates import Aggregates, Surprise
 from tracewatch.detectors.spec import Integers
 from tracewatch.metrics.base import HOUR_S, Metric
 from tracewatch.metrics.custom import Custom, metric_of
 from tracewatch.metrics.rows import Rows
-from tracewatch.metrics.table import SERIES
+from tracewatch.records import Span, column_of
 
 LEAST_VALUES = 10  # in an hour: the mean of fewer is mostly chance
 LEAST_EFFECT = 0.1  # of what is usual: a smaller move is nobody's incident, however new
 LEAST_SHARE = 0.02  # of calls, for metrics that are shares: the first of a thousand calls is no news
-LONGEST_SILENCE = 31 * 24  # hours without calls that count as hours; after more it goes on at the next call
+LONGEST_SILENCE = 31 * 24  # hours without calls that count, from the last call on; then it goes on at the next one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """One hour, as it was judged."""
+
+    end: float
+    """In epoch seconds."""
+    calls: int
+    values: Mapping[str, float]
+    """The value of each metric that has one, by its key."""
+    told: Sequence[tuple[Metric, Surprise]]
+    """What is bad news that matters."""
 
 
 class Hourly:
-    """Takes calls as they come and tells what is odd about the hours of SERIES and of the user's metrics. Picklable.
+    """Takes calls as they come and tells what is odd about the hours of the metrics that a user declared. Picklable.
 
-    Same calls and same last moment, same surprises, however batched. It holds the calls of hours that are not over. An
-    hour takes 5 ms, most of it whatever the number of its calls.
+    Same calls and same last moment, same hours, however batched. It holds the calls of hours that are not over. An hour
+    takes up to 5 ms, most of it whatever the number of its calls.
     """
 
-    def __init__(self, customs: Sequence[Custom] = ()) -> None:
+    def __init__(self, customs: Sequence[Custom]) -> None:
         self.customs = tuple(customs)
         self._aggregates = Aggregates()
-        self._waiting: pa.Table | None = None
+        self._waiting: list[dict[str, NDArray[Any]]] = []
         self._hour: int | None = None  # the first one not judged yet
+        self._heard: int | None = None  # the last one judged that had calls
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -40,44 +56,60 @@ class Hourly:
         return columns_for(list(self._metrics().values()))
 
     def _metrics(self) -> dict[str, Metric]:
-        return {each.key: each for each in (*SERIES, *(metric_of(custom) for custom in self.customs))}
+        return {each.name: metric_of(each) for each in self.customs}
 
-    def feed(self, table: pa.Table) -> None:
-        """Takes calls with the columns `needs`, in any order; those of an hour that was judged are left out."""
-        kept = table.select(list(self.needs))
+    def feed(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Takes calls with the columns `needs`, in any order: numbers as float64 with NaN for absent, texts as objects.
+
+        Those of an hour that was judged are left out.
+        """
+        kept = {name: columns[name] for name in self.needs}
         if self._hour is not None:
-            kept = kept.filter(pc.greater_equal(kept["start_time"], float(self._hour * HOUR_S)))
-        self._waiting = kept if self._waiting is None else pa.concat_tables([self._waiting, kept])
+            open_ = kept["start_time"] >= self._hour * HOUR_S
+            kept = {name: values[open_] for name, values in kept.items()}
+        if len(kept["start_time"]):
+            self._waiting.append(kept)
 
-    def advance(self, now: float) -> list[tuple[Metric, Surprise]]:
-        """What is told of all hours that end by `now` (epoch seconds), in their order."""
-        if self._waiting is None:
-            return []
-        metrics = self._metrics()
-        calls = self._waiting.sort_by("start_time").combine_chunks()
-        hours = np.floor_divide(calls["start_time"].to_numpy(), HOUR_S).astype(np.int64)
-        end, told = int(now // HOUR_S), []
+    def advance(self, now: float) -> list[Hour]:
+        """All hours that end by `now` (epoch seconds) and were not judged before, in their order."""
+        metrics, calls, end = self._metrics(), self._sorted(), int(now // HOUR_S)
+        hours = np.floor_divide(calls["start_time"], HOUR_S).astype(np.int64)
+        judged = []
         for hour in self._due(hours, end):
             first, last = np.searchsorted(hours, [hour, hour + 1]).tolist()
-            rows = Rows(calls.slice(first, last - first))
-            told += judge_hour(self._aggregates, metrics, rows, float((hour + 1) * HOUR_S))
+            rows = Rows(_table({name: values[first:last] for name, values in calls.items()}))
+            judged.append(judge_hour(self._aggregates, metrics, rows, float((hour + 1) * HOUR_S)))
             self._hour = hour + 1
-        # A copy, because a slice would keep and store all of what it is a slice of.
-        self._waiting = calls.take(pa.array(np.flatnonzero(hours >= end)))
-        return told
+            self._heard = hour if last > first else self._heard
+        # Copies, because a slice would keep and store all of what it is a slice of.
+        later = {name: values[hours >= end].copy() for name, values in calls.items()}
+        self._waiting = [later] if len(later["start_time"]) else []
+        return judged
+
+    def _sorted(self) -> dict[str, NDArray[Any]]:
+        """All calls that wait, in order of their start."""
+        if not self._waiting:
+            return {name: np.zeros(0) for name in self.needs}
+        calls = {name: np.concatenate([each[name] for each in self._waiting]) for name in self._waiting[0]}
+        order = np.argsort(calls["start_time"], kind="stable")
+        return {name: values[order] for name, values in calls.items()}
 
     def _due(self, hours: Integers, end: int) -> list[int]:
-        """The hours to be judged: those with calls, and those without between them that are not too many."""
-        with_calls = np.unique(hours[hours < end]).tolist()
-        due: list[int] = []
-        last = None if self._hour is None else self._hour - 1
-        for hour in [*with_calls, end]:
-            if last is not None and hour - last <= LONGEST_SILENCE:
-                due += range(last + 1, hour)
-            if hour < end:
-                due.append(hour)
-            last = hour
+        """The hours to be judged: those with calls, and those without that follow them, so many at most."""
+        heard, begin, due = self._heard, self._hour, list[int]()
+        for hour in [*np.unique(hours[hours < end]).tolist(), end]:
+            if heard is not None and begin is not None:
+                due += range(begin, min(hour, heard + 1 + LONGEST_SILENCE))
+            due += [hour] if hour < end else []
+            heard, begin = hour, hour + 1
         return due
+
+
+def _table(calls: Mapping[str, NDArray[Any]]) -> pa.Table:
+    """Calls as Arrow has them; texts may all be absent."""
+    texts = {name: column_of(Span)[name].kind in ("text", "json", "list") for name in calls}
+    kinds = {name: pa.string() if text else pa.float64() for name, text in texts.items()}
+    return pa.table({name: pa.array(values if len(values) else [], kinds[name]) for name, values in calls.items()})
 
 
 def columns_for(metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -99,15 +131,19 @@ def values_of(metrics: Sequence[Metric], rows: Rows) -> dict[str, float]:
     return found
 
 
-def judge_hour(
-    aggregates: Aggregates, metrics: Mapping[str, Metric], rows: Rows, end: float
-) -> list[tuple[Metric, Surprise]]:
-    """What is told of the hour that ends at `end` (epoch seconds), whose calls are `rows`: bad news that matters.
+def judge_hour(aggregates: Aggregates, metrics: Mapping[str, Metric], rows: Rows, end: float) -> Hour:
+    """The hour that ends at `end` (epoch seconds), whose calls are `rows`.
 
     To be called once for each hour, in their order; calling again for the same hour changes nothing.
     """
-    told = aggregates.take(end, values_of(list(metrics.values()), rows))
-    return [(metrics[each.name], each) for each in told if matters(metrics[each.name], each)]
+    values = values_of(list(metrics.values()), rows)
+    told = aggregates.take(end, values)
+    return Hour(
+        end=end,
+        calls=len(rows),
+        values=values,
+        told=[(metrics[each.name], each) for each in told if matters(metrics[each.name], each)],
+    )
 
 
 def matters(metric: Metric, surprise: Surprise) -> bool:

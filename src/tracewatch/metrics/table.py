@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tracewatch.detectors.adaptive.channels import CHANNELS
+from tracewatch.detectors.adaptive.intake import WATCHED
 from tracewatch.detectors.adaptive.rates import RATES
 from tracewatch.metrics.base import Metric
 from tracewatch.metrics.calls import DERIVED, FIELDS
@@ -20,7 +21,10 @@ METRICS = (*FIELDS, *DERIVED, *SHARES, *VOLUMES, *CONVERSATIONS, *HIERARCHY, *CO
 
 METRIC_OF: Mapping[str, Metric] = {each.key: each for each in METRICS}
 
-ENGINE: frozenset[str] = frozenset({*(channel.metric for channel in CHANNELS), *RATES, "call_count"})
+FIRSTS = ("first_seen_model", "first_seen_error_type", "unpriced_rate")
+"""What the engine tells of values that it sees for the first time."""
+
+ENGINE: frozenset[str] = frozenset({*(channel.metric for channel in CHANNELS), *RATES, *FIRSTS, *WATCHED, "call_count"})
 """Names under which the adaptive engine tells of metrics."""
 
 RULES: Mapping[str, str] = {
@@ -44,24 +48,28 @@ class Judges:
     """That type's, in standard deviations."""
     rule: str
     series: bool
-    """Whether its hours are judged as a series of their own (see hourly.py): what the engine does not judge."""
+    """Whether its hours are judged as a series of their own (see hourly.py), because the user declared it."""
+    declarable: bool
+    """Whether they would be, once the user declares it: what the engine does not judge and has a value by the hour."""
 
     def __bool__(self) -> bool:
         return bool(self.engine or self.type or self.rule or self.series)
 
 
-def judges_of(metric: Metric) -> Judges:
-    """Who judges a metric, as the detectors themselves say."""
+def judges_of(metric: Metric, declared: Collection[str] = ()) -> Judges:
+    """Who judges a metric, as the detectors themselves say, when the user has declared those of these keys."""
     kind = next((each for each in TYPES if each.name == metric.key), None)
-    engine = metric.alert if metric.alert in ENGINE else ""
+    engine = metric.alert if metric.alert in ENGINE or metric.family == "custom" else ""
+    declarable = not engine and metric.measured is not None and metric.grain != "day"
     return Judges(
         engine=engine,
         type=kind.key if kind else "",
         threshold=kind.threshold if kind else None,
         rule=RULES.get(metric.key, ""),
-        series=not engine and metric.measured is not None and metric.grain != "day",
+        series=declarable and metric.key in declared,
+        declarable=declarable,
     )
 
 
-SERIES = tuple(each for each in METRICS if judges_of(each).series)
-"""Those whose hours are judged as series."""
+SERIES = tuple(each for each in METRICS if judges_of(each).declarable)
+"""Those whose hours are judged as series once the user declares them."""

@@ -158,7 +158,6 @@ def _first_seen(key: str, label: str, help: str, column: str) -> Metric:
         bad="up",
         needs=(column,),
         formula=f"a {column} that no call had before",
-        told_as="first_seen",
     )
 
 

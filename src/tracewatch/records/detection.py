@@ -60,7 +60,8 @@ class Anomaly(Record):
 class Incident(Record):
     """Everything abnormal that has one cause: its root finding in front, the symptoms folded under it."""
 
-    table: ClassVar[str] = "incidents"
+    # Not just "incidents": the file may be an app's own database, and have a table of that name.
+    table: ClassVar[str] = "tracewatch_incidents"
     noun: ClassVar[str] = "incident"
     newest_by: ClassVar[str] = "started_at"
 
@@ -104,7 +105,7 @@ class Incident(Record):
 class Baseline(Record):
     """What a detector has learned of a project so far, so that it goes on where it stopped: a part of its state."""
 
-    # Not just "baselines": the file may be an app's own database, and have a table of that name.
+    # Not just "baselines", as above.
     table: ClassVar[str] = "tracewatch_baselines"
     noun: ClassVar[str] = "baseline"
     newest_by: ClassVar[str] = "updated_at"

@@ -135,6 +135,7 @@ def prepare(connection: sqlite3.Connection, path: str, *, create: bool) -> None:
 
     Raises StoreTooNew, StoreOccupied (with nothing changed) or StoreUnreadable.
     """
+    _check_ours(connection, path)
     if version_of(connection) == VERSION and not any(missing(connection)):
         return
     connection.execute("BEGIN IMMEDIATE")  # and look again: another process may have done it meanwhile
@@ -204,6 +205,7 @@ def _prepare(connection: sqlite3.Connection, path: str, *, create: bool) -> None
         _claim(connection, path, create=create)
     elif found > VERSION:
         raise StoreTooNew(path=path, found=found, known=VERSION)
+    _check_ours(connection, path)
     for statement in list(missing(connection)):
         connection.execute(statement)
     for migration in MIGRATIONS:
@@ -213,6 +215,24 @@ def _prepare(connection: sqlite3.Connection, path: str, *, create: bool) -> None
     for index in INDEXES:
         connection.execute(index.sql)
     connection.execute(f"INSERT OR REPLACE INTO {META} (name, value) VALUES ('schema', ?)", (VERSION,))
+
+
+def _check_ours(connection: sqlite3.Connection, path: str) -> None:
+    """Raises StoreOccupied when a table named like a record's is not ours: then nothing may be added to it.
+
+    A database of ours from before a record was declared may have been given such a table by somebody else. We know ours
+    by the index that each was made with.
+    """
+    if version_of(connection) is None:
+        return  # `_claim` looks at all of them
+    # SQLite asks neither for capitals nor, when columns are listed, whether it is a table or a view.
+    named = "SELECT lower(name), lower(tbl_name) FROM sqlite_master WHERE type IN ({})"
+    there = {row[0] for row in connection.execute(named.format("'table', 'view'"))}
+    indexed = set(connection.execute(named.format("'index'")))
+    for record_type in RECORDS:
+        table = record_type.table
+        if table in there and (f"{table}_key", table) not in indexed:
+            raise StoreOccupied(path=path, table=table)
 
 
 def _claim(connection: sqlite3.Connection, path: str, *, create: bool) -> None:
