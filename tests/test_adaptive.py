@@ -329,3 +329,21 @@ def test_sessions_that_get_out_of_hand_together_are_one_story():
     told = [alert for alert in engine.advance(MONDAY + 10 * DAY) if alert.detected_at > MONDAY + 9 * DAY]
     assert {"operation_type": "ask"} in [alert.slice for alert in told]
     assert not [alert for alert in told if "session_id" in alert.slice]
+
+
+def test_calls_of_ever_new_operations_are_no_silence():
+    t = MONDAY + np.arange(0, 10 * DAY, 120.0)
+    engine = Engine()
+    engine.feed({"start_time": t, "operation_type": np.array([f"step {i}" for i in range(len(t))], object)})
+    assert [alert.kind for alert in engine.advance(MONDAY + 10 * DAY)] == []
+
+
+def test_silence_lasts_until_a_call_comes():
+    t = np.concatenate([MONDAY + np.arange(0, 9 * DAY, 60.0), MONDAY + 11 * DAY + np.arange(0, 4 * 3600, 60.0)])
+    engine = Engine()
+    engine.feed({"start_time": t, "operation_type": np.array(["ask"] * len(t), object)})
+    told = engine.advance(MONDAY + 11 * DAY + 4 * 3600)
+    everything = next(alert for alert in told if not alert.slice)
+    [ending] = [each for each in engine.endings() if each.story == everything.story]
+    assert MONDAY + 11 * DAY <= ending.at <= MONDAY + 11 * DAY + 2 * 3600
+    assert {alert.since for alert in told if alert.kind == "silence"} == {MONDAY + 9 * DAY}

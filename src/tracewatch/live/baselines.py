@@ -111,7 +111,7 @@ def _state_of(parts: Sequence[Baseline]) -> tuple[State | None, str]:
         state = unseal(pa.decompress(compressed, first.size, CODEC, asbytes=True))
     except (pa.ArrowException, OSError, pickle.UnpicklingError) as error:
         return None, f"it cannot be read: {error}"
-    return (state, "") if isinstance(state, State) else (None, "it is no state of ours")
+    return (state, "") if isinstance(state, State) and state.whole else (None, "it is no state of ours")
 
 
 def _checksum(compressed: bytes) -> str:

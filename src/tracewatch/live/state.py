@@ -83,3 +83,9 @@ class State:
     """Whether history is being learned for the first time, or again."""
     told: dict[int, Told] = field(default_factory=dict)
     """Findings by the engine's number of their story."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is there and of its kind: what was stored may have been written by anybody."""
+        kinds = {"judge": Judge, "reading": Reading, "anew": bool, "told": dict}
+        return all(isinstance(getattr(self, name, None), kind) for name, kind in kinds.items())

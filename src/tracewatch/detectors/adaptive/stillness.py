@@ -11,11 +11,11 @@ import numpy as np
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats
 from .intake import TICK
-from .windows import DAY
 
 LEAST = 30.0  # expected starts without any: on a holiday a seventh of them, and still four, come
 ROOM = 2.0  # times the longest stretch of two weeks, in expected starts
 SEVERITY = 6.0  # at the limit
+HOLD = 36  # ticks: it is told every tick while it lasts, and over an hour and a half after the last time
 
 
 class Stillness:
@@ -25,19 +25,16 @@ class Stillness:
         self.missed = 0.0
         self.began = 0  # tick after that of the last start
         self.limit = np.inf
-        self.said = False
 
     def scan(self, first: int, starts: Floats, usual: Floats, alarming: bool) -> Iterator[tuple[int, Notice]]:
-        """A notice where it has been silent for too long, by tick read; said once a silence."""
-        came = starts.sum(1) > 0
-        for i, (any_came, expected) in enumerate(zip(came.tolist(), usual.tolist(), strict=True)):
+        """A notice in every tick read in which it has been silent for too long."""
+        for i, (any_came, expected) in enumerate(zip((starts > 0).tolist(), usual.tolist(), strict=True)):
             if any_came:
-                self.missed, self.began, self.said = 0.0, first + i + 1, False
+                self.missed, self.began = 0.0, first + i + 1
                 continue
             self.missed += expected
-            if alarming and not self.said and self.missed > self.limit:
-                self.said = True
-                yield i, Notice(alert=self.alert(first + i), key=("stillness",), hold=DAY)
+            if alarming and self.missed > self.limit:
+                yield i, Notice(alert=self.alert(first + i), key=("stillness",), hold=HOLD)
 
     def alert(self, tick: int) -> Alert:
         """What to say."""

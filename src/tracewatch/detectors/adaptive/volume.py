@@ -111,18 +111,22 @@ class Volume:
         """Notices by tick read; `jobs` are operations with a schedule of their own."""
         operations = names["operation_type"].size
         more = np.zeros((KEEP, operations - self.starts.shape[1]))
-        new = np.zeros((ticks, operations))
+        new, came = np.zeros((ticks, operations)), np.zeros(ticks)
         if rows is not None:
-            use = (rows["operation_type"] >= 0) & (rows["turn"] == 0) & rows["root"]
+            use = (rows["turn"] == 0) & rows["root"]
             use &= rows["t"] >= (first - 1) * TICK  # what comes late says nothing about how busy it is now
+            came = np.bincount(rows["tick"][use], minlength=ticks).astype(float)
+            use &= rows["operation_type"] >= 0
             cell = rows["tick"][use] * operations + rows["operation_type"][use]
             new = np.bincount(cell, minlength=ticks * operations).reshape(ticks, operations).astype(float)
         self.starts = np.concatenate([np.concatenate([self.starts, more], 1), new])
         out: dict[int, list[Notice]] = {}
         if alarming and self.profile.shape[2]:
             for (i, o), odd in sorted(self.odd(first, ticks, jobs).items(), key=lambda x: x[0]):
-                out.setdefault(i, []).append(self.notice(first + i, o, odd, names, recent))
-        for i, notice in self.stillness.scan(first, new, self.usual(first, ticks, jobs), alarming):
+                last = np.flatnonzero(self.starts[: KEEP + i + 1, o])
+                began = first - KEEP + int(last[-1]) + 1 if len(last) and not odd.starts else None
+                out.setdefault(i, []).append(self.notice(first + i, o, odd, names, recent, began))
+        for i, notice in self.stillness.scan(first, came, self.usual(first, ticks, jobs), alarming):
             out.setdefault(i, []).append(notice)
         self.starts = self.starts[-KEEP:]
         return out
@@ -154,15 +158,18 @@ class Volume:
                     )  # fmt: skip
         return best
 
-    def notice(self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: Recent) -> Notice:
-        """What to say, in calls that start a session."""
+    def notice(
+        self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: Recent, began: int | None
+    ) -> Notice:
+        """What to say, in calls that start a session; a silence began after the last one."""
         up, width = odd.view.side == 0, odd.view.width
         lower, upper = odd.bounds()
         alert = Alert(
             detected_at=float((tick + 1) * TICK), metric="call_count", direction="up" if up else "down",
             slice=self.who(tick, o, odd, names, recent) if up else {"operation_type": names["operation_type"].word[o]},
             severity=odd.z, kind="surge" if up else "drop" if odd.starts else "silence",
-            since=float((tick + 1 - width) * TICK), observed=odd.starts, expected=odd.mean, lower=lower, upper=upper,
+            since=float((tick + 1 - width if began is None else began) * TICK), observed=odd.starts,
+            expected=odd.mean, lower=lower, upper=upper,
             n=int(odd.starts), score=score_of(odd.z, limit_of(width)),
         )  # fmt: skip
         return Notice(alert=alert, key=("volume", o, SIDES[odd.view.side]), hold=HOLD, window=width)

@@ -1,0 +1,5 @@
+"""`python -m tracewatch` is the command `tracewatch`."""
+
+from tracewatch.cli import main
+
+main()
