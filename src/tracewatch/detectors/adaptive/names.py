@@ -35,7 +35,9 @@ class Names:
     def add(self, words: list[object]) -> None:
         """Give new words codes, freed ones first, while there is room."""
         words = words[: max(self.limit - len(self.word), 0)]
-        codes = [self.free.pop() for _ in range(min(len(self.free), len(words)))]
+        freed = max(len(self.free) - len(words), 0)
+        codes = self.free[freed:][::-1]
+        del self.free[freed:]
         more = len(words) - len(codes)
         codes += range(self.size, self.size + more)
         self.size += more
