@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
-# To the C library (mallopt): blocks of less than 64 MB come from memory that is kept, and 256 MB of it are kept free.
-KEEP_MEMORY = ((-3, 64 << 20), (-1, 256 << 20), (-2, 16 << 20))
+# To the C library (mallopt): blocks of less than 32 MB (it takes no more) come from memory that is kept, 256 MB free.
+KEEP_MEMORY = ((-3, 32 << 20), (-1, 256 << 20), (-2, 16 << 20))
 MOMENTS = ("detected_at", "since", "until")  # fields of an alert that are times
 DETECTORS = ("adaptive", "spec")  # names in backtest.DETECTORS, repeated here so that --help loads nothing heavy
 EXAMPLES = """

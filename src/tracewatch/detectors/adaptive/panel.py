@@ -150,7 +150,10 @@ class Search:
             for w in range(len(WINDOWS))
             if len(at[w])
         ]
-        return total.reshape(len(total), -1)[rows[:, None], columns], looks
+        flat = total.reshape(len(total), -1)
+        if len(rows) and len(rows) > rows[-1] - rows[0]:  # without a gap: a third of the time
+            return flat[rows[0] : rows[-1] + 1].take(columns, axis=1), looks
+        return flat[rows[:, None], columns], looks
 
     def means(self, steps: Sequence[int]) -> None:
         """Means whose |z| is over the limit."""
