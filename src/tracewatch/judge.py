@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -138,7 +137,8 @@ class Judge:
             return
         calls = {name: np.concatenate([each[name] for each in self.waiting]) for name in self.waiting[0]}
         order = ordered(calls)
-        calls = {name: values[order] for name, values in calls.items()}
+        if (np.diff(order) != 1).any():
+            calls = {name: values[order] for name, values in calls.items()}
         cut = int(np.searchsorted(calls["start_time"], before))
         self.waiting = (
             [{name: values[cut:] for name, values in calls.items()}] if cut < len(calls["start_time"]) else []
@@ -171,10 +171,10 @@ def ordered(calls: Columns) -> NDArray[np.int64]:
     if not alike.any():
         return order
     bounds = np.flatnonzero(np.concatenate([[True], ~alike, [True]]))
+    several = np.flatnonzero(np.diff(bounds) > 1)
     traces, spans = calls["trace_id"], calls["span_id"]
-    for begin, end in pairwise(bounds.tolist()):
-        if end - begin > 1:
-            order[begin:end] = sorted(order[begin:end].tolist(), key=lambda row: (str(traces[row]), str(spans[row])))
+    for begin, end in zip(bounds[several].tolist(), bounds[several + 1].tolist(), strict=True):
+        order[begin:end] = sorted(order[begin:end].tolist(), key=lambda row: (str(traces[row]), str(spans[row])))
     return order
 
 

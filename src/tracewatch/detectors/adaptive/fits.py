@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .arrays import Floats, Ints
+from .arrays import Flags, Floats, Ints
 
 NEIGHBOURS = np.arange(24) - 1, (np.arange(24) + 1) % 24
 RIDGE = 1e-6  # keeps a singular fit solvable; far below any real driver's weight
@@ -22,19 +22,23 @@ class Ordered:
         return np.asarray(self.sorted[np.arange(len(place)), place])
 
 
-def nonnegative(products: Floats, target: Floats, n: int, use: Sequence[int]) -> Floats:
-    """Least squares of n rows, given as normal equations, with coefficients >= 0 (negative ones leave one by one)."""
-    left, b = list(use), np.zeros(len(target))
-    while left:
-        part = products[np.ix_(left, left)]
-        scale = np.sqrt(np.diag(part) / n) + 1e-12
-        ridge = RIDGE * n * np.eye(len(left))
-        c = np.linalg.solve(part / np.outer(scale, scale) + ridge, target[left] / scale) / scale
-        if c.min() >= 0:
-            b[left] = c
-            break
-        left.pop(int(np.argmin(c * scale)))
-    return b
+def nonnegative(products: Floats, targets: Floats, count: Ints, use: Flags) -> Floats:
+    """Least squares with coefficients >= 0 (negative ones leave one by one) of many series at once.
+
+    Given as normal equations of `count` rows: products are series x drivers x drivers, targets and which drivers a
+    series may use (and what is returned) series x drivers.
+    """
+    left, each = use.copy(), np.arange(use.shape[1])
+    scale = np.sqrt(products[:, each, each] / count[:, None]) + 1e-12
+    products, targets = products / (scale[:, :, None] * scale[:, None]), targets / scale
+    while True:
+        part = np.where(left[:, :, None] & left[:, None], products, 0.0)
+        part[:, each, each] += np.where(left, RIDGE * count[:, None], 1.0)
+        b = np.linalg.solve(part, np.where(left, targets, 0.0)[..., None])[..., 0]
+        below = np.flatnonzero(b.min(1) < 0)
+        if not len(below):
+            return np.asarray(b / scale)
+        left[below, b[below].argmin(1)] = False
 
 
 def relative_fits(drivers: Floats, y: Floats, count: Ints, uses: Sequence[Sequence[int]], known: Floats) -> Floats:
@@ -46,14 +50,14 @@ def relative_fits(drivers: Floats, y: Floats, count: Ints, uses: Sequence[Sequen
     low, half, high = (ordered.at(q)[:, None] for q in (0.02, 0.5, 0.98))
     floor = 0.02 * half + 1e-12  # a fit near nothing would weigh its rows without end
     polish = bool(known.any())
-    b, y, squares = known.copy(), np.where(has, y, 0.0), drivers[:, :, None] * drivers[:, None]
+    b, y, squares = known, np.where(has, y, 0.0), drivers[:, :, None] * drivers[:, None]
+    allowed = np.array([[driver in use for driver in range(drivers.shape[1])] for use in uses])
     for step in (2,) if polish else (0, 1, 2):
         fit = np.maximum(b @ drivers.T, floor) if step else np.broadcast_to(half, y.shape)
         span = (fit * np.exp(-1.5), fit * np.exp(1.5)) if step else (low, high)  # 4.5 x either way is an accident
         weight = (has / np.maximum(fit, 1e-9)) ** 2
         products, targets = weight @ squares.reshape(len(drivers), -1), (weight * np.clip(y, *span)) @ drivers
-        for i, use in enumerate(uses):
-            b[i] = nonnegative(products[i].reshape(squares.shape[1:]), targets[i], int(count[i]), use)
+        b = nonnegative(products.reshape(len(y), *squares.shape[1:]), targets, count, allowed)
     return b
 
 

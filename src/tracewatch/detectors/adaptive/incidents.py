@@ -104,9 +104,10 @@ class Incidents:
         near = self.known.slices.near
         out = np.zeros((len(near), len(families), len(times)), bool)
         for x in (*self.past, *self.open):
-            hit, series = (times >= x.since) & (times - width < x.closed), np.flatnonzero(families == x.family)
-            if hit.any() and len(series):
-                out[np.ix_(near[x.slice], series, hit)] = True
+            first, last = np.searchsorted(times, (x.since, x.closed + width)).tolist()  # times are in order
+            series = np.flatnonzero(families == x.family)
+            if first < last and len(series):
+                out[np.flatnonzero(near[x.slice])[:, None], series, first:last] = True
         return out
 
     def hide(self, y: Floats, t: Floats, segment: int) -> None:

@@ -21,20 +21,23 @@ class Names:
     def encode(self, rows: Rows, column: str) -> Ints:
         """Codes of a column; new words are added."""
         values = rows[column].tolist()
-        distinct = set(values)
-        new = distinct.difference(self.code, (None,))
-        if distinct == {None}:
+        if values.count(None) == len(values):
             return np.full(len(values), -1, np.int64)
-        if new:
-            self.add([value for value in dict.fromkeys(values) if value in new and value == value])
         codes = np.fromiter(map(self.code.get, values, repeat(-1)), np.int64, len(values))
+        unknown = np.flatnonzero(codes < 0)
+        strange = [values[i] for i in unknown.tolist()]
+        if new := [value for value in dict.fromkeys(strange) if value is not None and value == value]:
+            self.add(new)
+            codes[unknown] = np.fromiter(map(self.code.get, strange, repeat(-1)), np.int64, len(strange))
         self.last[codes[codes >= 0]] = rows["t"][-1]
         return codes
 
     def add(self, words: list[object]) -> None:
         """Give new words codes, freed ones first, while there is room."""
         words = words[: max(self.limit - len(self.word), 0)]
-        codes = [self.free.pop() for _ in range(min(len(self.free), len(words)))]
+        freed = max(len(self.free) - len(words), 0)
+        codes = self.free[freed:][::-1]
+        del self.free[freed:]
         more = len(words) - len(codes)
         codes += range(self.size, self.size + more)
         self.size += more
@@ -59,4 +62,4 @@ class Names:
     def crowded(self) -> list[int]:
         """The least recently used codes that must go for a quarter of the room to be free."""
         excess = len(self.word) - self.limit * 3 // 4
-        return sorted(self.word, key=lambda code: self.last[code])[: max(excess, 0)]
+        return sorted(self.word, key=lambda code: self.last[code])[:excess] if excess > 0 else []

@@ -178,10 +178,10 @@ def limits_of(days: list[Day], today: int) -> Limits:
 
 def tail(top: Floats, n: int, days: int) -> float:
     """Hill's estimate of the size that MONTHLY sessions a month exceed, of n in so many days; near the largest seen."""
-    k = min(int(np.clip(n / 50, 8, 60)), len(top) - 1)
+    k = min(max(min(n // 50, 60), 8), len(top) - 1)
     u = max(top[k], 1)
     hill = max(float(np.mean(np.log(np.maximum(top[:k], 1) / u))), 1e-3)
-    return float(np.clip(u * (k / (MONTHLY * days / 30)) ** hill, 1.25 * top[0] + 1, 2 * top[0] + 2))
+    return float(min(max(u * (k / (MONTHLY * days / 30)) ** hill, 1.25 * top[0] + 1), 2 * top[0] + 2))
 
 
 def alert_of(tick: int, session: object, limits: Limits, measures: tuple[float, float, float, float]) -> Alert:
