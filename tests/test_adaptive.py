@@ -347,3 +347,13 @@ def test_silence_lasts_until_a_call_comes():
     [ending] = [each for each in engine.endings() if each.story == everything.story]
     assert MONDAY + 11 * DAY <= ending.at <= MONDAY + 11 * DAY + 2 * 3600
     assert {alert.since for alert in told if alert.kind == "silence"} == {MONDAY + 9 * DAY}
+
+
+def test_the_range_of_a_large_move_is_around_what_was_usual():
+    columns = calls(days=10, seed=5)
+    late = columns["start_time"] >= MONDAY + 9.4 * DAY
+    for name in ("inference_time_ms", "duration_ms"):
+        columns[name] = np.where(late, columns[name] * 4, columns[name])
+    told = next(alert for alert in run(columns) if alert.kind != "point")
+    assert 3 < told.observed / told.expected < 5
+    assert told.upper < told.observed / 2

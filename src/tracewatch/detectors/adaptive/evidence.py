@@ -178,8 +178,8 @@ def read(panel: Panel, i: int, c: Candidate) -> Reading:
         z = abs(panel.z(c.slice, c.series, c.w, c.n, c.s, 0.0)[0])
         limit = known.settings.z if z >= known.settings.z else PART_Z
         wide = limit * float(g * np.sqrt(1 / max(c.n, 1) + s2)) * sd
-        rows = gather(panel, i, c, ("y", *{channel.metric for channel in CHANNELS}))
-        return read_mean(rows, c.series, c.s / max(c.n, 1) * sd, wide)
+        rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
+        return read_mean(rows, c.series, whole_move(rows["r"][:, c.series], c.s / max(c.n, 1) * sd), wide)
     part = c.series - C
     if EMPTY <= part < NO_HIT:
         rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
@@ -188,6 +188,17 @@ def read(panel: Panel, i: int, c: Candidate) -> Reading:
         wide = 2 * pooled(panel.known, c_of(c, channel), panel.known.expect.scale) / np.sqrt(max(c.n, 1))
         return read_mean(rows, channel, move, wide)
     return read_share(panel, i, c)
+
+
+def whole_move(residuals: Floats, judged: float) -> float:
+    """How far the calls of a window have moved: what was judged is clipped at three deviations, which hides how far.
+
+    >>> whole_move(np.array([1.4, 1.5, 1.6]), judged=0.3), whole_move(np.array([-0.1]), judged=0.3)
+    (1.5, 0.3)
+    """
+    known = residuals[np.isfinite(residuals)]
+    plain = float(np.median(known)) if len(known) else 0.0
+    return plain if plain * judged > 0 and abs(plain) > abs(judged) else judged
 
 
 def c_of(c: Candidate, series: int) -> Candidate:
