@@ -215,7 +215,7 @@ def test_bad_files_are_refused_in_one_sentence(backtest, tmp_path):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(ImportRefused, match="it is empty"):
         backtest("empty.csv")
-    with pytest.raises(ImportRefused, match="no such file"):
+    with pytest.raises(ImportRefused, match=r"cannot read missing\.csv: there is no such file"):
         backtest("missing.csv")
 
 
@@ -232,6 +232,7 @@ def test_bad_options_are_refused(backtest, tmp_path):
     assert "Name a FILE" in backtest(code=2).output
     assert "Name a FILE" in backtest(path, "--since", "3d", code=2).output
     assert "holds calls" in backtest(path, "--scores", "scores.csv", code=2).output
+    assert "--detector is for calls" in backtest("series.csv", "--detector", "spec", code=2).output
 
 
 def test_the_command_offers_every_detector():

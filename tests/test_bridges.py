@@ -280,3 +280,12 @@ def test_any_latency_bridge_adds_up(before, after):
     assert adds_up(bridge)
     assert all(part.before is None or part.before >= 0 for part in bridge.parts)
     assert all(np.isfinite(part.change) for part in bridge.parts)
+
+
+def test_a_single_short_answer_gives_back_no_time_that_its_speed_never_took():
+    before, after = timed(tokens=150.0, speed=50.0), timed(n=1, tokens=15.0, speed=1.5)
+    halves, own = latency_bridge(before, after), latency_bridge(before, after, own_tokens=True)
+    assert parts(halves)["slower speed"] > after["duration_ms"][0]
+    assert 0 < parts(own)["slower speed"] < after["duration_ms"][0]
+    assert -before["duration_ms"].mean() < parts(own)["longer answers"] < 0
+    assert sum(parts(own).values()) == pytest.approx(own.change)

@@ -171,3 +171,19 @@ def test_an_unknown_id_is_refused_with_what_to_do(db):
     result = CliRunner().invoke(group, ["explain", "none", "--db", db])
     assert isinstance(result.exception, NotFound)
     assert "tracewatch anomalies" in str(result.exception)
+
+
+def test_what_gave_time_back_is_named_so_and_less_than_usual_is_no_waiting(tmp_path):
+    rows = ordinary()
+    for row in since_onset(rows, model_name="gpt-4o"):
+        row["duration_ms"] -= 0.9 * row["output_tokens"] / row["tokens_per_second"] * 1000 - 100
+        row["ttft_ms"] += 100
+        row["output_tokens"] *= 0.1
+    path = tmp_path / "watch.db"
+    with kept(path, rows) as store:
+        store.put([Incident(**INCIDENT | {"metric_name": "ttft_ms", "observed": 500.0, "expected": 400.0})])
+    told = run("1nc1", db=str(path)).stdout
+    assert re.search(r"  shorter answers +▒+│ +-[\d.]+ s\n", told)
+    assert "longer answers" not in told
+    assert "Waiting" not in told
+    assert "less than usual" not in told

@@ -73,7 +73,7 @@ def test_json_is_one_object(run, traces, tmp_path):
 def test_several_files_of_which_one_is_wrong(run, traces, tmp_path):
     done = run("traces.csv", "missing.csv", "--db", "watch.db")
     assert done.exit_code == 1
-    assert "cannot import missing.csv: there is no such file" in done.stderr
+    assert "cannot read missing.csv: there is no such file" in done.stderr
     assert "2 stored" in done.stdout
 
 
@@ -183,7 +183,7 @@ def test_standard_input(tmp_path, monkeypatch):
     jsonl = '{"timestamp": "2026-03-02T10:00:00Z", "span_id": "z"}\n'
     assert "1 stored" in CliRunner().invoke(group, words, input=jsonl, catch_exceptions=False).stdout
     empty = CliRunner().invoke(group, words, input="", catch_exceptions=False)
-    assert empty.stderr == "tracewatch: cannot import standard input: it is empty\n"
+    assert empty.stderr == "tracewatch: cannot read standard input: it is empty\n"
     assert empty.exit_code == 1
 
 

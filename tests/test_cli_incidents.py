@@ -160,3 +160,12 @@ def test_options_of_the_list_are_refused_before_a_verb(db, option):
     result = CliRunner().invoke(group, ["incidents", *option, "ack", "33", "--db", db])
     assert result.exit_code == 2
     assert f"{option[0]} is about the list: 'ack' takes the ids of incidents." in " ".join(result.output.split())
+
+
+def test_the_commands_to_type_next_name_the_store_that_was_named(db, tmp_path):
+    told = CliRunner().invoke(group, ["incidents", "--db", db, "--project", "shop floor"]).output
+    assert f"tracewatch detect --detector adaptive --db {db} --project 'shop floor'. " in told
+    by_environment = CliRunner().invoke(group, ["incidents", "--project", "shop"], env={"TRACEWATCH_DB": db})
+    missing = CliRunner().invoke(group, ["anomalies", "--db", db, "ack", "nothing-like-it"])
+    assert "--db" not in by_environment.output
+    assert str(missing.exception).endswith(f"List the newest with: tracewatch anomalies --db {db}")

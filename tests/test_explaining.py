@@ -452,3 +452,39 @@ def test_retries_without_recorded_attempts_say_so(rows, explained):
     why = explained(a_story("retry_rate", kind="rate", slice={"operation_type": "chat"}))
     assert why.factors == ("calls of chat on gpt-4o are tried again inside the client; no failed attempt is recorded",)
     assert "Check openai's status page and rate limits." in why.actions
+
+
+def test_a_part_that_is_more_than_all_of_the_extra_time_is_told_without_a_share(rows, explained):
+    odd = next(row for row in since_onset(rows, operation_type="chat"))
+    odd |= {"output_tokens": 14, "tokens_per_second": 1.4, "duration_ms": 10_600.0, "ttft_ms": 100.0}
+    here = {"operation_type": "chat", "model_name": "gpt-4o"}
+    point = {"kind": "point", "slice": here, "trace_ids": (odd["trace_id"],), "observed": 10_600.0, "expected": 2500.0}
+    why = explained(a_story("duration_ms", **point, since=odd["start_time"]))
+    changes = {each["name"]: each["change"] for each in why.causes["latency"]["parts"]}
+    assert changes["longer answers"] < 0 < changes["slower speed"] < 10_600
+    assert changes["slower speed"] > 1.05 * (why.causes["latency"]["after"] - why.causes["latency"]["before"])
+    assert why.factors[0].startswith("slower speed (1.4 tokens/s, usually ")
+    assert why.factors[0].endswith(" s")
+
+
+def test_slices_are_told_only_where_the_story_has_calls(rows, explained):
+    def listed(slice):
+        told = explained(a_story("duration_ms", slice=slice)).causes["slices"]
+        return [each["slice"] for each in (*told["explaining"], *told["others"])]
+
+    slow_down(since_onset(rows))
+    others = [each for each in listed({}) if each.get("operation_type", "summarize") != "summarize"]
+    assert others
+    assert [each for each in listed({"operation_type": "summarize"}) if each in others] == []
+
+
+def test_without_an_excess_there_is_nothing_to_share(rows, explained):
+    slow_down(since_onset(rows, operation_type="chat"), 0.5)
+    told = explained(a_story("duration_ms", slice={"operation_type": "chat"})).causes["slices"]
+    assert (told["explaining"], told["others"]) == ([], [])
+
+
+def test_the_silence_of_everything_is_no_calls_at_all(rows, explained):
+    rows[:] = [row for row in rows if row["start_time"] < ONSET]
+    why = explained(a_story("call_count", "down", kind="silence", observed=0, expected=90))
+    assert why.description.startswith("No calls at all since 2026-03-10 10:00 UTC, usually about 90 by then")

@@ -78,7 +78,7 @@ class UnknownStore(TracewatchError):
 
 
 class ImportRefused(TracewatchError):
-    """cannot import {path}: {why}"""
+    """cannot read {path}: {why}"""
 
 
 class ImportStopped(TracewatchError):

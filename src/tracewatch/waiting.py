@@ -34,7 +34,7 @@ class _Time:
     reported: float
 
 
-def latency_bridge(before: Mapping[str, Floats], after: Mapping[str, Floats]) -> Bridge:
+def latency_bridge(before: Mapping[str, Floats], after: Mapping[str, Floats], *, own_tokens: bool = False) -> Bridge:
     """The change of the mean duration of a call in ms, by what the calls spent it on.
 
     Columns, one entry a call, NaN for absent: `duration_ms`, and whichever there are of `queue_time_ms`,
@@ -46,7 +46,9 @@ def latency_bridge(before: Mapping[str, Floats], after: Mapping[str, Floats]) ->
     once: queue, network, generation (tokens ÷ speed; else the inference or the duration after the first token), first
     token (what of it is not queue), retrieval, and retries (of a call tried again, what is left beyond the median rest
     of calls that were not). Generation is tokens × time per token, and each of the two has its Shapley value:
-    `(T1 - T0) · (v0 + v1) / 2` and `(v1 - v0) · (T0 + T1) / 2`. "unexplained" is the rest, so the rows add up.
+    `(T1 - T0) · (v0 + v1) / 2` and `(v1 - v0) · (T0 + T1) / 2`. With `own_tokens` the speed is told of the answer that
+    came, `(v1 - v0) · T1` and `(T1 - T0) · v0`: a single short answer gives back nothing that its speed never took.
+    "unexplained" is the rest, so the rows add up.
 
     Retrieval and retries that a call does not report did not happen, if any call of either period reports them. Of the
     others, calls that do not report cannot be told apart
@@ -68,7 +70,7 @@ def latency_bridge(before: Mapping[str, Floats], after: Mapping[str, Floats]) ->
         old, new = (_time(times[name]) for times in spent)
         shared = min(old.reported, new.reported)
         if name == "generation":
-            parts += _generation(spent[0], spent[1], shared)
+            parts += _generation(spent[0], spent[1], shared, own_tokens)
         elif shared > 0:
             parts.append(_part(name, old.mean * shared, new.mean * shared))
     known = [part.change for part in parts]
@@ -88,7 +90,7 @@ def _time(times: Floats) -> _Time:
     )
 
 
-def _generation(old: Mapping[str, Floats], new: Mapping[str, Floats], shared: float) -> list[Part]:
+def _generation(old: Mapping[str, Floats], new: Mapping[str, Floats], shared: float, own_tokens: bool) -> list[Part]:
     """The parts of longer answers and of slower speed, of the share of calls that report them in both periods."""
     answers = [_time(np.where(np.isnan(times["generation"]), np.nan, times["tokens"])).mean for times in (old, new)]
     spent = [_time(times["generation"]).mean for times in (old, new)]
@@ -96,8 +98,9 @@ def _generation(old: Mapping[str, Floats], new: Mapping[str, Floats], shared: fl
         return []
     per_token = [time / tokens if tokens > 0 else np.nan for time, tokens in zip(spent, answers, strict=True)]
     slow = [own if own == own else other for own, other in zip(per_token, reversed(per_token), strict=True)]
-    longer = (answers[1] - answers[0]) * (slow[0] + slow[1]) / 2 * shared
-    slower = (slow[1] - slow[0]) * (answers[0] + answers[1]) / 2 * shared
+    at, of = (slow[0], answers[1]) if own_tokens else (sum(slow) / 2, sum(answers) / 2)
+    longer = (answers[1] - answers[0]) * at * shared
+    slower = (slow[1] - slow[0]) * of * shared
     speeds = [1000 / each if each > 0 else None for each in slow]
     return [
         Part(name="longer answers", change=longer, before=answers[0], after=answers[1]),

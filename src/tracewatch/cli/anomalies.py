@@ -17,6 +17,7 @@ from tracewatch.cli.output import (
     say,
     show_rows,
     store_options,
+    to_type,
 )
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, Incident, as_dict
@@ -61,7 +62,7 @@ def anomalies(context: click.Context, /, db: str, project: str, output: str, **g
         filters = [*_filters(project, given), *_of_incident(store, project, given["incident"], db)]
         page = store.page(Anomaly, filters, limit=given["limit"], cursor=given["cursor"])
     found = [each for each in page.records if isinstance(each, Anomaly)]
-    empty = f"No finding matches in {db} (project {project}). Look for some with: tracewatch detect"
+    empty = f"No finding matches in {db} (project {project}). Look for some with: {to_type('detect')}"
     show_rows([as_dict(each) for each in found], output, lambda: _listing(found), empty)
     if page.next:
         say(f"There are more: add --cursor {page.next}")
@@ -154,7 +155,7 @@ def _told(finding: Anomaly) -> list[RenderableType]:
     parts += _list("What may have led to it", finding.contributing_factors or ("No single number stands out.",))
     parts += _list("What to do next", finding.recommended_actions)
     if finding.trace_id:
-        parts.append(f"Open the trace: [bold]tracewatch trace {safe(finding.trace_id)}[/]\n")
+        parts.append(f"Open the trace: [bold]{safe(to_type(f'trace {finding.trace_id}'))}[/]\n")
     return parts
 
 

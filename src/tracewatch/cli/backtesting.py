@@ -88,6 +88,8 @@ def backtest(
     _keep_memory()
     source, kind = recognise(file)
     if is_series(source):
+        if detector != DETECTORS[0]:
+            raise click.UsageError(f"--detector is for calls; {file} is a series of timestamp,value. Leave it out.")
         _series(source, begin, alerts, scores)
     elif scores:
         raise click.UsageError(f"--scores is for a file of timestamp,value; {file} holds calls. Leave it out.")

@@ -141,6 +141,7 @@ def _by_spec_too(seen: Seen, detector: str | None) -> bool:
 def _show(seen: Seen | None, found: Sequence[Detection], output: str) -> None:
     if seen is not None:
         watching.tell_pass(seen.passed)
+        watching.tell_silence(seen, time.time())
         if found and seen.analyzed:
             say(f"The adaptive engine is {watching.learning_in_words(seen.passed)}; until then ten z-scores judge.")
     if output == "table":
@@ -200,9 +201,7 @@ def _print(found: Sequence[Detection]) -> None:
         screen.print(f"  … and {len(groups) - SHOWN:,} smaller groups.")
     if groups or fired:
         first = fired[0] if fired else groups[0].worst
-        screen.print(
-            f"\nMore about one: [bold]tracewatch explain {first.id[:SHORT_ID]}[/]   all: [bold]tracewatch anomalies[/]"
-        )
+        watching.tell_next({"More about one:": f"explain {first.id[:SHORT_ID]}", "All:": "anomalies"})
 
 
 def _summary(detection: Detection) -> str:
@@ -215,7 +214,8 @@ def _summary(detection: Detection) -> str:
         return f"No {detection.source} from {window}."
     fired = len(detection.rules)
     rules = f" and {fired} {'rule' if fired == 1 else 'rules'} fired" if fired else ""
-    new = f"; {len(detection.new):,} new" if fired or detection.detected else ""
+    fresh = f"{len(detection.new):,} new" if detection.new else "nothing new since the last time"
+    new = f"; {fresh}" if fired or detection.detected else ""
     if not detection.judged:
         few = f"{detection.analyzed:,}" if detection.analyzed < MIN_POINTS else f"none of {rows} says enough"
         text = f"Too few {noun} to judge ({few}; it takes {MIN_POINTS}) from {window}"

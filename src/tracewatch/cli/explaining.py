@@ -20,6 +20,7 @@ from tracewatch.cli.output import (
     safe,
     show_json,
     store_options,
+    to_type,
     visible,
 )
 from tracewatch.cli.times import parse_time, show_time
@@ -162,11 +163,12 @@ def _head(
 def _facts(found: Anomaly | Incident, story: Story, why: Explanation) -> dict[str, str]:
     from tracewatch import words
     from tracewatch.explaining.measures import measure_of
-    from tracewatch.explaining.saying import effect, named
-    from tracewatch.explaining.telling import how_sure, usually
+    from tracewatch.explaining.saying import named
+    from tracewatch.explaining.telling import beyond, how_sure, usually
 
     measure = measure_of(story.metric)
     unit = None if measure.family == "volume" else measure.unit
+    waited = None if why.time_effect_s is None else why.time_effect_s * 1000
     return {
         "What came": "" if story.observed is None else words.amount(story.observed, unit),
         "Expected": usually(story, measure) or "",
@@ -176,8 +178,8 @@ def _facts(found: Anomaly | Incident, story: Story, why: Explanation) -> dict[st
         "Over": "" if story.until is None else f"{show_time(story.until)} UTC",
         "Where": named(story.slice),
         "Touched": f"{words.calls(why.calls)}, {why.users:,} {'user' if why.users == 1 else 'users'}",
-        "Money": "" if why.cost_effect_usd is None else effect(why.cost_effect_usd, "USD"),
-        "Waiting": "" if why.time_effect_s is None else effect(why.time_effect_s * 1000, "ms"),
+        "Money": beyond(why.cost_effect_usd, "USD", measure, story.direction),
+        "Waiting": beyond(waited, "ms", measure, story.direction),
         "Compared with": _compared(why.causes),
         "Incident": (found.incident_id or "") if isinstance(found, Anomaly) else "",
         "Status": found.resolution_status,
@@ -289,6 +291,7 @@ def _evidence(causes: Mapping[str, Any], width: int) -> Iterator[RenderableType]
 def _bridge(title: str, told: Mapping[str, Any] | None, width: int) -> Iterator[RenderableType]:
     """The parts of a change as signed bars; parts too small to be seen are summed as the rest."""
     from tracewatch import words
+    from tracewatch.explaining.saying import part as called
     from tracewatch.explaining.saying import signed
 
     if not told or not told["parts"]:
@@ -297,7 +300,7 @@ def _bridge(title: str, told: Mapping[str, Any] | None, width: int) -> Iterator[
     if not most:
         return
     shown = [part for part in told["parts"] if abs(part["change"]) >= 0.01 * most]
-    rows = [(part["name"], part["change"], signed(part["change"], unit)) for part in shown]
+    rows = [(called(part["name"], part["change"]), part["change"], signed(part["change"], unit)) for part in shown]
     yield f"\n[dim]{title}[/]"
     whole = signed(told["after"] - told["before"], unit)
     yield f"  {words.amount(told['before'], unit)} → {words.amount(told['after'], unit)} ({whole})"
@@ -383,10 +386,10 @@ def _next(found: Anomaly | Incident, why: Explanation, width: int) -> Iterator[R
         return
     yield "\n[dim]Traces that show it[/]" if not why.causes.get("gone") else "\n[dim]Traces (their calls are gone)[/]"
     for trace_id in why.trace_ids:
-        yield f"  [bold]tracewatch trace {safe(trace_id)}[/]"
+        yield f"  [bold]{safe(to_type(f'trace {trace_id}'))}[/]"
     usual = (why.causes.get("examples") or {}).get("usual")
     if usual:
-        yield f"  [bold]tracewatch trace {safe(usual['trace_id'])}[/]  (a usual one, to compare)"
+        yield f"  [bold]{safe(to_type('trace ' + usual['trace_id']))}[/]  (a usual one, to compare)"
     yield ""
 
 

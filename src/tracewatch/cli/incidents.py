@@ -21,6 +21,7 @@ from tracewatch.cli.output import (
     show_json,
     show_rows,
     store_options,
+    to_type,
 )
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.records import SEVERITIES, STATES, Anomaly, Incident, Span, as_dict, column_of
@@ -123,8 +124,8 @@ def _nothing(store: Store, db: str, project: str) -> str:
     if store.page(Incident, [Filter("project", "=", (project,))], limit=1).records:
         return f"No incident in {db} (project {project}) is like that: ask for another --state, --severity or --since."
     return (
-        f"No incident yet in {db} (project {project}). Look for some with: tracewatch detect --detector adaptive. "
-        "It needs a week of calls to learn from; bring them in with: tracewatch import FILE"
+        f"No incident yet in {db} (project {project}). Look for some with: {to_type('detect --detector adaptive')}. "
+        f"It needs a week of calls to learn from; bring them in with: {to_type('import FILE')}"
     )
 
 
@@ -165,7 +166,7 @@ def _told(incident: Incident, findings: Sequence[Anomaly]) -> list[RenderableTyp
     parts: list[RenderableType] = [heading, f"[bold]{safe(incident.title)}[/]", _facts(incident)]
     parts += _list("What led to it", incident.contributing_factors)
     parts += _list("What to do next", incident.recommended_actions)
-    parts += _list("Traces that show it", [f"tracewatch trace {each}" for each in incident.trace_ids])
+    parts += _list("Traces that show it", [to_type(f"trace {each}") for each in incident.trace_ids])
     if findings:
         parts += ["\n[dim]Findings, the root first[/]", _folded(findings)]
     return parts
@@ -174,8 +175,11 @@ def _told(incident: Incident, findings: Sequence[Anomaly]) -> list[RenderableTyp
 def _facts(incident: Incident) -> Table:
     from rich.table import Table
 
-    from tracewatch.explaining.saying import effect
+    from tracewatch.explaining.measures import measure_of
+    from tracewatch.explaining.telling import beyond
 
+    measure = measure_of(incident.metric_name)
+    waited = None if incident.time_effect_s is None else incident.time_effect_s * 1000
     facts = {
         "What came": _amount(incident, incident.observed),
         "Expected": _expected(incident),
@@ -187,8 +191,8 @@ def _facts(incident: Incident) -> Table:
         "Over": _moment(incident.closed_at),
         "Came back": f"{incident.reopened:,} times" if incident.reopened > 1 else "once" if incident.reopened else "",
         "Calls": f"{incident.calls:,}" if incident.calls is not None else "",
-        "Money": "" if incident.cost_effect_usd is None else effect(incident.cost_effect_usd, "USD"),
-        "Waiting": "" if incident.time_effect_s is None else effect(incident.time_effect_s * 1000, "ms"),
+        "Money": beyond(incident.cost_effect_usd, "USD", measure, incident.direction),
+        "Waiting": beyond(waited, "ms", measure, incident.direction),
         "Status": incident.resolution_status,
     }
     table = Table.grid(padding=(0, 2))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tracewatch.cli.output import open_db, say, store_options
+from tracewatch.cli.output import open_db, say, store_options, to_type
 from tracewatch.errors import Ambiguous, NotFound
 from tracewatch.records import Anomaly, Incident
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SHORT_ID = 8
 VERBS = {"ack": "acknowledged", "resolve": "resolved", "dismiss": "dismissed"}
-HINTS = {Anomaly: "List the newest with: tracewatch anomalies", Incident: "List the newest with: tracewatch incidents"}
+LISTS = {Anomaly: "anomalies", Incident: "incidents"}
 NOUNS = {Anomaly: "finding", Incident: "incident"}
 Kept = TypeVar("Kept", Anomaly, Incident)
 
@@ -59,7 +59,8 @@ def find(store: Store, record: type[Kept], project: str, given: str, db: str) ->
     page = store.page(record, [Filter("project", "=", (project,)), *ends], limit=200)
     found = [each for each in page.records if isinstance(each, record)]
     if not given or not found:
-        raise NotFound(what=NOUNS[record], given=given, where=db, hint=HINTS[record])
+        hint = f"List the newest with: {to_type(LISTS[record])}"
+        raise NotFound(what=NOUNS[record], given=given, where=db, hint=hint)
     exact = [each for each in found if each.id == given] or found
     if len(exact) > 1:
         some = ", ".join(sorted(each.id for each in exact)[:3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from tracewatch import settings
 
@@ -146,6 +148,18 @@ def visible(text: str) -> str:
 def say(text: str) -> None:
     """One line for the person, on stderr so that it never mixes with the data."""
     click.echo(visible(text), err=True)
+
+
+def to_type(words: str) -> str:
+    """The command to type next: with the database and the project that were named with this one."""
+    named: dict[str, str] = {}
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        for name in ("db", "project"):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                named.setdefault(name, context.params[name])
+        context = context.parent  # options before a verb count for it as well
+    return f"tracewatch {words}" + "".join(f" --{name} {shlex.quote(named[name])}" for name in sorted(named))
 
 
 def show_json(value: Any) -> None:

@@ -18,6 +18,7 @@ from tracewatch.cli.output import (
     progress_bar,
     safe,
     say,
+    to_type,
 )
 from tracewatch.cli.times import show_time
 from tracewatch.records import SEVERITIES, Anomaly, Incident, as_dict
@@ -32,6 +33,7 @@ SHOWN = 10  # incidents told; the rest is a command away
 PAGE = 1_000  # incidents and findings of a window; more are not read by anybody
 SHORT_ID = 8
 WORTH_USD = 0.01  # less money is not worth a number
+SILENT_S = 3600.0  # without calls; less is no silence worth a word
 MANY = 2_000  # calls that take longer to judge than a blink: a bar is shown
 
 
@@ -98,7 +100,6 @@ def look(store: Store, project: str, since: float, until: float, *, relearn: boo
     scope = findings.Scope(project=project, source="traces", since=since, until=until, now=now)
     fired, new_rules, _ = ([], [], 0) if passed.learning else watch.ask_rules(store, scope)
     found = _found(store, project, since, until)
-    ids = {each.id for each in found}
     return Seen(
         since=since,
         until=until,
@@ -107,14 +108,14 @@ def look(store: Store, project: str, since: float, until: float, *, relearn: boo
         incidents=_going_on(store, project, since, until),
         findings=found,
         rules=tuple(fired),
-        new=(*new_rules, *(each for each in passed.new if each.id in ids)),
+        new=(*new_rules, *passed.new),  # also what came before the window: nobody has been told of it
     )
 
 
 def tell(seen: Seen) -> None:
     """The window in words: what goes on in it, the breakdown, and where to look next."""
     screen = console()
-    screen.print(_summary(seen), soft_wrap=True)
+    screen.print(_summary(seen))
     for each in seen.rules:
         style = SEVERITY_STYLES[each.severity]
         screen.print(
@@ -128,11 +129,24 @@ def tell(seen: Seen) -> None:
         screen.print(_breakdown(seen.breakdown))
     if seen.incidents:
         first = seen.incidents[0]
-        screen.print(
-            f"\nWhy, and what to do: [bold]tracewatch explain {first.id[:SHORT_ID]}[/]   "
-            f"all: [bold]tracewatch incidents[/]"
-            + (f"   the trace: [bold]tracewatch trace {safe(first.trace_ids[0])}[/]" if first.trace_ids else "")
-        )
+        next_ones = {"Why, and what to do:": f"explain {first.id[:SHORT_ID]}", "All:": "incidents"}
+        tell_next(next_ones | ({"The trace:": f"trace {first.trace_ids[0]}"} if first.trace_ids else {}))
+
+
+def tell_next(commands: Mapping[str, str]) -> None:
+    """What to type next, and why; a command is on one line, so that it can be copied whole."""
+    screen = console()
+    screen.print()
+    longest = max(map(len, commands))
+    for why, words in commands.items():
+        screen.print(f"{why:<{longest}} [bold]{safe(to_type(words))}[/]", soft_wrap=True)
+
+
+def tell_silence(seen: Seen, now: float) -> None:
+    """That nobody looks at the time after the calls, where it is long: the end of an import is no silence."""
+    judged = seen.passed.judged
+    if judged is not None and not seen.passed.learning and min(seen.until, now) - judged > SILENT_S:
+        say(f"Calls are judged up to {show_time(judged)} UTC; silence after that is not judged.")
 
 
 def tell_pass(passed: Passed) -> None:
@@ -142,7 +156,7 @@ def tell_pass(passed: Passed) -> None:
     if passed.late:
         say(
             f"{passed.late:,} calls came more than an hour after they had ended and after later ones were judged: they "
-            "were left out. Judge all of history again with: tracewatch detect --relearn"
+            f"were left out. Judge all of history again with: {to_type('detect --relearn')}"
         )
     if passed.ahead:
         say(
@@ -219,7 +233,8 @@ def _summary(seen: Seen) -> str:
     new = sum(seen.since <= each.detected_at for each in seen.incidents)
     return (
         f"[bold]{many:,} {'incident' if many == 1 else 'incidents'}[/] in {calls} from {window}: {told}; "
-        f"{new:,} opened in it, {folded:,} {'finding' if folded == 1 else 'findings'} folded under them."
+        f"{new:,} opened in it, {folded:,} {'finding' if folded == 1 else 'findings'} folded under them"
+        f"{'' if seen.new else '; nothing is new since the last time'}."
     )
 
 

@@ -39,6 +39,10 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
         "Find out why {calls} must be tried again: turn on logging of failed attempts, or record each as a span.",
         "Check {provider}'s status page and rate limits.",
     ),
+    "unrecorded_time": (
+        "Record ttft_ms, queue_time_ms and tokens of {calls} as well: then the part that grew is named.",
+        "Meanwhile compare {provider}'s status page with the time it began.",
+    ),
     "unexplained_time": ("The time is not of queue, model, retrieval or network: look at the code around {calls}.",),
     "child": ("Look at {by} inside {slow}: when it is quick again, {slow} is.",),
     "model_mix": ("Check why more of {calls} go to the dearer model, and whether they need it.",),

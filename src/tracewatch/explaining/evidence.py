@@ -81,7 +81,7 @@ def document(calls: Calls, story: Story, found: Findings, because: list[Cause]) 
         "metric": _metric(calls, story),
         "because": [{"kind": each.kind, "weight": each.weight, "text": each.text} for each in because],
         "compared": compared(calls),
-        "slices": where.document(found.slices),
+        "slices": where.document(calls, found.slices),
         "cost": _bridge(found.cost, "USD"),
         "latency": _bridge(found.latency, "ms"),
         "child": blamed.document(found.child) if found.child else None,

@@ -74,7 +74,7 @@ def causes(calls: Calls, bridge: Bridge) -> Iterator[Cause]:
         if held < TELLING:
             continue
         what = _dearer(part, bridge) if part.name == "price" else _what(part)
-        text = f"{what}: {saying.signed(part.change, 'USD')}, {saying.share(held)} of the {_extra(up)} cost"
+        text = f"{what}: {saying.signed(part.change, 'USD')}{saying.held(held, f'the {_extra(up)} cost')}"
         yield Cause(kind=_KINDS[part.name], weight=0.85 * min(held, 1.0), text=text, names=_names(calls))
 
 

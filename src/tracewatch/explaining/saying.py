@@ -27,6 +27,18 @@ NOUNS = {
     "rag_chunks_used": "number of chunks",
 }
 
+SIGNED = {
+    "longer answers": ("longer answers", "shorter answers"),
+    "slower speed": ("slower speed", "faster speed"),
+    "retries": ("more retries", "fewer retries"),
+    "calls": ("more calls", "fewer calls"),
+    "tokens per call": ("more tokens per call", "fewer tokens per call"),
+    "model mix": ("dearer models", "cheaper models"),
+    "price": ("higher price", "lower price"),
+}
+"""Parts of bridges that are called otherwise where they add and where they give back."""
+
+MORE_THAN_ALL = 1.05  # of a change: beyond it another part worked against it, and no share can be told
 ABOUT_S = 600.0  # detection knows an onset to about two of its steps of five minutes
 
 
@@ -93,6 +105,25 @@ def share(value: float) -> str:
     ('97 %', 'all')
     """
     return "all" if value >= 0.995 else f"{max(value, 0.0) * 100:.0f} %"
+
+
+def held(value: float, what: str) -> str:
+    """The share of something, as the end of a sentence; nothing where it is none, or more than all there is.
+
+    >>> held(0.966, "the extra time"), held(1.3, "the extra time")
+    (', 97 % of the extra time', '')
+    """
+    return f", {share(value)} of {what}" if 0 < value <= MORE_THAN_ALL else ""
+
+
+def part(name: str, change: float) -> str:
+    """What a part of a bridge is called that added so much, or gave it back.
+
+    >>> part("longer answers", -2600.0), part("longer answers", 1.0), part("queue", -5.0)
+    ('shorter answers', 'longer answers', 'queue')
+    """
+    more, less = SIGNED.get(name, (name, name))
+    return less if change < 0 else more
 
 
 def near(late_s: float) -> str:

@@ -44,10 +44,29 @@ def usually(story: Story, measure: Measure) -> str | None:
         return _usual_count(story)
     lower, upper = story.lower, story.upper
     if lower is not None and upper is not None and upper > lower and not _everything(lower, upper, story, measure):
+        if lower <= 0 and measure.unit == "share" and story.expected:
+            return words.amount(story.expected, measure.unit)  # up to where few calls raise no alarm is not usual
         if lower <= 0:
             return f"up to {words.amount(upper, measure.unit)}"
         return words.between(lower, upper, measure.unit)
     return words.amount(story.expected, measure.unit) if story.expected is not None else None
+
+
+def beyond(value: float | None, unit: str, measure: Measure, direction: str) -> str:
+    """Money (USD) or waiting (ms) beyond the usual; what is less than usual only where the story is about that.
+
+    >>> from tracewatch.explaining.measures import measure_of
+    >>> beyond(2.5, "USD", measure_of("ttft_ms"), "up"), beyond(-2.5, "USD", measure_of("ttft_ms"), "up")
+    ('+$2.50 beyond the usual', '')
+    >>> beyond(-2.5, "USD", measure_of("cost_usd"), "down")
+    '$2.50 less than usual'
+    """
+    # Of speeds more is the better, of everything else that is measured in time or money less.
+    better = "up" if measure.unit == "tokens/s" else "down"
+    about = measure.family == ("money" if unit == "USD" else "time") and direction == better
+    if value is None or value == 0 or (value < 0 and not about):
+        return ""
+    return saying.effect(value, unit)
 
 
 def _what(story: Story, measure: Measure) -> str:
@@ -71,7 +90,9 @@ def _volume(story: Story, measure: Measure, when: str) -> str:
     subject = _subject(story)
     usual = usually(story, measure)
     if story.kind == "silence":
-        return f"no {subject} {when}" + (f", usually {usual} by then" if usual else "")
+        return f"no {subject if story.slice else 'calls at all'} {when}" + (
+            f", usually {usual} by then" if usual else ""
+        )
     count = f"{story.observed:,.0f}" if story.observed is not None else "more" if _up(story) else "fewer"
     noun = subject.removeprefix("calls")
     told = f"{count} calls{noun} {when}"

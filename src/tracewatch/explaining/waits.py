@@ -32,6 +32,7 @@ _KINDS = {
     "retries": "retries",
     "unexplained": "unexplained_time",
 }
+ONLY_WHOLE = "only the whole time of these calls is recorded, so it cannot be said which part of it grew"
 PART_OF = {
     "ttft_ms": ("first token", "queue"),
     "queue_time_ms": ("queue",),
@@ -65,7 +66,12 @@ def bridge_of(calls: Calls) -> Bridge | None:
     if not now.any() or then.sum() < FEWEST_ALIKE:
         return None
     kinds = [
-        _Kind(share=float(mine.sum() / now.sum()), bridge=latency_bridge(_columns(calls, usual), _columns(calls, mine)))
+        _Kind(
+            share=float(mine.sum() / now.sum()),
+            bridge=latency_bridge(
+                _columns(calls, usual), _columns(calls, mine), own_tokens=calls.story.kind == "point"
+            ),
+        )
         for mine, usual in _kinds(calls, now, then)
     ]
     return _summed(kinds)
@@ -81,13 +87,16 @@ def causes(calls: Calls, bridge: Bridge) -> Iterator[Cause]:
     """Where the time went, a sentence each; the part that the metric itself is comes also where calls got no slower."""
     own = PART_OF.get(calls.measure.name, ())
     largest = max((part for part in bridge.parts if part.name in own), key=lambda part: part.change, default=None)
+    recorded = any(part.before is not None for part in bridge.parts if part.name != "unexplained")
     for part in bridge.parts:
         held = part.change / bridge.change if bridge.change > 0 else 0.0
+        if not recorded:
+            yield Cause(kind="unrecorded_time", weight=0.3, text=ONLY_WHOLE, names=_names(calls))
+            return
         if part.change <= 0 or (held < TELLING and part is not largest):
             continue
-        share = f", {saying.share(held)} of the extra time" if held > 0 else ""
         each = "" if calls.story.kind == "point" else " a call"
-        text = f"{_what(part)}: {saying.signed(part.change, 'ms')}{each}{share}"
+        text = f"{_what(part)}: {saying.signed(part.change, 'ms')}{each}{saying.held(held, 'the extra time')}"
         weight = (0.3 if part.name == "unexplained" else 0.85) * min(held, 1.0)
         if own:
             weight = max(weight, 0.5) if part is largest else weight if part.name in own else weight * BESIDE

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from tracewatch.attribution import NOTHING, Attribution, Share, attribute
 from tracewatch.explaining import saying
 from tracewatch.explaining.calls import ATTRIBUTES, UNIQUE, Calls
 from tracewatch.explaining.story import Cause
-from tracewatch.explaining.usual import departures, sign
+from tracewatch.explaining.usual import departures, excess, sign
 from tracewatch.slices import Bools, Coded, Floats, Value
 
 IN_COMMON = 0.5  # of the found slice's excess in the story's slice: else it is another incident of the same hours
 NEARLY = 0.85  # of the excess: below, others have it too and the slice is not the reason
+LEAST = 0.005  # of an excess: less reads as 0 %
 SMALLEST = 1e-9  # of an excess: so that there is one
 SAME = 0.95  # of the calls of either slice in the other: the same calls by another name
 
@@ -24,18 +26,19 @@ def attributed(calls: Calls) -> Attribution:
     """The slices that hold the excess of all calls since the onset; of the story's own calls if that is elsewhere."""
     which, amounts = _amounts(calls)
     found = attribute(_columns(calls, which), amounts[which], calls.weights[which])
-    if found.best is None or _in_common(calls, which, amounts, found.best) >= IN_COMMON:
-        return found
-    own = which & calls.inside
-    return attribute(_columns(calls, own), amounts[own], calls.weights[own]) if own.any() else NOTHING
+    if found.best is not None and _in_common(calls, which, amounts, found.best) < IN_COMMON:
+        own = which & calls.inside
+        found = attribute(_columns(calls, own), amounts[own], calls.weights[own]) if own.any() else NOTHING
+    return replace(found, explaining=_held(calls, found.explaining), others=_held(calls, found.others))
 
 
-def document(found: Attribution) -> dict[str, Any]:
-    """The shares, ready for JSON."""
+def document(calls: Calls, found: Attribution) -> dict[str, Any]:
+    """The shares, ready for JSON; without an excess there is none to share."""
+    listed = _mean_excess(calls) > 0
     return {
         "best": _shared(found.best) if found.best else None,
-        "explaining": [_shared(each) for each in found.explaining],
-        "others": [_shared(each) for each in found.others],
+        "explaining": [_shared(each) for each in found.explaining if listed],
+        "others": [_shared(each) for each in found.others if listed],
     }
 
 
@@ -77,9 +80,21 @@ def _amounts(calls: Calls) -> tuple[Bools, Floats]:
         return counted, sign(calls) * np.where(calls.since, 1.0, -1.0)
     amounts = departures(calls, [calls.coded(name) for name in ATTRIBUTES])
     counted = calls.since & np.isfinite(amounts)
-    mean = float(np.average(amounts[counted], weights=calls.weights[counted])) if counted.any() else 0.0
+    mean = _mean(calls, counted, amounts)
     # Where calls are on the whole no worse than usual, those that are worse stand out against the others of the time.
     return counted, amounts if mean > 0 else amounts - mean + SMALLEST
+
+
+def _mean_excess(calls: Calls) -> float:
+    """How far the story's own calls are on the whole beyond the usual; of volumes how many there are beyond it."""
+    if calls.measure.family == "volume":
+        return sign(calls) * (calls.weight(calls.now) - calls.weight(calls.then))
+    amounts = excess(calls)
+    return _mean(calls, calls.now & np.isfinite(amounts), amounts)
+
+
+def _mean(calls: Calls, which: Bools, amounts: Floats) -> float:
+    return float(np.average(amounts[which], weights=calls.weights[which])) if which.any() else 0.0
 
 
 def _columns(calls: Calls, which: Bools) -> dict[str, Coded]:
@@ -103,6 +118,11 @@ def _in_common(calls: Calls, which: Bools, amounts: Floats, best: Share) -> floa
     inside = which & matching(calls, best.slice)
     total = float((amounts * calls.weights)[inside].sum())
     return float((amounts * calls.weights)[inside & calls.inside].sum()) / total if total > 0 else 0.0
+
+
+def _held(calls: Calls, shares: Sequence[Share]) -> tuple[Share, ...]:
+    """Those that hold something of the excess and have calls of the story's own."""
+    return tuple(each for each in shares if each.of_excess >= LEAST and (calls.now & matching(calls, each.slice)).any())
 
 
 def _same(calls: Calls, slice: Mapping[str, Value]) -> bool:
