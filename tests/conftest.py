@@ -9,7 +9,7 @@ MACHINES = ("COLUMNS", "TRACEWATCH_DB", "TRACEWATCH_PROJECT", "TRACEWATCH_DURABI
 def _plain_environment():
     """No settings of the machine's, and no width: output that nobody watches is as wide as it is by default.
 
-    For the whole session, because fixtures of modules come before those of functions, and pytest's workers have a width.
+    For the whole session: fixtures of modules come before those of functions, and pytest's workers have a width.
     """
     with pytest.MonkeyPatch.context() as environment:
         for name in MACHINES:
