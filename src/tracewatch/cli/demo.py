@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracewatch.cli import watching
+from tracewatch.cli.kept import SHORT_ID
 from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, progress_bar, safe, say
 from tracewatch.cli.times import show_time
 from tracewatch.errors import DemoOccupied, DemoWorkloadMissing
@@ -183,7 +184,7 @@ def _state(incident: Incident) -> str:
 
 def _print_told(out: Console, severity: str, state: str, id: str, texts: Sequence[str]) -> None:
     """A heading, and indented below it what is to be said."""
-    out.print(f"[{SEVERITY_STYLES[severity]}]{severity.upper()}[/] · {state} · {safe(id[: watching.SHORT_ID])}")
+    out.print(f"[{SEVERITY_STYLES[severity]}]{severity.upper()}[/] · {state} · {safe(id[:SHORT_ID])}")
     for text in texts:
         for line in textwrap.wrap(text, max(out.width - len(INDENT), 20), break_on_hyphens=False):
             out.print(f"{INDENT}{safe(line)}", soft_wrap=True)
@@ -193,7 +194,7 @@ def _print_told(out: Console, severity: str, state: str, id: str, texts: Sequenc
 def _tell_what_next(recent: Sequence[Incident], count: int, db: str) -> None:
     lines = [(f"all {count} incidents", "tracewatch incidents")]
     if recent:
-        lines.append(("why, and what to do about it", f"tracewatch explain {recent[0].id[: watching.SHORT_ID]}"))
+        lines.append(("why, and what to do about it", f"tracewatch explain {recent[0].id[:SHORT_ID]}"))
     if recent and recent[0].trace_ids:
         lines.append(("one of its traces", f"tracewatch trace {recent[0].trace_ids[0]}"))
     lines.append(("everything that is watched", "tracewatch metrics"))

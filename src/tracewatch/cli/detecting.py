@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracewatch.cli import watching
+from tracewatch.cli.backtesting import DETECTORS
+from tracewatch.cli.kept import SHORT_ID
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
     caught_up_db,
@@ -36,10 +38,8 @@ if TYPE_CHECKING:
     from tracewatch.records import Anomaly
     from tracewatch.watch import Detection
 
-DETECTORS = ("adaptive", "spec")
 SHOWN = 10  # groups of findings told in words; the rest is a command away
 FOUND = 3  # exit code of --fail-on; 1 is an error of ours and 2 one of typing
-SHORT_ID = 8  # characters of a finding's id on screen; `explain` takes any beginning that is unique
 
 
 @click.command(

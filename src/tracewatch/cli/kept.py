@@ -14,7 +14,7 @@ from tracewatch.records import Anomaly, Incident
 if TYPE_CHECKING:
     from tracewatch.stores.base import Store
 
-SHORT_ID = 8
+SHORT_ID = 8  # characters of an id on screen; commands take any beginning that is unique
 VERBS = {"ack": "acknowledged", "resolve": "resolved", "dismiss": "dismissed"}
 LISTS = {Anomaly: "anomalies", Incident: "incidents"}
 NOUNS = {Anomaly: "finding", Incident: "incident"}

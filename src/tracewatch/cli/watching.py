@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tracewatch.cli.kept import SHORT_ID
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
     Heading,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 SHOWN = 10  # incidents told; the rest is a command away
 PAGE = 1_000  # incidents and findings of a window; more are not read by anybody
-SHORT_ID = 8
 WORTH_USD = 0.01  # less money is not worth a number
 SILENT_S = 3600.0  # without calls; less is no silence worth a word
 MANY = 2_000  # calls that take longer to judge than a blink: a bar is shown

@@ -16,9 +16,10 @@ from tracewatch.explaining import explain
 from tracewatch.explaining.story import story_of
 from tracewatch.incidents import Change
 from tracewatch.judge import Judgement
+from tracewatch.kinship import began
 from tracewatch.live.baselines import DETECTOR
 from tracewatch.live.state import State, Told
-from tracewatch.live.telling import anomaly_of, began, incident_of, note_of
+from tracewatch.live.telling import anomaly_of, incident_of, note_of
 from tracewatch.records import Anomaly, Incident, columns, key_of
 from tracewatch.stores.base import Filter, Store
 

@@ -12,6 +12,7 @@ from tracewatch.explaining.story import Story
 from tracewatch.explaining.telling import describe
 from tracewatch.incidents import Change, identity
 from tracewatch.judge import KNOWN_DAYS
+from tracewatch.kinship import began
 from tracewatch.live.baselines import DETECTOR
 from tracewatch.metrics import TYPES
 from tracewatch.records import SEVERITIES, Anomaly, Incident
@@ -85,11 +86,6 @@ def incident_of(project: str, change: Change) -> Incident:
         trace_ids=root.trace_ids,
         detector=DETECTOR,
     )
-
-
-def began(alert: Alert) -> float:
-    """When it began, as far as can be told."""
-    return alert.detected_at if alert.since is None else alert.since
 
 
 def sentence(alert: Alert, confidence: float) -> str:
