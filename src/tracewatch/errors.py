@@ -175,3 +175,7 @@ class AddressNeedsKeys(TracewatchError):
 
 class AddressTaken(TracewatchError):
     """cannot listen on {host}:{port}: {why}. Choose another with --port"""
+
+
+class BadOtlp(TracewatchError):
+    """cannot read this as OTLP/{form}: {why}"""
