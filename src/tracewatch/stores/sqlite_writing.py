@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from tracewatch.errors import StoreBusy, StoreNotFound, StoreUnreadable, StoreUnwritable
 from tracewatch.records import Record, columns, key_of
 from tracewatch.stores.address import Durability
 from tracewatch.stores.sqlite_schema import prepare
-from tracewatch.stores.values import Row, to_row
+from tracewatch.stores.values import Row, to_row, to_values
 
 BUSY_S = 30  # a writer's turn comes within 2 s even under heavy contention (measured); 30 s is a process that hangs
 LOG_LIMIT_BYTES = 64 * 2**20  # a log that a long reader or a large import made longer is cut back to this
@@ -74,6 +75,21 @@ class SqliteWriter:
     def put(self, records: Iterable[Record]) -> int:
         """Stores records of one type, replacing those with the same key. Returns how many were given."""
         return self._write(records, put_sql)
+
+    def add_rows(self, record_type: type[Record], rows: Iterable[Mapping[str, Any]]) -> int:
+        """Like `add`, from values by the names of columns; columns that no row has are left out of the statement.
+
+        Binding a NULL costs as much as binding a number: of 64 columns, spans from elsewhere fill 20 (measured: half
+        the time).
+        """
+        converted = [to_values(record_type, each) for each in rows]
+        if not converted:
+            return 0
+        there = set().union(*converted)
+        names = tuple(each.name for each in columns(record_type) if each.name in there)
+        with self.transaction() as connection:
+            values = ([get(name) for name in names] for get in [each.get for each in converted])
+            return connection.executemany(add_sql(record_type, names), values).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

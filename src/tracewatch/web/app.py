@@ -13,11 +13,14 @@ from tracewatch import __version__
 from tracewatch.errors import AccessRefused, TracewatchError
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
-from tracewatch.web import health
+from tracewatch.web import health, ingest
+from tracewatch.web.bodies import MIB, Room
+from tracewatch.web.counters import Counters
 from tracewatch.web.gate import Gate, refusal
 from tracewatch.web.serving import Serving
+from tracewatch.web.storing import Storing
 
-ROUTERS: tuple[APIRouter, ...] = (health.router,)
+ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router)
 
 
 def make_app(settings: Settings, *, open_without_keys: bool = False) -> FastAPI:
@@ -29,8 +32,21 @@ def make_app(settings: Settings, *, open_without_keys: bool = False) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_store(settings.db, create=True, durability=settings.durability) as store:
-            app.state.serving = Serving(store=store, settings=settings, open_without_keys=open_without_keys)
-            yield
+            counters = Counters()
+            storing = Storing(store, counters, content=settings.content == "allow")
+            app.state.serving = Serving(
+                store=store,
+                settings=settings,
+                counters=counters,
+                room=Room(settings.queue_mb * MIB, counters),
+                storing=storing,
+                open_without_keys=open_without_keys,
+            )
+            storing.start()
+            try:
+                yield
+            finally:
+                storing.stop()
 
     app = FastAPI(
         title="tracewatch",
