@@ -30,7 +30,7 @@ class Running:
             return answer.status, answer.headers, answer.read()
 
     def post(self, body, headers=None, path="/v1/traces"):
-        return self.ask("POST", path, body, headers or PROTOBUF)
+        return self.ask("POST", path, body, PROTOBUF if headers is None else headers)
 
     def rows(self, what="*", where="1"):
         with closing(sqlite3.connect(self.db, timeout=60)) as connection:

@@ -8,35 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tracewatch.errors import BadOtlp
+from tracewatch.errors import BadOtlp, TooManySpans
 
 PIECE_BYTES = 2**20
+MOST_SPANS = 200_000  # of one request; the largest batch of any exporter we know is 8 192
 _SPANS, _RESOURCE_SPANS, _SCOPE_SPANS = 2, 1, 2  # field numbers in opentelemetry/proto/trace/v1/trace.proto
 _FIXED = {1: 8, 5: 4}
 
 
 def pieces(body: bytes, size: int = PIECE_BYTES) -> Iterator[bytes]:
-    """Bodies of about `size` bytes that together hold what this one holds. Raises BadOtlp."""
+    """Bodies of about `size` bytes that together hold what this one holds. Raises BadOtlp or TooManySpans."""
     if len(body) <= size:
         yield body
         return
+    left = MOST_SPANS
     for number, begin, end, _ in _fields(body, 0, len(body)):
         if number == _RESOURCE_SPANS:
-            yield from _program(body, begin, end, size)
+            for piece, spans in _program(body, begin, end, size):
+                left -= spans
+                if left < 0:
+                    raise TooManySpans(most=MOST_SPANS)
+                yield piece
 
 
-def _program(body: bytes, begin: int, end: int, size: int) -> Iterator[bytes]:
-    shared = b"".join(
-        body[start:stop] for number, _, stop, start in _fields(body, begin, end) if number != _SCOPE_SPANS
-    )
+def _program(body: bytes, begin: int, end: int, size: int) -> Iterator[tuple[bytes, int]]:
+    """The pieces of one program's spans, and how many spans are in each."""
+    shared = _beside(body, begin, end, _SCOPE_SPANS)
     for number, inner, stop, _ in _fields(body, begin, end):
         if number == _SCOPE_SPANS:
-            for part in _scope(body, inner, stop, size):
-                yield _message(_RESOURCE_SPANS, shared + _message(_SCOPE_SPANS, part))
+            for part, spans in _scope(body, inner, stop, size):
+                yield _message(_RESOURCE_SPANS, shared + _message(_SCOPE_SPANS, part)), spans
 
 
-def _scope(body: bytes, begin: int, end: int, size: int) -> Iterator[bytes]:
-    shared = b"".join(body[start:stop] for number, _, stop, start in _fields(body, begin, end) if number != _SPANS)
+def _scope(body: bytes, begin: int, end: int, size: int) -> Iterator[tuple[bytes, int]]:
+    shared = _beside(body, begin, end, _SPANS)
     held: list[bytes] = []
     room = size
     for number, _, stop, start in _fields(body, begin, end):
@@ -44,10 +49,23 @@ def _scope(body: bytes, begin: int, end: int, size: int) -> Iterator[bytes]:
             held.append(body[start:stop])
             room -= stop - start
             if room <= 0:
-                yield shared + b"".join(held)
+                yield shared + b"".join(held), len(held)
                 held, room = [], size
     if held:
-        yield shared + b"".join(held)
+        yield shared + b"".join(held), len(held)
+
+
+def _beside(body: bytes, begin: int, end: int, inner: int) -> bytes:
+    """The fields of a message other than those of that number. Raises TooManySpans when there are too many of those."""
+    others, count = [], 0
+    for number, _, stop, start in _fields(body, begin, end):
+        if number == inner:
+            count += 1
+            if count > MOST_SPANS:
+                raise TooManySpans(most=MOST_SPANS)
+        else:
+            others.append(body[start:stop])
+    return b"".join(others)
 
 
 def _fields(body: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:

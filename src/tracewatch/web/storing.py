@@ -24,10 +24,9 @@ from tracewatch.records import Project, Span, columns
 from tracewatch.stores import Store
 from tracewatch.stores.values import to_values
 from tracewatch.web.counters import Counters
-from tracewatch.web.pieces import pieces
+from tracewatch.web.pieces import MOST_SPANS, pieces
 
 GROUP_BYTES = 4 * 2**20  # of requests that share a transaction: some 8 000 spans, a third of a second
-MOST_SPANS = 200_000  # of one request; the largest batch of any exporter we know is 8 192
 PRICES_S = 5.0  # so often it is looked whether a project has set prices of its own
 MOST_KNOWN = 20_000  # names of models without a price that are remembered; a sender could make up any number
 
