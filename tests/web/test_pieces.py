@@ -2,11 +2,11 @@
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from web.conftest import a_body
 
 from tracewatch.errors import BadOtlp, TooManySpans
 from tracewatch.otlp import decode
 from tracewatch.web.pieces import MOST_SPANS, pieces
-from web.conftest import a_body
 
 BODY = a_body(40, trace="one") + a_body(7, trace="two", resource={"service.name": "other"})
 
