@@ -11,11 +11,12 @@ from tracewatch.errors import BadSetting
 
 PREFIX = "TRACEWATCH_"
 DURABILITIES = ("normal", "full")
+SWITCH = ("true", "false")
 
 
-def setting(help: str, default: str, choices: tuple[str, ...] = ()) -> Any:
-    """A field of `Settings` that says what it is for and what it may be."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def setting(help: str, default: str | int, choices: tuple[str, ...] = (), within: range | None = None) -> Any:
+    """A field of `Settings` that says what it is for and what it may be: one of the choices, or a number within."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "within": within})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +33,29 @@ class Settings:
     metrics: str = setting(
         "Numbers of your own to watch, with the direction that is bad: 'metadata.judge_score:down, quality.tone'.", ""
     )
+    url: str = setting(
+        "Where a program records to: a file like TRACEWATCH_DB, or a tracewatch server such as http://127.0.0.1:4319.",
+        "",
+    )
+    api_key: str = setting("The key with which a program sends to a server.", "")
+    service: str = setting("The name of the program that records; OTEL_SERVICE_NAME does the same.", "")
+    environment: str = setting("Where that program runs: production, staging and so on.", "")
+    version: str = setting("The version of that program.", "")
+    capture_content: str = setting("Whether a program records texts of prompts and answers.", "false", SWITCH)
+    enabled: str = setting("Whether a program records anything.", "true", SWITCH)
+    queue_rows: int = setting(
+        "How many rows of a program wait at most while its store cannot take them; more are dropped and counted.",
+        10_000,
+        within=range(1, 10_000_001),
+    )
+    exit_seconds: int = setting(
+        "How long the end of a program waits for rows that are not stored yet.", 5, within=range(601)
+    )
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this environment. Raises BadSetting."""
-    given = {}
+    given: dict[str, str | int] = {}
     for field in dataclasses.fields(Settings):
         name = PREFIX + field.name.upper()
         value = environ.get(name, "")
@@ -45,5 +64,14 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         choices = field.metadata["choices"]
         if choices and value not in choices:
             raise BadSetting(name=name, given=value, why=f"it must be one of {', '.join(choices)}")
-        given[field.name] = value
-    return Settings(**given)
+        within = field.metadata["within"]
+        given[field.name] = value if within is None else _number(name, value, within)
+    return Settings(**given)  # type: ignore[arg-type]
+
+
+def _number(name: str, value: str, within: range) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) in within):
+        raise BadSetting(
+            name=name, given=value, why=f"it must be a whole number from {within.start} to {within.stop - 1}"
+        )
+    return int(value)

@@ -23,6 +23,7 @@ CATEGORIES: Mapping[str, str] = {
     "connection": "the provider could not be reached, or the connection broke",
     "parse": "an answer came, but not in the form that was needed",
     "cancelled": "the caller gave up",
+    "rows_dropped": "rows of this program were dropped before they could be stored",
     "unknown": "an error of another kind",
 }
 """Every `error_category`, and what it means."""

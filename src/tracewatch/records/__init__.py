@@ -16,7 +16,7 @@ from tracewatch.records.base import (
 )
 from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
 from tracewatch.records.pricing import PriceOverride
-from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, STATUSES, Span
+from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, SCORE, STATUSES, Span, operation_of
 
 RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, Baseline, PriceOverride)
 
@@ -27,6 +27,7 @@ __all__ = [
     "MESSAGES_SOURCE",
     "RECORDS",
     "RESOLUTIONS",
+    "SCORE",
     "SEVERITIES",
     "STATES",
     "STATUSES",
@@ -47,4 +48,5 @@ __all__ = [
     "iso",
     "json_schema",
     "key_of",
+    "operation_of",
 ]
