@@ -197,7 +197,12 @@ class Courier:
             part = self._held[:size]
             try:
                 refused = sink.write(part)
-            except Refused as error:
+            except Unavailable as error:
+                self._failed(sink, str(error), error.after)
+                continue
+            except Exception as error:  # Refused, or a row that nobody had thought of
+                if not isinstance(error, Refused):
+                    noting.swallowed(error)
                 if len(part) > 1 and refusals < SINGLE_REFUSALS:
                     size = len(part) // 2
                     continue
@@ -206,12 +211,6 @@ class Courier:
                 refusals += 1
                 noting.warn(f"{sink.name} refused rows: {error}", kind="refused")
                 self.lose(f"{sink.name} refused them", len(part))
-            except Unavailable as error:
-                self._failed(sink, str(error), error.after)
-                continue
-            except Exception as error:
-                self._failed(sink, repr(error), None)
-                continue
             else:
                 self._worked(sink, refused)
                 size *= 2

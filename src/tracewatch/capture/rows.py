@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from tracewatch.records import STATUSES, Span, columns
+from tracewatch.stores.values import MOMENTS
 
 SOURCE = "sdk"
 BAD_VALUE = "bad_value"
@@ -15,6 +17,9 @@ BAD_VALUE = "bad_value"
 
 MESSAGE_LENGTH = 500
 LONGEST_VALUE = 100  # of what is told of a bad value
+DEEPEST = 20  # levels of an object that are kept
+MOST_VALUES = 5_000  # values of an object that are kept
+CUT = "…"
 NOT_FINITE = "not a finite number"
 
 # The words of log_usage, which apps have from the usage tables they had before.
@@ -51,6 +56,7 @@ def row_of(fields: Mapping[str, Any], defaults: Mapping[str, Any], *, content: b
         elif column not in _CONTENT or content:
             _keep(kept, bad, column, value)
     kept["source"] = SOURCE
+    kept.setdefault("start_time", time.time())
     _settle(kept)
     _add_others(kept, others, bad)
     return Span(**kept)
@@ -84,7 +90,7 @@ def _add_others(kept: dict[str, Any], others: dict[str, Any], bad: dict[str, str
         others["bad_values"] = bad
         kept["warning_flags"] = (*(kept.get("warning_flags") or ()), BAD_VALUE)
     if others:
-        kept["metadata"] = {**others, **(kept.get("metadata") or {})}
+        kept["metadata"] = {**_object(others), **(kept.get("metadata") or {})}
 
 
 def _text(value: Any) -> str:
@@ -117,7 +123,10 @@ def _moment(value: Any) -> float:
     """Epoch seconds; a datetime without a zone is taken as UTC."""
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    return _real(value)
+    number = _real(value)
+    if not MOMENTS[0] <= number <= MOMENTS[1]:
+        raise ValueError(value)
+    return number
 
 
 def _boolean(value: Any) -> bool:
@@ -127,15 +136,43 @@ def _boolean(value: Any) -> bool:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    return {str(name): each for name, each in value.items()} if isinstance(value, Mapping) else {"value": value}
+    """A JSON object of plain values, as deep and as large as makes sense; anything else stands under `value`."""
+    found = _plain(value, _Room(), 0)
+    return found if isinstance(found, dict) else {"value": found}
+
+
+class _Room:
+    """How many values an object may still have: one that holds itself has no end."""
+
+    def __init__(self) -> None:
+        self.left = MOST_VALUES
+
+
+def _plain(value: Any, room: _Room, depth: int) -> Any:
+    room.left -= 1
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if depth >= DEEPEST or room.left < 0:
+        return CUT
+    if isinstance(value, Mapping):
+        return {_text(name): _plain(each, room, depth + 1) for name, each in _some(value.items(), room)}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(each, room, depth + 1) for each in _some(value, room)]
+    try:
+        return _text(value)
+    except Exception as error:
+        return _told(value, error)
+
+
+def _some(values: Iterable[Any], room: _Room) -> Iterator[Any]:
+    for each in values:
+        if room.left <= 0:
+            return
+        yield each
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(_text(each) for each in _each(value))
-
-
-def _each(value: Iterable[Any]) -> Iterable[Any]:
-    return value
+    return (value,) if isinstance(value, str) else tuple(_text(each) for each in value)
 
 
 _KINDS: Mapping[str, Callable[[Any], Any]] = {

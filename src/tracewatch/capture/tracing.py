@@ -44,7 +44,10 @@ class LiveSpan:
     __slots__ = ("_clock", "_tokens", "ended", "fields", "parent_span_id", "span_id", "start_time", "trace_id")
 
     def __init__(self, name: str, above: Place | LiveSpan | None, fields: dict[str, Any]) -> None:
-        began = moment_of(fields.pop("start_time", None))
+        given = fields.pop("start_time", None)
+        began = moment_of(given)
+        if began is None and given is not None:
+            fields["start_time_given"] = given
         # One that began before now is timed by the clock on the wall, any other by one that nobody sets.
         self._clock: float | None = time.perf_counter() if began is None else None
         self.start_time: float = time.time() if began is None else began
@@ -250,9 +253,8 @@ def moment_of(given: Any) -> float | None:
     if isinstance(given, (int, float)):
         return float(given)
     try:
-        return float(given.timestamp()) if given is not None else None
-    except Exception as error:
-        noting.swallowed(error)
+        return float(given.timestamp())
+    except Exception:  # None, or no moment: it begins now
         return None
 
 
