@@ -3,36 +3,13 @@
 import os
 import subprocess
 import sys
-import textwrap
 
 import pytest
+from reading import Recorded, script
 
 import tracewatch
-from tracewatch.records import Span
-from tracewatch.stores import open_store
 
 OTEL = ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS")
-
-
-class Recorded:
-    """What a file holds, read as the commands and pages read it."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def rows(self, **where):
-        """All spans of the file that have these values, oldest first."""
-        if not os.path.exists(self.path):
-            return []
-        with open_store(self.path) as store:
-            found = store.page(Span, [], limit=100_000).records
-        met = [each for each in found if all(getattr(each, name) == value for name, value in where.items())]
-        return sorted(met, key=lambda each: each.start_time)
-
-    def row(self, **where):
-        """The one span that has these values."""
-        (found,) = self.rows(**where)
-        return found
 
 
 class Flushed(Recorded):
@@ -67,7 +44,7 @@ def program(tmp_path):
     def run(code, *, returns=0, **environment):
         path = tmp_path / "watch.db"
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+            [sys.executable, "-W", "error", "-c", script(code)],
             env={**os.environ, "TRACEWATCH_DB": str(path), **environment},
             capture_output=True,
             text=True,

@@ -10,9 +10,16 @@ from urllib.parse import unquote
 from tracewatch.capture import noting, sending
 
 if TYPE_CHECKING:
+    from tracewatch.capture.courier import Courier
     from tracewatch.capture.sinks import Sink
     from tracewatch.records import Span
     from tracewatch.settings import Settings
+    from tracewatch.stores.address import Address
+
+# SQLite keeps for each process what it has locked in a file. A child of a process that has the file open would believe
+# itself to hold locks that only the parent has, so the file is closed before a fork. A write takes some 10 ms.
+FORK_WAIT_FILE_S = 2.0
+FORK_WAIT_SERVER_S = 0.25  # a request under way does no harm to the child
 
 _LAST: list[dict[str, Any]] = []
 
@@ -79,11 +86,13 @@ def _begin(given: Mapping[str, Any]) -> None:
     def row(fields: Mapping[str, Any]) -> Span:
         return row_of(fields, defaults, content=content)
 
+    open_sink, fork_wait_s = _sink(given, found)
     courier = Courier(
-        _sink(given, found),
+        open_sink,
         limit=int(given.get("queue_rows", found.queue_rows)),
         row_of=row,
         loss_of=lambda losses: row(loss_of(losses)),
+        fork_wait_s=fork_wait_s,
     )
     sending.install(courier, content=content, exit_timeout=exit_timeout)
 
@@ -116,8 +125,8 @@ def _defaults(given: Mapping[str, Any], found: Settings) -> dict[str, Any]:
     }
 
 
-def _sink(given: Mapping[str, Any], found: Settings) -> Callable[[], Sink]:
-    """How to open the place where rows go. Raises UnknownStore."""
+def _sink(given: Mapping[str, Any], found: Settings) -> tuple[Callable[[Courier], Sink], float]:
+    """How to open the place where rows go, and how long a fork waits for it. Raises UnknownStore."""
     url, headers = given.get("url") or found.url, dict(given.get("headers", {}))
     key = given.get("api_key") or found.api_key
     if not url and not os.environ.get("TRACEWATCH_DB") and (url := _otlp_endpoint()):
@@ -126,11 +135,11 @@ def _sink(given: Mapping[str, Any], found: Settings) -> Callable[[], Sink]:
     if url.startswith(("http://", "https://")):
         if key:
             headers.setdefault("Authorization", f"Bearer {key}")
-        return lambda: _server(url, headers)
+        return lambda courier: _server(url, headers), FORK_WAIT_SERVER_S
     from tracewatch.stores.address import parse_address
 
     address = parse_address(url, durability=found.durability)
-    return lambda: _file(address)
+    return lambda courier: _file(address, courier), FORK_WAIT_FILE_S
 
 
 def _server(url: str, headers: Mapping[str, str]) -> Sink:
@@ -139,10 +148,10 @@ def _server(url: str, headers: Mapping[str, str]) -> Sink:
     return ServerSink(url, headers=headers)
 
 
-def _file(address: Any) -> Sink:
+def _file(address: Address, courier: Courier) -> Sink:
     from tracewatch.capture.filing import FileSink
 
-    return FileSink(address)
+    return FileSink(address, leaving=lambda: courier.leaving)
 
 
 def _otlp_endpoint() -> str | None:

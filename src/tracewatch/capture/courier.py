@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 BATCH_ROWS = 500  # 15 ms of writing into a file, 100 kB to a server
 PAUSE_S = 0.2  # for so long rows are collected before they are written
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # between attempts when a sink cannot take rows; doubled each time
-FORK_WAIT_S = 0.25  # for so long a fork waits for the write under way
 LOSS_EVERY_S = 1.0  # one row for all that was dropped in that time
 SINGLE_REFUSALS = 10  # so many rows are refused one by one; then it is not the rows, and the batch is dropped
 
@@ -31,14 +30,19 @@ class Courier:
 
     def __init__(
         self,
-        open_sink: Callable[[], Sink],
+        open_sink: Callable[[Courier], Sink],
         *,
         limit: int,
         row_of: Callable[[Mapping[str, Any]], Span],
         loss_of: Callable[[Mapping[str, int]], Span],
+        fork_wait_s: float,
     ) -> None:
-        """`limit` rows wait at most; `row_of` makes them from fields, `loss_of` makes the row that tells of losses."""
+        """`limit` rows wait at most; `row_of` makes them from fields, `loss_of` makes the row that tells of losses.
+
+        `fork_wait_s` is for how long a fork waits, at most, until the write under way is over.
+        """
         self._open_sink, self._limit, self._row_of, self._loss_of = open_sink, limit, row_of, loss_of
+        self._fork_wait_s = fork_wait_s
         self._waiting: deque[Fields | threading.Event] = deque()
         self._held: list[Span] = []  # a batch that the sink has not taken yet
         self._marks: list[threading.Event] = []  # flushes that wait for that batch
@@ -54,7 +58,18 @@ class Courier:
 
     def again(self) -> Courier:
         """A new one, with nothing in it, for a process that was forked: what waits here is the parent's to bring."""
-        return Courier(self._open_sink, limit=self._limit, row_of=self._row_of, loss_of=self._loss_of)
+        return Courier(
+            self._open_sink,
+            limit=self._limit,
+            row_of=self._row_of,
+            loss_of=self._loss_of,
+            fork_wait_s=self._fork_wait_s,
+        )
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the thread is to come to an end."""
+        return self._leaving
 
     def put(self, fields: Fields) -> None:
         """Takes the fields of a row. Never waits: beyond the limit the row is dropped and counted."""
@@ -97,13 +112,13 @@ class Courier:
             noting.warn(f"{left:,} rows were lost: they could not be brought to their store within {timeout:g} s")
         return done and not left
 
-    def rest(self, timeout: float) -> None:
+    def rest(self, timeout: float | None = None) -> None:
         """Ends the thread, and with it the sink's connections, until `wake`; nothing that waits is lost."""
         self._leaving = True
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._ring()
-            thread.join(timeout)
+            thread.join(self._fork_wait_s if timeout is None else timeout)
 
     def wake(self) -> None:
         """Goes on after a `rest`."""
@@ -133,7 +148,7 @@ class Courier:
         # connection to a database, or close it.
         sink = None
         try:
-            sink = self._open_sink()
+            sink = self._open_sink(self)
             while not self._leaving:
                 self._collect()
                 self._fill()

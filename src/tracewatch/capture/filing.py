@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tracewatch.capture.sinks import Refused, Unavailable
 from tracewatch.errors import BadRecord, StoreBusy, TracewatchError
@@ -14,16 +15,19 @@ from tracewatch.stores.sqlite_scores import apply_score
 from tracewatch.stores.sqlite_writing import SqliteWriter, add_sql
 from tracewatch.stores.values import to_row
 
-BUSY_MS = 2_000  # then the thread looks round: whether it is to end, or to fork
+BUSY_S = 2.0  # for so long another writer is waited for before it is said
+LOOK_MS = 50  # so often, meanwhile, it is looked whether we are to leave
 EARLY_SCORES = 100  # whose span has not come yet, as it is still under way; those before stay rows of their own
 
 
 class FileSink:
     """Rows into a SQLite file, which is opened with the first of them, and again when it is replaced by another."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, leaving: Callable[[], bool]) -> None:
+        """`leaving` says that nobody should be waited for any more."""
         self.name = address.path
         self._address = address
+        self._leaving = leaving
         self._writer: SqliteWriter | None = None
         self._file: tuple[int, int] | None = None
         self._early: deque[Span] = deque()
@@ -32,16 +36,19 @@ class FileSink:
         """Keeps the rows, or raises Unavailable (locked, full, not to be opened) or Refused (no row of ours)."""
         spans = [row for row in rows if row.operation_type != SCORE]
         scores = [row for row in rows if row.operation_type == SCORE]
-        try:
-            self._keep(self._opened(), spans, scores)
-        except BadRecord as error:
-            raise Refused(str(error)) from error
-        except StoreBusy as error:
-            raise Unavailable("it is locked by another process") from error
-        except TracewatchError as error:
-            self.close()
-            raise Unavailable(str(error)) from error
-        return 0
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._keep(self._opened(), spans, scores)
+                return 0
+            except StoreBusy as error:
+                if self._leaving() or time.monotonic() > until:
+                    raise Unavailable("it is locked by another process") from error
+            except BadRecord as error:
+                raise Refused(str(error)) from error
+            except TracewatchError as error:
+                self.close()
+                raise Unavailable(str(error)) from error
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -54,7 +61,7 @@ class FileSink:
             self.close()  # removed or replaced: what is written to the old one nobody would ever read
         if self._writer is None:
             self._writer = SqliteWriter(self.name, durability=self._address.durability)
-            self._writer.connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            self._writer.connection.execute(f"PRAGMA busy_timeout = {LOOK_MS}")
             self._file = _identity(self.name)
         return self._writer
 

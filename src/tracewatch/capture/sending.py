@@ -145,11 +145,9 @@ def _watch_forks() -> None:
 
 def _before_fork() -> None:
     """No thread and no open connection of ours crosses a fork, as far as the write under way ends soon."""
-    from tracewatch.capture.courier import FORK_WAIT_S
-
     courier = _Process.courier
     if courier is not None:
-        noting.quietly(lambda: courier.rest(FORK_WAIT_S))
+        noting.quietly(courier.rest)
 
 
 def _after_fork() -> None:
