@@ -132,3 +132,7 @@ class OutputRefused(TracewatchError):
 
 class BadArgument(TracewatchError):
     """cannot read the argument {given}: it is not UTF-8 text"""
+
+
+class BadOtlp(TracewatchError):
+    """cannot read this as OTLP/{form}: {why}"""

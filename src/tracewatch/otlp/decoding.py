@@ -1,0 +1,84 @@
+"""OTLP bodies into spans: protobuf and JSON, spans of our own and of every instrumentation we know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from tracewatch.otlp import own
+from tracewatch.otlp.received import Received
+from tracewatch.otlp.wire import Group, Scope, Unreadable, WireSpan, read_json
+from tracewatch.records import Span
+
+_LATEST_NS = 10**20  # the year 5138: beyond it a time is no time, see `stores.values.MOMENTS`
+
+
+def decode(body: bytes, *, json: bool, content: bool = False, project: str | None = None) -> Received:
+    """The spans of an OTLP request body (not compressed), protobuf or JSON.
+
+    `project` is the one they all belong to; without it each program says so (`tracewatch.project`), or it is "default".
+    Text of prompts and answers is dropped unless `content`. A span that cannot be kept is counted in `reasons`, and
+    never stops the others. Raises BadOtlp for a body that is no OTLP, and MissingExtra without opentelemetry-proto.
+    """
+    if json:
+        groups: Iterable[Group] = read_json(body)
+    else:
+        from tracewatch.otlp.protobuf import read_protobuf
+
+        groups = read_protobuf(body)
+    reasons: Counter[str] = Counter()
+    spans: list[Span] = []
+    for group in groups:
+        program = _program(group.scope, project)
+        for each in group.spans:
+            refused = _refused(each)
+            if refused or isinstance(each, Unreadable):
+                reasons[refused] += 1
+            else:
+                spans.append(_own_span(each, program, content))
+    return Received(spans=tuple(spans), reasons=dict(reasons))
+
+
+def _refused(span: WireSpan | Unreadable) -> str:
+    """Why a span cannot be kept; empty if it can."""
+    if isinstance(span, Unreadable):
+        return span.why
+    if not span.trace_id:
+        return "the trace id is not 16 bytes (32 hex digits) that are not all zero"
+    if not span.span_id:
+        return "the span id is not 8 bytes (16 hex digits) that are not all zero"
+    if not 0 < span.start_ns < _LATEST_NS:
+        return "the start time is missing, or no time"
+    return ""
+
+
+def _program(scope: Scope, project: str | None) -> dict[str, str]:
+    """The columns that all spans of a program share."""
+    given = scope.resource.get
+    found = {column: own.text_of(given(name)) for column, name in own.RESOURCE.items()}
+    if project is not None:
+        found["project"] = project
+    return {column: text for column, text in found.items() if text}
+
+
+def _own_span(span: WireSpan, program: dict[str, str], content: bool) -> Span:
+    """A span of our own scope, its columns as they were sent."""
+    values: dict[str, object] = {
+        **program,
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_span_id or None,
+        "span_name": span.name or None,
+        "start_time": own.seconds(span.start_ns),
+        "end_time": own.seconds(span.end_ns) if 0 < span.end_ns < _LATEST_NS else None,
+        "error_message": span.message or None,
+    }
+    for name, value in span.attributes.items():
+        column = own.COLUMN_OF.get(name)
+        if column is not None:
+            read = own.READER_OF[column](value)
+            if read is not None or column == "span_name":
+                values[column] = read
+    if not content:
+        values.pop("reasoning", None)
+    return Span(**values)  # type: ignore[arg-type]
