@@ -11,11 +11,14 @@ from tracewatch.errors import BadSetting
 
 PREFIX = "TRACEWATCH_"
 DURABILITIES = ("normal", "full")
+CONTENT = ("refuse", "allow")
+LOCAL = "127.0.0.1"
+PORTS = range(65_536)
 
 
-def setting(help: str, default: str, choices: tuple[str, ...] = ()) -> Any:
-    """A field of `Settings` that says what it is for and what it may be."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def setting(help: str, default: str | int, choices: tuple[str, ...] = (), within: range | None = None) -> Any:
+    """A field of `Settings` that says what it is for and what it may be: one of the choices, or a number within."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "within": within})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +35,29 @@ class Settings:
     metrics: str = setting(
         "Numbers of your own to watch, with the direction that is bad: 'metadata.judge_score:down, quality.tone'.", ""
     )
+    host: str = setting("The address `tracewatch serve` listens on; any but this machine's own needs API keys.", LOCAL)
+    port: int = setting("The port of its pages, API and OTLP.", 4319, within=PORTS)
+    otlp_port: int = setting(
+        "A second port for OTLP over HTTP, where exporters send by default; 0 is none.", 4318, within=PORTS
+    )
+    content: str = setting(
+        "Whether texts of prompts and answers may be stored: 'refuse', or 'allow' for the projects that say so.",
+        "refuse",
+        CONTENT,
+    )
+    max_body_mb: int = setting(
+        "The largest request that is taken, in MiB, before and after it is unpacked.", 64, within=range(1, 1025)
+    )
+    queue_mb: int = setting(
+        "How many MiB of requests may wait to be stored; beyond that senders are asked to come back later.",
+        256,
+        within=range(1, 65_537),
+    )
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this environment. Raises BadSetting."""
-    given = {}
+    given: dict[str, str | int] = {}
     for field in dataclasses.fields(Settings):
         name = PREFIX + field.name.upper()
         value = environ.get(name, "")
@@ -45,5 +66,14 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         choices = field.metadata["choices"]
         if choices and value not in choices:
             raise BadSetting(name=name, given=value, why=f"it must be one of {', '.join(choices)}")
-        given[field.name] = value
-    return Settings(**given)
+        within = field.metadata["within"]
+        given[field.name] = value if within is None else _number(name, value, within)
+    return Settings(**given)  # type: ignore[arg-type]
+
+
+def _number(name: str, value: str, within: range) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) in within):
+        raise BadSetting(
+            name=name, given=value, why=f"it must be a whole number from {within.start} to {within.stop - 1}"
+        )
+    return int(value)
