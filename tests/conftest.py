@@ -1,8 +1,12 @@
 """What holds for every test."""
 
+import dataclasses
+
 import pytest
 
-MACHINES = ("COLUMNS", "TRACEWATCH_DB", "TRACEWATCH_PROJECT", "TRACEWATCH_DURABILITY", "TRACEWATCH_METRICS")
+from tracewatch.settings import PREFIX, Settings
+
+MACHINES = ("COLUMNS", *(f"{PREFIX}{field.name.upper()}" for field in dataclasses.fields(Settings)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -136,3 +136,46 @@ class BadArgument(TracewatchError):
 
 class BadOtlp(TracewatchError):
     """cannot read this as OTLP/{form}: {why}"""
+
+
+class BadKey(TracewatchError):
+    """cannot make this key: {why}"""
+
+
+class AccessRefused(TracewatchError):
+    """There is no way in"""
+
+    status = 403
+
+
+class KeyMissing(AccessRefused):
+    """this server wants an API key: send it as Authorization: Bearer KEY, or as x-api-key"""
+
+    status = 401
+
+
+class KeyUnknown(AccessRefused):
+    """this API key opens nothing: it is not one of this server, has expired or was revoked"""
+
+    status = 401
+
+
+class RightMissing(AccessRefused):
+    """this API key has no right to {right}"""
+
+
+class ProjectRefused(AccessRefused):
+    """this API key is not one of the project '{given}'"""
+
+
+class ForeignOrigin(AccessRefused):
+    """this server has no API keys, so it answers only this machine under its own name, and '{given}' is another"""
+
+
+class AddressNeedsKeys(TracewatchError):
+    """on {host} other machines could reach this server, and there is no API key that would keep them out.
+    Make one first: tracewatch keys create --db {db}"""
+
+
+class AddressTaken(TracewatchError):
+    """cannot listen on {host}:{port}: {why}. Choose another with --port"""

@@ -11,6 +11,9 @@ from tracewatch.errors import BadSetting
 
 PREFIX = "TRACEWATCH_"
 DURABILITIES = ("normal", "full")
+CONTENT = ("refuse", "allow")
+LOCAL = "127.0.0.1"
+PORTS = range(65_536)
 SWITCH = ("true", "false")
 
 
@@ -32,6 +35,24 @@ class Settings:
     )
     metrics: str = setting(
         "Numbers of your own to watch, with the direction that is bad: 'metadata.judge_score:down, quality.tone'.", ""
+    )
+    host: str = setting("The address `tracewatch serve` listens on; any but this machine's own needs API keys.", LOCAL)
+    port: int = setting("The port of its pages, API and OTLP.", 4319, within=PORTS)
+    otlp_port: int = setting(
+        "A second port for OTLP over HTTP, where exporters send by default; 0 is none.", 4318, within=PORTS
+    )
+    content: str = setting(
+        "Whether texts of prompts and answers may be stored: 'refuse', or 'allow' for the projects that say so.",
+        "refuse",
+        CONTENT,
+    )
+    max_body_mb: int = setting(
+        "The largest request that is taken, in MiB, before and after it is unpacked.", 64, within=range(1, 1025)
+    )
+    queue_mb: int = setting(
+        "How many MiB of requests may wait to be stored; beyond that senders are asked to come back later.",
+        256,
+        within=range(1, 65_537),
     )
     url: str = setting(
         "Where a program records to: a file like TRACEWATCH_DB, or a tracewatch server such as http://127.0.0.1:4319.",

@@ -14,6 +14,8 @@ import tracewatch
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "capture.md"
 SOURCE = Path(tracewatch.__file__).resolve().parent.parent
 
+HEAVY = ("sqlite3", "http.client", "ssl", "json", "logging", "dataclasses", "asyncio", "inspect", "tracewatch.records")
+
 USED = """
 import json, os, sys, tempfile
 sys.path.insert(0, {source!r})
@@ -49,8 +51,7 @@ def test_importing_it_opens_nothing():
 import sys
 sys.path.insert(0, {str(SOURCE)!r})
 import tracewatch
-heavy = {{"sqlite3", "http.client", "ssl", "json", "logging", "dataclasses", "asyncio", "inspect", "tracewatch.records"}}
-print(sorted(heavy & set(sys.modules)))
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

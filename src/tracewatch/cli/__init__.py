@@ -19,6 +19,7 @@ except ImportError as missing:
 # Command name -> "module:attribute", in the order in which a newcomer meets them.
 COMMANDS = {
     "demo": "demo:demo",
+    "serve": "serving:serve",
     "import": "importing:import_",
     "detect": "detecting:detect",
     "backtest": "backtesting:backtest",
@@ -30,6 +31,7 @@ COMMANDS = {
     "metrics": "metrics:metrics",
     "stats": "stats:stats",
     "prices": "prices:prices",
+    "keys": "keys:keys",
     "doctor": "doctor:doctor",
 }
 

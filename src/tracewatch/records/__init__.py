@@ -1,5 +1,6 @@
 """What tracewatch keeps: frozen dataclasses whose columns describe themselves (standard library only)."""
 
+from tracewatch.records.access import RIGHTS, ApiKey, Project
 from tracewatch.records.base import (
     Column,
     Json,
@@ -18,7 +19,7 @@ from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERIT
 from tracewatch.records.pricing import PriceOverride
 from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, SCORE, STATUSES, Span, operation_of
 
-RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, Baseline, PriceOverride)
+RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey)
 
 __all__ = [
     "COST_STATUSES",
@@ -27,16 +28,19 @@ __all__ = [
     "MESSAGES_SOURCE",
     "RECORDS",
     "RESOLUTIONS",
+    "RIGHTS",
     "SCORE",
     "SEVERITIES",
     "STATES",
     "STATUSES",
     "Anomaly",
+    "ApiKey",
     "Baseline",
     "Column",
     "Incident",
     "Json",
     "PriceOverride",
+    "Project",
     "Record",
     "Span",
     "Texts",

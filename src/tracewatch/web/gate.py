@@ -1,0 +1,144 @@
+"""The gate: nobody gets past it without a key, unless the server is this machine's own and there are no keys.
+
+It stands before all routes, so a route that is added later cannot forget it. What a route needs beyond being let in it
+says by the type of a parameter: `Reader`, `Writer` or `Admin` give the caller, and with it the rows that may be seen.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tracewatch.access import Caller, find_caller, keys_needed
+from tracewatch.errors import (
+    AccessRefused,
+    ForeignOrigin,
+    KeyMissing,
+    KeyUnknown,
+    ProjectRefused,
+    RightMissing,
+    StoreBusy,
+    StoreUnreadable,
+    TracewatchError,
+)
+from tracewatch.web.addresses import is_loopback
+from tracewatch.web.serving import Serving
+
+PUBLIC = ("/health/live", "/health/ready")
+"""Paths that anybody may ask, for they tell nothing about anybody's rows."""
+
+PROJECT_HEADER = "x-tracewatch-project"
+_WITHOUT_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class Gate:
+    """Puts the caller of each request where routes find it, or answers that there is no way in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets the request through with `scope["state"]["caller"]`, or answers 401, 403 or 503."""
+        if scope["type"] != "http" or scope["path"] in PUBLIC:
+            await self.app(scope, receive, send)
+            return
+        serving: Serving = scope["app"].state.serving
+        try:
+            caller = await run_in_threadpool(_caller, serving, scope)
+        except (StoreBusy, StoreUnreadable) as error:
+            await refusal(error, 503)(scope, receive, send)
+            return
+        except AccessRefused as error:
+            serving.counters.refuse("access")
+            await refusal(error, error.status)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self.app(scope, receive, send)
+
+
+def refusal(error: TracewatchError, status: int) -> JSONResponse:
+    """The answer that says in one sentence why not."""
+    headers = {"www-authenticate": 'Bearer realm="tracewatch"'} if status == 401 else None
+    return JSONResponse({"error": str(error)}, status_code=status, headers=headers)
+
+
+def key_given(headers: Headers) -> str | None:
+    """The key that a request shows: as Bearer token, as x-api-key, or as password (or name) of Basic."""
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip() or None
+    if scheme.lower() == "basic":
+        try:
+            name, _, password = base64.b64decode(rest, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+        return password or name
+    return headers.get("x-api-key")
+
+
+def _caller(serving: Serving, scope: Scope) -> Caller:
+    """Who asks. Raises AccessRefused."""
+    headers = Headers(scope=scope)
+    wanted = _project_asked(scope, headers)
+    given = key_given(headers)
+    if given is not None:
+        caller = find_caller(serving.store, given, serving.clock())
+        if caller is None:
+            raise KeyUnknown()
+        if wanted is not None and wanted != caller.project:
+            raise ProjectRefused(given=wanted)
+        return caller
+    if not serving.open_without_keys or keys_needed(serving.store):
+        raise KeyMissing()
+    _check_local(scope, headers)
+    return Caller(project=wanted or serving.settings.project)
+
+
+def _project_asked(scope: Scope, headers: Headers) -> str | None:
+    in_query = parse_qs(scope["query_string"].decode("latin-1")).get("project", [])
+    return headers.get(PROJECT_HEADER) or (in_query[-1] if in_query else None) or None
+
+
+def _check_local(scope: Scope, headers: Headers) -> None:
+    """Without keys, a page of somebody else in a browser on this machine is kept out.
+
+    Another name in Host is a foreign name that was made to point here; another Origin is a foreign page that posts.
+    """
+    host = headers.get("host", "")
+    name = _WITHOUT_PORT.fullmatch(host)
+    if host and (name is None or not is_loopback(name[1].strip("[]"))):
+        raise ForeignOrigin(given=host)
+    origin = headers.get("origin")
+    if scope["method"] not in _SAFE and origin is not None and origin.partition("://")[2] != host:
+        raise ForeignOrigin(given=origin)
+
+
+def _with_right(right: str) -> Callable[[Request], Caller]:
+    def caller(request: Request) -> Caller:
+        found: Caller = request.state.caller
+        if not found.may(right):
+            raise RightMissing(right=right)
+        return found
+
+    return caller
+
+
+Reader = Annotated[Caller, Depends(_with_right("read"))]
+"""The caller of a route that shows rows."""
+
+Writer = Annotated[Caller, Depends(_with_right("write"))]
+"""The caller of a route that stores spans or deals with findings."""
+
+Admin = Annotated[Caller, Depends(_with_right("admin"))]
+"""The caller of a route that changes the project itself: keys, prices, retention."""

@@ -1,0 +1,29 @@
+"""Whether the server lives, and whether it can do its work: for whoever restarts it or sends it traffic."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from tracewatch.errors import TracewatchError
+from tracewatch.records import ApiKey
+from tracewatch.web.serving import Server
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    """Answers as long as the server runs."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(server: Server) -> JSONResponse:
+    """Answers 200 when the database can be read, and 503 with the reason when not."""
+    try:
+        await run_in_threadpool(server.store.count, ApiKey)
+    except TracewatchError as error:
+        return JSONResponse({"status": "not ready", "error": str(error)}, status_code=503)
+    return JSONResponse({"status": "ok"})
