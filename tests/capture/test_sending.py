@@ -449,6 +449,7 @@ def test_a_signal_handler_may_record(program):
     """)
     assert len(found.rows(span_name="call")) == 3000
     assert len(found.rows(span_name="signal")) > 0
+    assert found.warned == ""
 
 
 def test_without_init_and_without_an_address_nothing_is_recorded_and_that_is_said_once(tmp_path, program):

@@ -50,14 +50,17 @@ def init(
     Something that cannot be used is said in the log, and nothing is recorded.
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    try:
-        if _LAST and _LAST[-1] == given and sending.recording():
-            return
-        _LAST[:] = [given]
-        _begin(given)
-    except Exception as error:
-        noting.warn(f"tracewatch records nothing: {error}")
-        sending.install(None, content=False, exit_timeout=0.0)
+    if _LAST and _LAST[-1] == given and sending.recording():
+        return
+    _LAST[:] = [given]
+    with sending.beginning():
+        try:
+            former = _begin(given)
+        except Exception as error:
+            noting.warn(f"tracewatch records nothing: {error}")
+            former = sending.install(None, content=False, exit_timeout=0.0)
+    if former is not None:
+        noting.quietly(lambda: former.close(sending.FLUSH_S))
 
 
 def begin_by_environment() -> bool:
@@ -68,7 +71,8 @@ def begin_by_environment() -> bool:
     return True
 
 
-def _begin(given: Mapping[str, Any]) -> None:
+def _begin(given: Mapping[str, Any]) -> Courier | None:
+    """Installs the courier for these arguments, and returns the former one. Raises what is wrong with them."""
     from tracewatch import settings
     from tracewatch.capture.courier import Courier
     from tracewatch.capture.losses import loss_of
@@ -76,8 +80,7 @@ def _begin(given: Mapping[str, Any]) -> None:
 
     found = settings.load({name: value for name, value in os.environ.items() if name in _VARIABLES})
     if not given.get("enabled", found.enabled == "true"):
-        sending.install(None, content=False, exit_timeout=0.0)
-        return
+        return sending.install(None, content=False, exit_timeout=0.0)
     content = bool(given.get("capture_content", found.capture_content == "true"))
     defaults = _defaults(given, found)
     exit_timeout = float(given.get("exit_timeout", found.exit_seconds))
@@ -93,7 +96,7 @@ def _begin(given: Mapping[str, Any]) -> None:
         loss_of=lambda losses: row(loss_of(losses)),
         fork_wait_s=fork_wait_s,
     )
-    sending.install(courier, content=content, exit_timeout=exit_timeout)
+    return sending.install(courier, content=content, exit_timeout=exit_timeout)
 
 
 _VARIABLES = tuple(

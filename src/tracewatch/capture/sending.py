@@ -6,7 +6,9 @@ import atexit
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tracewatch.capture import noting
@@ -28,20 +30,24 @@ class _Process:
     off = False  # whether it was decided that nothing is recorded
     exit_timeout = FLUSH_S
     begin: Callable[[], bool] | None = None  # what to do when a span comes before `init`
+    beginning = False  # whether recording is about to begin: in another thread, or below a signal handler
     ended = False  # whether there was a `shutdown`
     registered = False  # whether this process will flush at its end
     forked = False  # whether it has a parent that had registered that, so that the interpreter's end is seen to
 
 
 _LOCK = threading.RLock()
+_EARLY: deque[dict[str, Any]] = deque(maxlen=1_000)  # rows that came while recording was about to begin
 
 
 def send(fields: dict[str, Any]) -> None:
     """Hands over the fields of a row. Never waits, never raises."""
     try:
-        courier = _Process.courier
-        if courier is None:
-            courier = _begun()
+        if _Process.beginning and _Process.courier is None:
+            _EARLY.append(fields)
+            _send_early()
+            return
+        courier = _Process.courier or _begun()
         if courier is not None:
             if not _Process.registered:
                 _register()
@@ -82,7 +88,7 @@ def shutdown(timeout: float | None = None) -> bool:
 
 def recording() -> bool:
     """Whether spans are recorded: so that what only serves them can be left out."""
-    return _Process.courier is not None or (not _Process.off and _begun() is not None)
+    return _Process.courier is not None or _Process.beginning or _begun() is not None
 
 
 def keeps_content() -> bool:
@@ -90,15 +96,33 @@ def keeps_content() -> bool:
     return _Process.content
 
 
-def install(courier: Courier | None, *, content: bool, exit_timeout: float) -> None:
-    """Makes this the courier of the process (none: nothing is recorded). What the former one has is brought first."""
+def install(courier: Courier | None, *, content: bool, exit_timeout: float) -> Courier | None:
+    """Makes this the courier of the process (none: nothing is recorded). Returns the former one, to be closed."""
     with _LOCK:
         former, _Process.courier = _Process.courier, courier
         _Process.off, _Process.content, _Process.exit_timeout = courier is None, content, exit_timeout
         _Process.ended = False
-    if former is not None:
-        former.close(exit_timeout)
     _watch_forks()
+    return former
+
+
+@contextmanager
+def beginning() -> Iterator[None]:
+    """While recording begins, rows are set aside: to begin once more within would import what is being imported."""
+    with _LOCK:
+        _Process.beginning = True
+        try:
+            yield
+        finally:
+            _Process.beginning = False
+    _send_early()
+
+
+def _send_early() -> None:
+    """Sends what came while recording was about to begin, as soon as it has begun."""
+    while _EARLY and (_Process.courier is not None or not _Process.beginning):
+        with suppress(IndexError):  # another thread was quicker
+            send(_EARLY.popleft())
 
 
 def begin_with(begin: Callable[[], bool]) -> None:
