@@ -5,7 +5,7 @@ No provider's package is imported: an error is read by what it is called and wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 CATEGORIES: Mapping[str, str] = {
@@ -23,6 +23,7 @@ CATEGORIES: Mapping[str, str] = {
     "connection": "the provider could not be reached, or the connection broke",
     "parse": "an answer came, but not in the form that was needed",
     "cancelled": "the caller gave up",
+    "rows_dropped": "rows of this program were dropped before they could be stored",
     "unknown": "an error of another kind",
 }
 """Every `error_category`, and what it means."""
@@ -256,21 +257,28 @@ def category_of(error: BaseException | str, *, status: int | None = None, code: 
     >>> category_of("prompt is too long: 210000 tokens > 200000 maximum", status=400, code="invalid_request_error")
     'context_length'
     """
-    message = error if isinstance(error, str) else _message(error)
-    codes = [code] if code else []
-    if not isinstance(error, str):
-        codes += _codes(error)
-        status = status if status is not None else _status(error)
-    said = message[:_LOOK].lower()
-    known = [_BY_CODE[each.lower()] for each in codes if each.lower() in _BY_CODE]
-    telling = [_BY_CODE[each.lower()] for each in codes if each.lower() in _BY_CODE and each.lower() not in _GENERIC]
-    named = None if isinstance(error, str) else _by_class(error)
+    if isinstance(error, str):
+        return _category(error, None, status, [code] if code else [])
+    found = "unknown"
+    cause: BaseException | None = error
+    for _ in range(_LINKS):  # what an error says outweighs what caused it, as far as it says anything
+        if cause is None or found != "unknown":
+            break
+        given = status if status is not None else _status(cause)
+        found = _category(_message(cause), _by_class(cause), given, ([code] if code else []) + _codes(cause))
+        cause = _cause(cause)
+    return found
+
+
+def _category(message: str, named: str | None, status: int | None, codes: list[str]) -> str:
+    """From the text, the category its class stands for, the HTTP status and the provider's codes."""
+    codes = [each.lower() for each in codes if each.lower() in _BY_CODE]
+    telling = [_BY_CODE[each] for each in codes if each not in _GENERIC]
     if telling:
         return telling[0]
-    answered = status is not None or bool(known)
-    phrase = _phrase(said)
-    if answered:
-        return _answered(status, phrase, named, known)
+    phrase = _phrase(message[:_LOOK].lower())
+    if status is not None or codes:
+        return _answered(status, phrase, named, [_BY_CODE[each] for each in codes])
     return named or phrase or "unknown"
 
 
@@ -301,23 +309,21 @@ def _phrase(said: str) -> str | None:
 
 
 def _by_class(error: BaseException) -> str | None:
-    """From the names of its class and the classes above it, then those of its causes."""
-    for each in _chain(error):
-        for kind in type(each).__mro__[:-1]:
-            name = kind.__name__.lower()
-            for part, category in _BY_NAME:
-                if part in name:
-                    return category
+    """From the names of its class and the classes above it."""
+    for kind in type(error).__mro__[:-1]:
+        name = kind.__name__.lower()
+        for part, category in _BY_NAME:
+            if part in name:
+                return category
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    found: BaseException | None = error
-    for _ in range(_LINKS):
-        if found is None:
-            return
-        yield found
-        found = found.__cause__ or found.__context__
+def _cause(error: BaseException) -> BaseException | None:
+    """What it was raised from; of a group, the first in it."""
+    inner = getattr(error, "exceptions", None)
+    if isinstance(inner, tuple) and inner and isinstance(inner[0], BaseException):
+        return inner[0]
+    return error.__cause__
 
 
 def _name(error: BaseException) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
-from tracewatch.capture import sending
+from tracewatch.capture import noting, sending
 from tracewatch.capture.categories import Failure, failure_of
 
 INHERITED = ("user_id", "session_id", "session_tag", "conversation_id", "usage_type", "project", "environment")
@@ -21,14 +20,18 @@ SHORTEST_STREAM_MS = 1.0  # below the clocks' resolution a rate is noise
 
 
 class Place:
-    """Where a span hangs: the trace, the span above it and what it inherits; all that crosses threads and processes."""
+    """Where spans hang that are begun here: the trace, the span above and the fields they all get.
 
-    __slots__ = ("inherited", "span_id", "trace_id")
+    `begun` are the spans that were begun here, as long as somebody asks for them (`watched`).
+    """
 
-    def __init__(self, trace_id: str, span_id: str | None, inherited: Mapping[str, Any]) -> None:
+    __slots__ = ("begun", "fields", "span_id", "trace_id")
+
+    def __init__(self, trace_id: str, span_id: str | None, fields: dict[str, Any], *, watched: bool = False) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
-        self.inherited = inherited
+        self.fields = fields
+        self.begun: list[LiveSpan] | None = [] if watched else None
 
 
 class LiveSpan:
@@ -41,10 +44,12 @@ class LiveSpan:
     __slots__ = ("_clock", "_tokens", "ended", "fields", "parent_span_id", "span_id", "start_time", "trace_id")
 
     def __init__(self, name: str, above: Place | LiveSpan | None, fields: dict[str, Any]) -> None:
-        self._clock: float | None = time.perf_counter()
-        began = fields.pop("start_time", None)
-        if began is not None:
-            self._clock = None  # it began before now: only the clock on the wall knows when
+        given = fields.pop("start_time", None)
+        began = moment_of(given)
+        if began is None and given is not None:
+            fields["start_time_given"] = given
+        # One that began before now is timed by the clock on the wall, any other by one that nobody sets.
+        self._clock: float | None = time.perf_counter() if began is None else None
         self.start_time: float = time.time() if began is None else began
         self.span_id: str = fields.pop("span_id", None) or new_span_id()
         self.trace_id: str
@@ -57,6 +62,8 @@ class LiveSpan:
             self.trace_id = above.trace_id
             self.parent_span_id = self.parent_span_id or above.span_id
             inherit(fields, above)
+            if isinstance(above, Place) and above.begun is not None:
+                above.begun.append(self)
         else:
             self.trace_id = str(own_trace or new_trace_id())
             if above is not None:
@@ -66,6 +73,8 @@ class LiveSpan:
 
     def set(self, **fields: Any) -> LiveSpan:
         """Sets fields of the row; names that are no column of it go to its `metadata`. Returns the span itself."""
+        if self.ended:
+            noting.once("what is set on a span after its end may be lost: use tracewatch.score() for later quality")
         metadata = fields.pop("metadata", None)
         if isinstance(metadata, Mapping):
             kept = self.fields.get("metadata")
@@ -90,6 +99,10 @@ class LiveSpan:
         self.fields["error_message"] = found.message[:MESSAGE_LENGTH]
         return self
 
+    def fall_back(self, reason: BaseException | str) -> LiveSpan:
+        """Says that a substitute was used, and why: status `fallback`, with the error that led to it."""
+        return self.fail(reason, status="fallback")
+
     def end(self, at: float | None = None) -> None:
         """Ends it now, or at a moment given in epoch seconds, and hands its row over. Only the first time counts."""
         if self.ended:
@@ -97,9 +110,13 @@ class LiveSpan:
         self.ended = True
         try:
             self._reckon(at)
-        except Exception as error:
-            sending.swallowed(error)
-        sending.send(self)
+        except Exception as error:  # values that are no numbers
+            noting.swallowed(error)
+        fields = self.fields
+        fields["trace_id"], fields["span_id"], fields["start_time"] = self.trace_id, self.span_id, self.start_time
+        if self.parent_span_id is not None:
+            fields["parent_span_id"] = self.parent_span_id
+        sending.send(fields)
 
     def _reckon(self, at: float | None) -> None:
         """Fills in when it ended and what follows from that, as far as it was not said."""
@@ -108,11 +125,12 @@ class LiveSpan:
             duration_ms = max(((at or time.time()) - self.start_time) * 1e3, 0.0)
         else:
             duration_ms = (time.perf_counter() - self._clock) * 1e3
-        duration_ms = fields.setdefault("duration_ms", duration_ms)
+        duration_ms = _number(fields.setdefault("duration_ms", duration_ms)) or 0.0
         fields.setdefault("end_time", self.start_time + duration_ms / 1e3)
-        given, answered, ttft_ms = fields.get("input_tokens"), fields.get("output_tokens"), fields.get("ttft_ms")
+        given, answered = _number(fields.get("input_tokens")), _number(fields.get("output_tokens"))
         if given is not None or answered is not None:
             fields.setdefault("total_tokens", (given or 0) + (answered or 0))
+        ttft_ms = _number(fields.get("ttft_ms"))
         if answered and ttft_ms is not None and duration_ms - ttft_ms >= SHORTEST_STREAM_MS:
             fields.setdefault("tokens_per_second", answered / (duration_ms - ttft_ms) * 1e3)
 
@@ -191,14 +209,21 @@ def place() -> LiveSpan | Place | None:
     return _CURRENT.get()
 
 
-@contextmanager
-def use(span: LiveSpan | Place | None) -> Iterator[LiveSpan | Place | None]:
-    """Makes a span current within the block, without ending it."""
-    token = _CURRENT.set(span)
-    try:
-        yield span
-    finally:
-        leave(token)
+class use:  # noqa: N801  # reads as the verb it is: with use(span)
+    """Makes a span current within a `with` block, without ending it."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: LiveSpan | Place | None) -> None:
+        self._span = span
+        self._token: Any = None
+
+    def __enter__(self) -> LiveSpan | Place | None:
+        self._token = _CURRENT.set(self._span)
+        return self._span
+
+    def __exit__(self, *left_by: object) -> None:
+        leave(self._token)
 
 
 def leave(token: Any) -> None:
@@ -211,11 +236,26 @@ def leave(token: Any) -> None:
 
 
 def inherit(fields: dict[str, Any], above: LiveSpan | Place) -> None:
-    """Fills in what a span has of the one above it."""
-    theirs = above.fields if isinstance(above, LiveSpan) else above.inherited
-    for name in INHERITED:
+    """Fills in what a span has of what is above it: of a span some fields, of a place all."""
+    theirs = above.fields
+    for name in INHERITED if isinstance(above, LiveSpan) else theirs:
         if name in theirs and name not in fields:
             fields[name] = theirs[name]
+
+
+def _number(value: Any) -> Any:
+    """The value if one can reckon with it."""
+    return value if isinstance(value, (int, float)) else None
+
+
+def moment_of(given: Any) -> float | None:
+    """Epoch seconds from a number or a datetime; None for anything else."""
+    if isinstance(given, (int, float)):
+        return float(given)
+    try:
+        return float(given.timestamp())
+    except Exception:  # None, or no moment: it begins now
+        return None
 
 
 def new_trace_id() -> str:
