@@ -10,7 +10,7 @@ from .extras import Extras
 from .failover import Failover
 from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
-from .intake import PARTS, TICK
+from .intake import PARTS, TICK, Waiting
 from .knowledge import Knowledge
 from .parts import Parts, compare
 from .points import Points
@@ -51,8 +51,11 @@ class Engine:
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
 
-    def feed(self, batch: Rows) -> None:
-        """Take rows as a dict of equally long columns, in any order; those before the last moment count as now."""
+    def feed(self, batch: Waiting) -> None:
+        """Take rows as a dict of equally long columns, in any order; those before the last moment count as now.
+
+        Columns of words may be arrays of objects or `Words`.
+        """
         self.known.intake.feed(batch)
 
     def advance(self, now: float) -> list[Alert]:
