@@ -16,7 +16,7 @@ from .parts import Parts, compare
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
-from .series import by_hour, cells_of
+from .series import MANY, by_hour, cells_of
 from .sessions import Sessions
 from .settings import Settings
 from .stories import Ending, Return, Stories
@@ -29,8 +29,13 @@ MATURE_DAYS = 3  # with calls, before a new segment is judged at all
 DAILY_DAYS = 8  # a segment is learned daily for so long, then every third day unless it is in trouble
 WOBBLE_AFTER = 3  # days: the residuals of the first ones are not worth learning from
 REMEMBER = 14 * DAY
+A_TICK, AT_MIDNIGHT = 10, 40  # of the cost of segments learned a tick (16 ms); up to so many at midnight, with all else
+COSTS = {"wobble": 10, "sessions": 10, "volume": 10, "points": 10, "segment": 1}  # in such segments
+BLOCK = 64  # slices whose wobble is learned at once, if not all is
 AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
+NEVER = 1 << 60  # a cost
+Lesson = tuple[str, int]  # of COSTS, and the segment or the first slice of a block
 
 
 class Engine:
@@ -50,6 +55,7 @@ class Engine:
         self.extras = Extras(known.settings.extra)
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
+        self.lessons: list[Lesson] = []  # left of the last midnight's
 
     def feed(self, batch: Waiting) -> None:
         """Take rows as a dict of equally long columns, in any order; those before the last moment count as now.
@@ -69,8 +75,11 @@ class Engine:
                 break
             stop = min(end, (self.now // DAY + 1) * DAY, self.now + self.known.series.run)
             stop = int(self.known.intake.reach(self.now * TICK, stop * TICK, TICK, AT_ONCE) // TICK)
+            stop = self.now + 1 if self.lessons else stop
             out += self.run(self.now, stop)
             self.now = stop
+            if self.lessons:
+                self.go_on_learning(stop, A_TICK)
             if stop % DAY == 0:
                 self.learn(stop)
         return out
@@ -160,42 +169,69 @@ class Engine:
 
     def learn(self, tick: int) -> None:
         """A day is over."""
-        known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
+        known, day = self.known, tick // DAY
         known.clumps.close_day()
         self.parts.learn(day, known.memory.today)
         self.extras.learn()
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
-        self.learn_segments(day, age)
+        due = self.due(day)
         self.incidents.close_day(tick)
         known.wobble.watch(self.incidents.live, tick)
         known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
         start = known.first + WOBBLE_AFTER * DAY
         since, mask = max(start, tick - REMEMBER), self.incidents.mask
-        soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
-        if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
-            known.wobble.learn(tick, since, lambda t, width: mask(t, width, MEAN_FAMILY))
         known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
-        self.points.learn(known.memory, known.expect.known)
-        self.sessions.learn(tick)
         self.users.learn(self.incidents.reported_users(tick - DAY))
         self.schedules.learn(tick, known.first)
-        if soon:
-            self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
+        soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
+        slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
+        self.lessons = []
+        if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
+            # First: its samples are overwritten when an hour is over.
+            self.lessons += [("wobble", low) for low in range(0, slices, slices if small else BLOCK)]
+        self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ())]
+        self.lessons += [("segment", g) for g in due]
+        self.lessons += [("points", 0)]
+        if small:
+            self.go_on_learning(tick, NEVER)
         self.forget(tick)
 
-    def learn_segments(self, day: int, age: int) -> None:
-        """Expectations of the segments that are young, in trouble, or whose turn it is."""
-        known = self.known
-        for g, days in known.memory.days.items():
-            young, turn = len(days) < DAILY_DAYS, (day + g) % 3 == 0
-            if not (young or turn or self.incidents.troubled(g, (day - 3) * DAY)):
-                continue
-            rows = known.memory.rows(g)
-            known.expect.settled[g] = len(days) >= min(SETTLED_DAYS, age)
-            known.expect.mature[g] = len(days) >= min(MATURE_DAYS, age)
-            self.incidents.hide(rows["y"], rows["t"], g)
-            known.expect.learn_misses(g, rows)
-            known.expect.learn(g, rows)
+    def go_on_learning(self, tick: int, most: int) -> None:
+        """The next lessons, for `most` of COSTS: of very many some wait for the next tick, as nobody waits a second."""
+        known, midnight = self.known, tick // DAY * DAY
+        while self.lessons and most >= COSTS[self.lessons[0][0]]:
+            (name, which), self.lessons = self.lessons[0], self.lessons[1:]
+            most -= COSTS[name]
+            if name == "segment":
+                self.learn_segment(which, midnight // DAY)
+            elif name == "wobble":
+                some = slice(which, len(known.slices.labels) if most > A_TICK else which + BLOCK)
+                since, mask = max(known.first + WOBBLE_AFTER * DAY, midnight - REMEMBER), self.incidents.mask
+                known.wobble.learn(midnight, since, lambda t, width: mask(t, width, MEAN_FAMILY), some)
+            elif name == "sessions":
+                self.sessions.learn(midnight)
+            elif name == "volume":
+                self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
+            else:
+                self.points.learn(known.memory, known.expect.known)
+
+    def due(self, day: int) -> list[int]:
+        """The segments that are young, in trouble, or whose turn it is."""
+        return [
+            g
+            for g, days in self.known.memory.days.items()
+            if len(days) < DAILY_DAYS or (day + g) % 3 == 0 or self.incidents.troubled(g, (day - 3) * DAY)
+        ]
+
+    def learn_segment(self, g: int, day: int) -> None:
+        """Expectations of a segment, from its rows until a day was over."""
+        known, age = self.known, (day * DAY - self.known.first) // DAY
+        rows, days = known.memory.rows(g), len(known.memory.days[g])
+        known.expect.settled[g] = days >= min(SETTLED_DAYS, age)
+        known.expect.mature[g] = days >= min(MATURE_DAYS, age)
+        self.incidents.hide(rows["y"], rows["t"], g)
+        known.expect.learn_misses(g, rows)
+        known.expect.learn(g, rows)
 
     def forget(self, tick: int) -> None:
         """Sessions that are over, users and segments that are too many or too old."""
@@ -210,9 +246,12 @@ class Engine:
         kinds.forget(kinds.crowded())
         self.users.forget(users)
         self.incidents.forget_users(users, tick)
-        keep = known.intake.retire(now, SILENT * TICK)
+        keep = known.intake.retire(now, SILENT * TICK, known.memory.busy(tick // DAY, len(known.intake.segments)))
         if len(keep) < len(known.intake.segments):
             self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
             self.extras.forget(known.intake.names["operation_type"])
-            self.failover.keep_segments({int(old): new for new, old in enumerate(keep)})
+            place = {int(old): new for new, old in enumerate(keep)}
+            self.failover.keep_segments(place)
+            left = [(name, place.get(which, -1) if name == "segment" else which) for name, which in self.lessons]
+            self.lessons = [lesson for lesson in left if lesson[1] >= 0]

@@ -170,12 +170,15 @@ class Intake:
         alive[self.sessions.keys // STRIDE] = True
         names.forget(names.stale(now - SESSION_OVER, alive))
 
-    def retire(self, now: float, silence: float) -> Ints:
-        """Segments worth keeping: those with calls within `silence` seconds, and of too many the latest."""
+    def retire(self, now: float, silence: float, busy: Flags) -> Ints:
+        """Segments worth keeping: those with calls within `silence` seconds, and of too many the busy and the latest.
+
+        What is in use is not forgotten for what may come: it would be learned anew every day.
+        """
         keep = np.flatnonzero(self.last_call > now - silence)
         if len(self.segments) > SEGMENTS * 3 // 4:
-            latest = np.argsort(-self.last_call[keep], kind="stable")[: SEGMENTS * 5 // 8]
-            keep = np.sort(keep[latest])
+            order = np.lexsort((-self.last_call[keep], ~busy[keep]))
+            keep = np.sort(keep[order[: max(SEGMENTS * 5 // 8, np.count_nonzero(busy[keep]))]])
         return keep
 
     def keep_segments(self, keep: Ints, before: float) -> None:
