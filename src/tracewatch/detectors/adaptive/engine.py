@@ -1,11 +1,16 @@
 """The order of things: take rows, measure, test windows, open and close incidents, learn once a day."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from . import expectations, volume
 from .alerts import Alert, Notice
 from .arrays import Rows
 from .channels import drivers, observed
 from .culprits import judge
+from .errands import Errand, Second
 from .extras import Extras
 from .failover import Failover
 from .firsts import Firsts
@@ -42,6 +47,7 @@ class Engine:
     """Reads calls and says what is odd about them. Same rows and same last moment, same alerts, however batched."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        self.second: Second | None = None  # a process that does a share of the lessons
         self.stories = Stories()
         self.start_anew(Knowledge(settings or Settings()))
 
@@ -83,6 +89,10 @@ class Engine:
             if stop % DAY == 0:
                 self.learn(stop)
         return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the second process."""
+        return self.__dict__ | {"second": None}
 
     def endings(self) -> list[Ending | Return]:
         """What became of the stories of earlier alerts since this was last asked, in order."""
@@ -189,12 +199,41 @@ class Engine:
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
             # First: its samples are overwritten when an hour is over.
             self.lessons += [("wobble", low) for low in range(0, slices, slices if small else BLOCK)]
-        self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ())]
-        self.lessons += [("segment", g) for g in due]
+        self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ()), *(("segment", g) for g in due)]
+        if small:
+            elsewhere = self.lessons_elsewhere(tick)
+            self.go_on_learning(tick, NEVER)
+            elsewhere()
         self.lessons += [("points", 0)]
         if small:
             self.go_on_learning(tick, NEVER)
         self.forget(tick)
+
+    def lessons_elsewhere(self, tick: int) -> Callable[[], None]:
+        """Has the second process, if there is one, do a share of the lessons; returns what takes in what they say."""
+        if self.second is None:
+            return lambda: None
+        known, away = self.known, [lesson for lesson in self.lessons if lesson[0] in ("volume", "segment")]
+        away = away[: -(-len(away) * 2 // 3)]
+        self.lessons = [lesson for lesson in self.lessons if lesson not in away]
+        errands: list[Errand] = []
+        for name, g in away:
+            if name == "segment":
+                rows = self.rows_for(g, tick // DAY)  # first, as it says whether the segment is mature
+                errands.append((expectations.learned, (known.expect.of(g), rows)))
+            else:
+                jobs, marks = set(self.schedules.plans), self.incidents.volume
+                errands.append((volume.learned, (self.volume, tick, known.first, jobs, marks)))
+        results = self.second.send(errands)
+
+        def take() -> None:
+            for (name, g), lesson in zip(away, results(), strict=True):
+                if name == "segment":
+                    known.expect.put(g, lesson)
+                else:
+                    self.volume.take(lesson)
+
+        return take
 
     def go_on_learning(self, tick: int, most: int) -> None:
         """The next lessons, for `most` of COSTS: of very many some wait for the next tick, as nobody waits a second."""
@@ -225,13 +264,18 @@ class Engine:
 
     def learn_segment(self, g: int, day: int) -> None:
         """Expectations of a segment, from its rows until a day was over."""
+        rows = self.rows_for(g, day)
+        self.known.expect.learn_misses(g, rows)
+        self.known.expect.learn(g, rows)
+
+    def rows_for(self, g: int, day: int) -> Rows:
+        """What a segment learns from when a day is over, which also says whether it is mature."""
         known, age = self.known, (day * DAY - self.known.first) // DAY
         rows, days = known.memory.rows(g), len(known.memory.days[g])
         known.expect.settled[g] = days >= min(SETTLED_DAYS, age)
         known.expect.mature[g] = days >= min(MATURE_DAYS, age)
         self.incidents.hide(rows["y"], rows["t"], g)
-        known.expect.learn_misses(g, rows)
-        known.expect.learn(g, rows)
+        return rows
 
     def forget(self, tick: int) -> None:
         """Sessions that are over, users and segments that are too many or too old."""

@@ -97,6 +97,15 @@ class Expectations:
             z = np.clip(r / self.scale[g], -CLIP, CLIP) - self.centre[g]
         rows["z"], rows["r"], rows["fit"] = exact(z), r, fit
 
+    def of(self, g: int) -> dict[str, Floats]:
+        """What is known of one segment."""
+        return {name: getattr(self, name)[g] for name in SHAPES}
+
+    def put(self, g: int, learned: dict[str, Floats]) -> None:
+        """Take what was learned of one segment."""
+        for name, values in learned.items():
+            getattr(self, name)[g] = values
+
     def learn(self, g: int, rows: Rows) -> None:
         """Refit one segment from its remembered rows (y may hold further nan: what belongs to incidents)."""
         y = np.ascontiguousarray(rows["y"].T, float)
@@ -187,3 +196,13 @@ class Expectations:
         n, k = (np.bincount(cell, x, minlength=TURNS * IDLES).reshape(TURNS, IDLES) for x in (one, miss))
         by_turn = (k.sum(1) + PSEUDO_ROWS * whole) / (n.sum(1) + PSEUDO_ROWS)
         self.miss[g] = exact((k + PSEUDO_ROWS * by_turn[:, None]) / (n + PSEUDO_ROWS))
+
+
+def learned(known: dict[str, Floats], rows: Rows) -> dict[str, Floats]:
+    """What is known of a segment after a lesson from its remembered rows."""
+    one = Expectations()
+    for name, values in known.items():
+        setattr(one, name, np.array(values)[None])
+    one.learn_misses(0, rows)
+    one.learn(0, rows)
+    return one.of(0)
