@@ -230,8 +230,7 @@ def read_file(source: Source, kind: Kind, needs: Sequence[str], progress: Progre
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal naive
-        for chunk in _chunks(source, progress):
-            spans = converter.convert(chunk)
+        for spans in converter.convert_all(_chunks(source, progress)):
             refused.update(each.what for each in spans.refused)
             naive += spans.naive
             if spans.batch.num_rows:
