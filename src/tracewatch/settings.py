@@ -14,6 +14,7 @@ DURABILITIES = ("normal", "full")
 CONTENT = ("refuse", "allow")
 LOCAL = "127.0.0.1"
 PORTS = range(65_536)
+SWITCH = ("true", "false")
 
 
 def setting(help: str, default: str | int, choices: tuple[str, ...] = (), within: range | None = None) -> Any:
@@ -52,6 +53,24 @@ class Settings:
         "How many MiB of requests may wait to be stored; beyond that senders are asked to come back later.",
         256,
         within=range(1, 65_537),
+    )
+    url: str = setting(
+        "Where a program records to: a file like TRACEWATCH_DB, or a tracewatch server such as http://127.0.0.1:4319.",
+        "",
+    )
+    api_key: str = setting("The key with which a program sends to a server.", "")
+    service: str = setting("The name of the program that records; OTEL_SERVICE_NAME does the same.", "")
+    environment: str = setting("Where that program runs: production, staging and so on.", "")
+    version: str = setting("The version of that program.", "")
+    capture_content: str = setting("Whether a program records texts of prompts and answers.", "false", SWITCH)
+    enabled: str = setting("Whether a program records anything.", "true", SWITCH)
+    queue_rows: int = setting(
+        "How many rows of a program wait at most while its store cannot take them; more are dropped and counted.",
+        10_000,
+        within=range(1, 10_000_001),
+    )
+    exit_seconds: int = setting(
+        "How long the end of a program waits for rows that are not stored yet.", 5, within=range(601)
     )
 
 

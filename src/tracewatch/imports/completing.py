@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tracewatch.imports.base import Kind
 from tracewatch.imports.values import by_distinct
-from tracewatch.records import MESSAGES_SOURCE
+from tracewatch.records import MESSAGES_SOURCE, operation_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,14 +16,6 @@ ERROR_LENGTH = 500
 SHORTEST_STREAM_MS = 1.0  # below the clocks' resolution a rate is noise: 50 tokens in 0.01 ms are no 5 000 000 a second
 
 SOURCES: Mapping[Kind, str] = {"usage-db": "usage-db", "messages": MESSAGES_SOURCE, "traces": "traces"}
-
-# The app's own label -> what it did; the first word found decides, so that chat_rerank is a rerank.
-OPERATION_WORDS = (
-    ("rerank", "rerank"),
-    ("embed", "embedding"),
-    ("retriev", "retrieval"),
-    ("chat", "chat"),
-)
 
 
 def began(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
@@ -109,12 +101,3 @@ def _named(columns: Mapping[str, pa.Array], rows: int, kind: Kind) -> dict[str, 
     guessed = by_distinct(columns.get("usage_type", none), operation_of).values
     guessed = pc.if_else(batch, "batch", guessed)
     return {"source": source, "operation_type": pc.coalesce(columns.get("operation_type", none), guessed)}
-
-
-def operation_of(usage_type: str) -> str | None:
-    """The kind of work behind an app's label, where a word in it says so plainly.
-
-    >>> operation_of("chat_rerank"), operation_of("chat_answer"), operation_of("extraction")
-    ('rerank', 'chat', None)
-    """
-    return next((operation for word, operation in OPERATION_WORDS if word in usage_type.lower()), None)

@@ -17,7 +17,7 @@ from tracewatch.records.base import (
 )
 from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
 from tracewatch.records.pricing import PriceOverride
-from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, STATUSES, Span
+from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, SCORE, STATUSES, Span, operation_of
 
 RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey)
 
@@ -29,6 +29,7 @@ __all__ = [
     "RECORDS",
     "RESOLUTIONS",
     "RIGHTS",
+    "SCORE",
     "SEVERITIES",
     "STATES",
     "STATUSES",
@@ -51,4 +52,5 @@ __all__ = [
     "iso",
     "json_schema",
     "key_of",
+    "operation_of",
 ]

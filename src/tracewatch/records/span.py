@@ -24,6 +24,26 @@ COST_STATUSES = (
 MESSAGES_SOURCE = "messages"
 """`source` of rows that came from a messages table: the old view of calls that may also be there as traces."""
 
+SCORE = "score"
+"""`operation_type` of quality told later: a span in the trace, and below the span, that it is about."""
+
+# The app's own label -> what it did; the first word found decides, so that chat_rerank is a rerank.
+OPERATION_WORDS = (
+    ("rerank", "rerank"),
+    ("embed", "embedding"),
+    ("retriev", "retrieval"),
+    ("chat", "chat"),
+)
+
+
+def operation_of(usage_type: str) -> str | None:
+    """The kind of work behind an app's label, where a word in it says so plainly.
+
+    >>> operation_of("chat_rerank"), operation_of("chat_answer"), operation_of("extraction")
+    ('rerank', 'chat', None)
+    """
+    return next((operation for word, operation in OPERATION_WORDS if word in usage_type.lower()), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span(Record):

@@ -73,6 +73,11 @@ def to_value(record_type: type[Record], column: Column, value: Any) -> Any:
     return _writer_of(record_type)[column.name](value)
 
 
+def from_value(column: Column, value: Any) -> Any:
+    """One value of a column as a record has it."""
+    return _reader(column)(value)
+
+
 def comparable(column: Column, value: Any) -> Any:
     """A value to compare the column with, as a database holds it; None stays None."""
     if value is None:

@@ -1,0 +1,66 @@
+"""Quality that is told of a span after it has ended: a score, put onto the row it is about (standard library only).
+
+A score travels as a span whose operation is `score`, in the trace it is about and below the span it is about. Where
+that row is, its values are put onto it and the score itself is not kept.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tracewatch.records import SCORE, Span, column_of
+from tracewatch.stores.values import from_value, to_value
+
+SCORED = (
+    "rag_relevance_score",
+    "rag_answer_grounded",
+    "hallucination_detected",
+    "groundedness_score",
+    "response_quality_breakdown",
+    "warning_flags",
+    "metadata",
+)
+"""The columns that a score may set. Objects and lists add to what is there; anything else takes its place."""
+
+_JOIN: Mapping[str, Callable[[Any, Any], Any]] = {
+    "json": lambda old, new: {**old, **new},
+    "list": lambda old, new: tuple(dict.fromkeys((*old, *new))),
+}
+
+# The answer of a trace is what its last call of a model said; a trace without any is judged as a whole, by its root.
+_TARGET = f"""SELECT span_id FROM {Span.table}
+WHERE project = ? AND trace_id = ? AND (? IS NULL OR span_id = ?) AND operation_type IS NOT '{SCORE}'
+ORDER BY (model_name IS NOT NULL AND model_provider IS NOT 'system') DESC,
+  CASE WHEN model_name IS NULL THEN parent_span_id IS NULL END DESC, start_time DESC
+LIMIT 1"""
+
+
+def apply_score(connection: sqlite3.Connection, score: Span) -> bool:
+    """Puts a score onto the span it is about, within the transaction under way. False: that span is not there."""
+    wanted = (score.project, score.trace_id, score.parent_span_id, score.parent_span_id)
+    found = connection.execute(_TARGET, wanted).fetchone()
+    if found is None:
+        return False
+    key = (score.project, score.trace_id, found[0])
+    given = {name: getattr(score, name) for name in SCORED}
+    changed = {name: value for name, value in given.items() if value is not None}
+    if changed:
+        _update(connection, key, changed)
+    return True
+
+
+def _update(connection: sqlite3.Connection, key: tuple[str, str, str], changed: Mapping[str, Any]) -> None:
+    where = "WHERE project = ? AND trace_id = ? AND span_id = ?"
+    names = ", ".join(changed)
+    old = connection.execute(f"SELECT {names} FROM {Span.table} {where}", key).fetchone()
+    known = column_of(Span)
+    values = []
+    for (name, value), held in zip(changed.items(), old, strict=True):
+        join = _JOIN.get(known[name].kind)
+        if join is not None and held is not None:
+            value = join(from_value(known[name], held), value)
+        values.append(to_value(Span, known[name], value))
+    set_sql = ", ".join(f"{name} = ?" for name in changed)
+    connection.execute(f"UPDATE {Span.table} SET {set_sql} {where}", (*values, *key))
