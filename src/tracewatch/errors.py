@@ -134,10 +134,6 @@ class BadArgument(TracewatchError):
     """cannot read the argument {given}: it is not UTF-8 text"""
 
 
-class BadOtlp(TracewatchError):
-    """cannot read this as OTLP/{form}: {why}"""
-
-
 class BadKey(TracewatchError):
     """cannot make this key: {why}"""
 
