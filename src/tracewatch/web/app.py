@@ -19,14 +19,16 @@ from tracewatch.web.counters import Counters
 from tracewatch.web.gate import Gate, refusal
 from tracewatch.web.serving import Serving
 from tracewatch.web.storing import Storing
+from tracewatch.web.watching import Watching
 
 ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router)
 
 
-def make_app(settings: Settings, *, open_without_keys: bool = False) -> FastAPI:
+def make_app(settings: Settings, *, open_without_keys: bool = False, detection: bool = False) -> FastAPI:
     """The server's application; its store is opened when it starts and closed when it ends.
 
     With `open_without_keys` anybody is let in as long as there is no key: for servers that only this machine reaches.
+    With `detection` a process beside it prices, counts and judges what comes.
     """
 
     @asynccontextmanager
@@ -43,10 +45,15 @@ def make_app(settings: Settings, *, open_without_keys: bool = False) -> FastAPI:
                 open_without_keys=open_without_keys,
             )
             storing.start()
+            watching = Watching(settings.db, settings.project) if detection else None
+            if watching:
+                watching.start()
             try:
                 yield
             finally:
                 storing.stop()
+                if watching:
+                    watching.stop()
 
     app = FastAPI(
         title="tracewatch",
