@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from web.conftest import a_body
 
 from tracewatch import watch
 from tracewatch.live.rounds import Rounds, keep_going, projects
 from tracewatch.records import Baseline, Span
 from tracewatch.stores import open_store
-from web.conftest import a_body
 
 NOW = 1_790_000_000.0
 

@@ -175,7 +175,7 @@ class Storing:
             if len(done.rows) + len(received.spans) + done.reasons.total() > MOST_SPANS:
                 raise TooManySpans(most=MOST_SPANS)
             for span in received.spans:
-                row = dict(zip(_NAMES, _values_of(span), strict=True))
+                row = {name: value for name, value in zip(_NAMES, _values_of(span), strict=True) if value is not None}
                 self._complete(row, delivery, book)
                 done.rows.append(row)
         return done
