@@ -13,12 +13,11 @@ from tracewatch.errors import AddressNeedsKeys, AddressTaken, BadKey
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path):
     """Runs a command on a database of one's own."""
-    monkeypatch.setenv("TRACEWATCH_DB", str(tmp_path / "w.db"))
 
     def run(*words, code=0):
-        done = CliRunner().invoke(group, words)
+        done = CliRunner().invoke(group, [*words, "--db", str(tmp_path / "w.db")])
         assert done.exit_code == code, done.output
         return done
 
