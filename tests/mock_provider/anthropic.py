@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mock_provider.base import TEXT, WORDS, cut, events, new_id, whole
 
-MODELS = {"claude-sonnet-4-5": "claude-sonnet-4-5-20250929"}
+MODELS = {"claude-test": "claude-test-20260101"}
 ERRORS = {
     "400": (400, "invalid_request_error", "max_tokens: must be greater than 0"),
     "401": (401, "authentication_error", "invalid x-api-key"),

@@ -44,7 +44,7 @@ class Provider:
     @property
     def url(self):
         """Where it is, without a path."""
-        return "http://127.0.0.1:%d" % self._server.server_address[1]
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self):
         self._thread.start()
@@ -129,7 +129,7 @@ class _Connection(BaseHTTPRequestHandler):
                 return
             if piece is STOP:
                 break
-            self.server.provider.pause(SLOW_S if stalls and number == 3 else STEP_S)
+            self.server.provider.pause(SLOW_S if stalls and number == 5 else STEP_S)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")

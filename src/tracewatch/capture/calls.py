@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -144,6 +143,7 @@ class Call:
         try:
             self._chunks = Chunks()
             _OPEN.add(self)
+            sending.will_flush()
             self._span.set(streaming_enabled=True)
             if readable:
                 self._reader = self._dialect.reader(self._asked, content=sending.keeps_content())
@@ -326,4 +326,4 @@ def _reason(status: int | None, error: BaseException | None) -> str:
     return category_of(error if error is not None else "", status=status)
 
 
-atexit.register(leave_all)
+sending.before_exit(leave_all)
