@@ -141,7 +141,7 @@ def test_openais_own_time_is_split_off(provider, row, way):
     ask(provider, "openai", way)
     found = row()
     assert (found["inference_time_ms"], found["queue_time_ms"]) == (6.0, 2.0)
-    assert found["network_time_ms"] == pytest.approx(found["duration_ms"] - 8, abs=1)
+    assert found["network_time_ms"] == pytest.approx(found["duration_ms"] - 8, abs=0.01)
 
 
 @pytest.mark.parametrize("way", ["stream", "helper", "raw stream", "response stream"])
@@ -150,7 +150,8 @@ def test_a_streams_inference_is_what_the_provider_says_and_all_the_streaming(pro
     found = row()
     parts = found["inference_time_ms"] + found["queue_time_ms"] + found["network_time_ms"]
     assert found["inference_time_ms"] > 6
-    assert parts == pytest.approx(found["duration_ms"] - found["chunk_usage"]["consumer_ms"], abs=2)
+    unexplained = found["duration_ms"] - found["chunk_usage"]["consumer_ms"] - parts
+    assert 0 <= unexplained + 0.01 < found["inference_time_ms"]  # none, but for the end of the stream after the answer
 
 
 @pytest.mark.parametrize("way", ["chat", "stream", "generate", "generate stream"])

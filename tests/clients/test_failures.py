@@ -47,13 +47,13 @@ REFUSED = [
 WITHOUT_RETRIES = {"openai": {"max_retries": 0}, "anthropic": {"max_retries": 0}, "ollama": {}}
 
 BROKEN = [
-    ("openai", "stream", openai.APIConnectionError),
-    ("openai", "helper", openai.APIConnectionError),
-    ("openai", "raw stream", openai.APIConnectionError),
-    ("openai", "response stream", openai.APIConnectionError),
-    ("anthropic", "stream", Exception),  # what HTTP library it is that raises depends on the version
-    ("anthropic", "text", Exception),
-    ("ollama", "stream", httpx.RemoteProtocolError),
+    ("openai", "stream"),
+    ("openai", "helper"),
+    ("openai", "raw stream"),
+    ("openai", "response stream"),
+    ("anthropic", "stream"),
+    ("anthropic", "text"),
+    ("ollama", "stream"),
 ]
 
 
@@ -95,13 +95,13 @@ def test_the_exception_has_the_traceback_it_would_have(provider, recording, libr
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-@pytest.mark.parametrize(("library", "way", "kind"), BROKEN)
-def test_a_stream_that_breaks(provider, row, library, way, kind, colour):
-    with pytest.raises(kind) as raised:
+@pytest.mark.parametrize(("library", "way"), BROKEN)
+def test_a_stream_that_breaks(provider, row, library, way, colour):
+    with pytest.raises(Exception, match=r"Connection error|peer closed|incomplete") as raised:  # by version
         ask(provider, library, way, colour, "midfail")
     found = row()
     assert (found["status"], found["error_category"]) == ("error", "connection")
-    if way != "raw stream":  # there the host makes the error from ours, which is the HTTP library's
+    if way != "raw stream":  # there the client makes its own of the HTTP library's
         assert found["error_type"] == type(raised.value).__name__
     assert "output_tokens" not in found
     if "response" not in way:  # of which nothing but the frame had come

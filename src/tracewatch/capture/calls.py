@@ -216,14 +216,12 @@ class Call:
     def _end(self, moment: float | None = None, *, answer: Any = None) -> None:
         """Completes the row; `moment` is when it ended by `perf_counter`, if not now."""
         now = perf_counter() if moment is None else moment
+        self._span.set(duration_ms=(now - self._began()) * 1e3)  # without the time that we take ourselves
         try:
             self._fill(now, answer)
         except Exception as mistake:
             noting.swallowed(mistake)
-        if moment is None:
-            self._span.end()
-        else:
-            self._span.end(self._span.start_time + (moment - self._began()))
+        self._span.end()
         _OPEN.discard(self)
 
     def _began(self) -> float:
