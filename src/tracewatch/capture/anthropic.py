@@ -23,7 +23,7 @@ def asked(client: Any, address: str, body: Any) -> Asked | None:
     """What a request asks of a model; None when it asks none (batches, token counts, files)."""
     if not address.partition("?")[0].endswith(_MESSAGES) or not isinstance(body, Mapping):
         return None
-    provider, host = provider_of(str(client.base_url), PACKAGE)
+    provider, host = provider_of(client.base_url, PACKAGE)
     fields: dict[str, Any] = {
         "operation_type": "chat",
         "model_provider": provider,

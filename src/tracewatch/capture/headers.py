@@ -12,9 +12,12 @@ _PROCESSING_MS = ("openai-processing-ms", "x-envoy-upstream-service-time", "x-ko
 _UPSTREAM_MS = "x-envoy-upstream-service-time"
 
 _KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
-_LIMITS = tuple(
-    (kind.replace("-", "_"), f"x-ratelimit-{{}}-{kind}", f"anthropic-ratelimit-{kind}-{{}}") for kind in _KINDS
-)
+_LIMITS = {
+    name: (end, kind.replace("-", "_"))
+    for kind in _KINDS
+    for end in ("limit", "remaining")
+    for name in (f"x-ratelimit-{end}-{kind}", f"anthropic-ratelimit-{kind}-{end}")
+}
 
 
 def read_headers(headers: Any) -> dict[str, str]:
@@ -26,25 +29,25 @@ def read_headers(headers: Any) -> dict[str, str]:
 def header_fields(headers: Mapping[str, str]) -> dict[str, Any]:
     """Entries for `metadata`: the request's id and the room that the rate limits leave.
 
-    >>> header_fields({"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "250"})
-    {'ratelimit_limit_tokens': 1000, 'ratelimit_remaining_tokens': 250, 'ratelimit_headroom': 0.25}
+    >>> found = header_fields({"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "250"})
+    >>> sorted(found.items())
+    [('ratelimit_headroom', 0.25), ('ratelimit_limit_tokens', 1000), ('ratelimit_remaining_tokens', 250)]
     """
     fields: dict[str, Any] = {}
     request_id = next((headers[name] for name in _REQUEST_ID if name in headers), None)
     if request_id:
         fields["request_id"] = request_id
-    headrooms = []
-    for kind, openai, anthropic in _LIMITS:
-        limit = _number(headers.get(openai.format("limit")) or headers.get(anthropic.format("limit")))
-        left = _number(headers.get(openai.format("remaining")) or headers.get(anthropic.format("remaining")))
-        if limit is not None:
-            fields[f"ratelimit_limit_{kind}"] = int(limit)
-        if left is not None:
-            fields[f"ratelimit_remaining_{kind}"] = int(left)
-        if limit and left is not None:
-            headrooms.append(left / limit)
-    if headrooms:
-        fields["ratelimit_headroom"] = round(min(headrooms), 4)
+    found: dict[str, dict[str, float]] = {"limit": {}, "remaining": {}}
+    for name in headers.keys() & _LIMITS.keys():
+        end, kind = _LIMITS[name]
+        number = _number(headers[name])
+        if number is not None:
+            fields[f"ratelimit_{end}_{kind}"] = int(number)
+            found[end][kind] = number
+    limits, left = found["limit"], found["remaining"]
+    shares = [left[kind] / limit for kind, limit in limits.items() if limit and kind in left]
+    if shares:
+        fields["ratelimit_headroom"] = round(min(shares), 4)
     return fields
 
 

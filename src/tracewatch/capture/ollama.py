@@ -30,7 +30,7 @@ def asked(client: Any, address: str, body: Any) -> Asked | None:
     operation = _OPERATIONS.get(address)
     if operation is None or not isinstance(body, Mapping):
         return None
-    _, host = provider_of(str(client._client.base_url), PACKAGE)
+    _, host = provider_of(client._client.base_url, PACKAGE)
     fields: dict[str, Any] = {
         "operation_type": operation,
         "model_provider": PACKAGE,

@@ -33,7 +33,7 @@ def asked(client: Any, address: str, body: Any) -> Asked | None:
     kind = _PATHS.get(path)
     if kind is None or not isinstance(body, Mapping):
         return None
-    provider, host = provider_of(str(client.base_url), PACKAGE)
+    provider, host = provider_of(client.base_url, PACKAGE)
     fields: dict[str, Any] = {
         "operation_type": _OPERATIONS.get(kind, kind),
         "model_provider": provider,
@@ -171,7 +171,7 @@ def usage_fields(usage: Any) -> dict[str, Any]:
     details = read(usage, "prompt_tokens_details") or read(usage, "input_tokens_details")
     cached = first_count(details, ("cached_tokens",))
     cost = read(usage, "cost")
-    priced = isinstance(cost, int | float) and not isinstance(cost, bool)
+    priced = isinstance(cost, (int, float)) and not isinstance(cost, bool)
     return present(
         {
             "input_tokens": given,
@@ -255,4 +255,4 @@ def _joined(reasons: Any) -> str | None:
 
 
 def _milliseconds(seconds: Any) -> float | None:
-    return seconds * 1e3 if isinstance(seconds, int | float) and not isinstance(seconds, bool) else None
+    return seconds * 1e3 if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 # By the end of the host's name; the first that fits decides.
@@ -64,23 +65,32 @@ _BY_WORD: tuple[tuple[str, str], ...] = (
 
 # Ports that one program alone has for its own. 8000 and 8080 are anybody's, and a proxy to a paid model taken for a
 # local one would be priced at nothing; such servers are told by what they answer.
-_BY_PORT = {11434: "ollama", 1234: "lmstudio"}
+_BY_PORT: dict[int | None, str] = {11434: "ollama", 1234: "lmstudio"}
 
 
-@lru_cache(maxsize=256)
-def provider_of(address: str, otherwise: str) -> tuple[str, str | None]:
+def provider_of(address: Any, otherwise: str) -> tuple[str, str | None]:
     """The provider at an address, and the host when it says nothing and `otherwise` is all that is known.
+
+    The address is a URL of an HTTP library (its text takes longer to make than all of this) or a text.
 
     >>> provider_of("http://localhost:11434/v1/", "openai"), provider_of("https://api.groq.com/openai/v1/", "openai")
     (('ollama', None), ('groq', None))
     >>> provider_of("https://gateway.example:8443/v1", "openai")
     ('openai', 'gateway.example:8443')
     """
-    try:
-        parts = urlsplit(address)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError:
-        return otherwise, None
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is None:
+        try:
+            parts = urlsplit(str(address))
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            return otherwise, None
+    return _provider(host or "", port, otherwise)
+
+
+@lru_cache(maxsize=256)
+def _provider(host: str, port: int | None, otherwise: str) -> tuple[str, str | None]:
+    host = host.lower()
     for domain, provider in _BY_DOMAIN:
         if host == domain or host.endswith("." + domain):
             return provider, None

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
+_NUMBERS = (int, float)
+_NOTHING = object()
+
+
 def read(thing: Any, *names: str) -> Any:
     """What is found by going down the names, None where the way ends.
 
@@ -16,14 +20,23 @@ def read(thing: Any, *names: str) -> Any:
     for name in names:
         if thing is None:
             return None
-        thing = thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+        thing = thing.get(name) if isinstance(thing, dict) else _attribute(thing, name)
     return thing
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    """An attribute, None without one. A model of pydantic's takes 10 us to say by itself that it has none."""
+    extra = getattr(thing, "__pydantic_extra__", _NOTHING)
+    if extra is _NOTHING:
+        return getattr(thing, name, None)
+    fields = thing.__dict__
+    return fields[name] if name in fields else extra.get(name) if extra else None
 
 
 def count(thing: Any, *names: str) -> int | None:
     """A number of tokens, None unless a number is there that can be one."""
     found = read(thing, *names)
-    if isinstance(found, bool) or not isinstance(found, int | float) or found < 0:
+    if isinstance(found, bool) or not isinstance(found, _NUMBERS) or found < 0:
         return None
     return int(found)
 
