@@ -13,16 +13,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
 NAMES = (
-    "speed",
-    "scaling",
-    "quality",
-    "live",
-    "calibration",
-    "series",
-    "incidents",
-    "attribution",
-    "capture",
-    "ingest",
+    *("speed", "scaling", "quality", "live", "calibration", "series", "incidents", "attribution"),
+    *("capture", "clients", "ingest"),
 )
 
 
