@@ -61,7 +61,7 @@ class Reading:
         """
         spans: list[Span] = []
         reasons: Counter[str] = Counter()
-        bodies: Iterator[bytes] = iter((body,)) if json else pieces(body)
+        bodies: Iterator[bytes] = iter((body,)) if json else pieces(body, reasons)
         for each in bodies:
             received = self._received(each, json=json, project=project)
             reasons.update(received.reasons)
