@@ -99,7 +99,7 @@ class Grouped:
 
     def share_with(self, second: Second | None) -> None:
         """Has a second process do a share of the work: it takes less time and says the same."""
-        self._judge.engine.second = second
+        self._judge.engine.share_with(second)
 
     def feed(self, columns: Columns, /) -> None:
         """Takes some calls."""
