@@ -269,14 +269,18 @@ class Engine:
                 self.learn_segment(which, midnight // DAY)
             elif name == "wobble":
                 some = slice(which, len(known.slices.labels) if most > A_TICK else which + BLOCK)
-                since, mask = max(known.first + WOBBLE_AFTER * DAY, midnight - REMEMBER), self.incidents.mask
-                known.wobble.learn(midnight, since, lambda t, width: mask(t, width, MEAN_FAMILY), some)
+                self.learn_wobble(midnight, some)
             elif name == "sessions":
                 self.sessions.learn(midnight)
             elif name == "volume":
                 self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
             else:
                 self.points.learn(known.memory, known.expect.known)
+
+    def learn_wobble(self, midnight: int, slices: slice) -> None:
+        """How much some slices move by themselves."""
+        since, mask = max(self.known.first + WOBBLE_AFTER * DAY, midnight - REMEMBER), self.incidents.mask
+        self.known.wobble.learn(midnight, since, lambda t, width: mask(t, width, MEAN_FAMILY), slices)
 
     def due(self, day: int) -> list[int]:
         """The segments that are young, in trouble, or whose turn it is."""

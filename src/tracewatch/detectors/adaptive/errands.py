@@ -19,8 +19,6 @@ from .arrays import Floats
 Errand = tuple[Callable[..., Any], tuple[Any, ...]]  # a function of a module, and what it is given
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a shared table is."""
@@ -75,21 +73,23 @@ class Second:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        assert self.process.stdin
+        assert self.process.stdout
+        self.asking, self.answering = self.process.stdin, self.process.stdout
 
     def send(self, errands: Sequence[Errand]) -> Callable[[], list[Any]]:
         """Has errands done, as many as may be under way at once; returns what waits for what they give."""
-        assert self.process.stdin and self.process.stdout
         told = True
         try:
-            pickle.dump(list(errands), self.process.stdin, 5)
-            self.process.stdin.flush()
+            pickle.dump(list(errands), self.asking, 5)
+            self.asking.flush()
         except OSError:  # it has ended
             told = False
 
         def results() -> list[Any]:
             if told:
                 with suppress(OSError, EOFError, pickle.UnpicklingError):
-                    given: list[Any] = pickle.load(self.process.stdout)
+                    given: list[Any] = pickle.load(self.answering)  # noqa: S301 - by our own process
                     return given
             return done(errands)
 
@@ -97,10 +97,9 @@ class Second:
 
     def close(self) -> None:
         """Ends it."""
-        assert self.process.stdin and self.process.stdout
         with suppress(OSError):
-            self.process.stdin.close()
-        self.process.stdout.close()
+            self.asking.close()
+        self.answering.close()
         self.process.wait()
 
 
@@ -114,7 +113,7 @@ def serve() -> None:
 
 def _read(asked: IO[bytes]) -> list[Errand] | None:
     try:
-        errands: list[Errand] = pickle.load(asked)
+        errands: list[Errand] = pickle.load(asked)  # noqa: S301 - by our own process
     except EOFError:
         return None
     return errands

@@ -1,4 +1,4 @@
-"""Which windows of which series are beyond their limits: all are looked at, those that say nothing as cheaply as can be."""
+"""Which windows of which series are beyond their limits: all are looked at, most of them as cheaply as can be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +80,9 @@ class Search:
         self.sight, self.total = sight, array_of(sight.total)
         columns = np.flatnonzero(sight.live.ravel())
         slices, series = columns // K, columns % K
-        now, then = (self.total[row, : sight.slices, K : 2 * K] for row in (sight.before + sight.ticks, sight.before - HISTORY))
+        now, then = (
+            self.total[row, : sight.slices, K : 2 * K] for row in (sight.before + sight.ticks, sight.before - HISTORY)
+        )
         hits = now > then
         mean, rate = series < C, (series >= C) & hits[slices, series]  # a rate without any hit cannot have risen
         self.mean = slices[mean], series[mean]
@@ -120,7 +122,11 @@ class Search:
         total, looks = self.take(steps, np.concatenate([calls, calls + K]))
         for look in looks:
             sums = total[look.ends] - total[look.starts]
-            n, s, g, s2 = sums[:, :many], sums[:, many:], *(x[look.w, slices, series] for x in (sight.wobble_g, sight.wobble_s2))
+            n, s, g, s2 = (
+                sums[:, :many],
+                sums[:, many:],
+                *(x[look.w, slices, series] for x in (sight.wobble_g, sight.wobble_s2)),
+            )
             limit = sight.z * g
             # Two bounds of the limit of |s|, cheaper than itself: that of the fewest calls, and that of ever so many.
             few, slope = limit * np.sqrt(LEAST_N * (1 + LEAST_N * s2)), limit * np.sqrt(s2)
@@ -140,16 +146,16 @@ class Search:
         for look in looks:
             i, c = np.nonzero(excess[look.ends] - excess[look.starts] > 0.5)  # of others the deviance is 0
             first, last = look.rows(i)
-            hits, calls, expected = (x[last, c] - x[first, c] for x in (k, n, e))
-            p = np.minimum(expected / calls + margin[c], CERTAIN)
-            bound = (hits - 0.5 - calls * p) ** 2 / (calls * p * (1 - p))  # of the deviance
+            hits, many, expected = (x[last, c] - x[first, c] for x in (k, n, e))
+            p = np.minimum(expected / many + margin[c], CERTAIN)
+            bound = (hits - 0.5 - many * p) ** 2 / (many * p * (1 - p))  # of the deviance
             some = np.flatnonzero(bound > TYPICAL_99**2)
-            i, c, hits, calls = i[some], c[some], hits[some], calls[some]
-            z = deviance_root(hits, calls, p[some])
+            i, c, hits, many = i[some], c[some], hits[some], many[some]
+            z = deviance_root(hits, many, p[some])
             self.unusual.append(unusual_of(sight.first + look.ticks[i], look.w, slices[c], series[c], z))
             if alarming:
                 g, where = sight.rate_g[look.w, slices[c], series[c]], (look.ticks[i], slices[c], series[c] + C, look.w)
-                self.keep(z > sight.z * g, *where, z / g, calls, hits)
+                self.keep(z > sight.z * g, *where, z / g, many, hits)
 
     def keep(self, over: Flags, *columns: Ints | Floats | int) -> None:
         """Remember what is over its limit."""
