@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import IO, Any
 
 import numpy as np
@@ -23,11 +24,13 @@ Errand = tuple[Callable[..., Any], tuple[Any, ...]]  # a function of a module, a
 class Place:
     """Where a shared table is."""
 
+    number: int  # of each a new one, as numbers of open files come again
     path: str
     shape: tuple[int, ...]
 
 
 Table = Floats | Place
+NUMBERS = count()
 
 
 class Shared:
@@ -38,7 +41,7 @@ class Shared:
         file = os.memfd_create("tracewatch")
         weakref.finalize(self, os.close, file)
         os.ftruncate(file, size)
-        self.place = Place(f"/proc/{os.getpid()}/fd/{file}", shape)
+        self.place = Place(next(NUMBERS), f"/proc/{os.getpid()}/fd/{file}", shape)
         self.table: Floats = np.frombuffer(mmap.mmap(file, size), float, int(np.prod(shape))).reshape(shape)
 
 
