@@ -16,6 +16,7 @@ from .errands import Shared, Table
 from .expectations import GRAIN
 from .failover import moved
 from .rates import FALLBACK, NO_HIT, R
+from .slices import SLICES
 from .windows import DAY, HISTORY, HOUR
 
 K = C + R  # channels, then rates
@@ -56,7 +57,7 @@ class Series:
     def grow(self, slices: int) -> None:
         """Room for so many slices, and a quarter more: a copy of all for each new one would be felt."""
         if slices > self.total.shape[1]:
-            self.move(slices + slices // 4, np.arange(self.slices))
+            self.move(max(slices, min(slices + slices // 4, SLICES)), np.arange(self.slices))
         self.slices = slices
 
     def keep_slices(self, keep: Ints) -> None:
