@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-
 _NUMBERS = (int, float)
 _NOTHING = object()
 

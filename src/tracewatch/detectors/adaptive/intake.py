@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints, Rows
 from .ledger import Groups, Ledger
-from .names import Names, Words, joined, words_of
+from .names import Names, joined, words_of
 
 TICK = 300  # seconds; the grain of all sums and alerts
 NUMBERS = (

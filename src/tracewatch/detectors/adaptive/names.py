@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Flags, Floats, Ints
+from .arrays import Flags, Ints
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +81,7 @@ class Names:
             if len(new):
                 self.add(list(dict.fromkeys(column.words[i] for i in new.tolist())))
                 table = self.codes_of(column.words)
-        codes = table[column.places]
+        codes: Ints = table[column.places]
         self.last[codes[codes >= 0]] = now
         return codes
 
