@@ -1,7 +1,8 @@
 """Ingest against a bare receiver in the same run: spans a second stored at acknowledgement, CPU a span, memory.
 
 Both are fed the same way: spans of 530 bytes, 512 a request, four connections that send as soon as they are answered,
-bodies made before the clock starts. Every figure is over the whole process tree, so detection beside the server counts.
+bodies made before the clock starts. Speed is with detection going on beside the server; CPU and memory are those of the
+server's own process.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tracewatch.detectors.adaptive import Alert, Engine
+from tracewatch.detectors.adaptive.errands import CAN_SHARE, Second
 from tracewatch.detectors.adaptive.series import K
 
 DAY, WEEK = 86400.0, 7 * 86400.0
@@ -85,9 +86,9 @@ def test_says_nothing_of_an_even_stream():
     assert run(calls(days=10, seed=3)) == []
 
 
-@pytest.mark.parametrize("hours", [1 / 12, 7, 31])
-def test_batches_do_not_matter(stream, found, hours):
-    engine, out, low, now = Engine(), [], 0, MONDAY
+def in_batches(stream, hours, engine):
+    """What is told when rows come in batches of so many hours."""
+    out, low, now = [], 0, MONDAY
     coarse = 24.0  # the quiet first days in larger steps, to be quick
     while low < len(stream["start_time"]):
         now += 3600 * (hours if now >= MONDAY + 9.4 * DAY else max(hours, coarse / 4))
@@ -96,7 +97,67 @@ def test_batches_do_not_matter(stream, found, hours):
         engine.feed({k: v[low:high] for k, v in stream.items()})
         out += engine.advance(now)
         low = high
+    return out + engine.advance(end_of(stream))
+
+
+@pytest.mark.parametrize("hours", [1 / 12, 7, 31])
+def test_batches_do_not_matter(stream, found, hours):
+    assert in_batches(stream, hours, Engine()) == found
+
+
+@pytest.mark.parametrize("hours", [1 / 12, 7])
+def test_lessons_that_are_spread_over_ticks_do_not_depend_on_batches(stream, found, hours, monkeypatch):
+    monkeypatch.setattr("tracewatch.detectors.adaptive.engine.AT_MIDNIGHT", 1)
+    spread = run(stream)
+    assert in_batches(stream, hours, Engine()) == spread
+    assert [(a.metric, a.slice) for a in spread] == [(a.metric, a.slice) for a in found]
+
+
+def test_lessons_under_way_survive_pickling(stream, monkeypatch):
+    monkeypatch.setattr("tracewatch.detectors.adaptive.engine.AT_MIDNIGHT", 1)
+    engine, begin = Engine(), MONDAY + 7 * DAY + 600  # all are young
+    engine.feed(part(stream, stream["start_time"] < begin))
+    out = engine.advance(begin)
+    assert engine.lessons
+    engine = pickle.loads(pickle.dumps(engine))
+    engine.feed(part(stream, stream["start_time"] >= begin))
+    assert out + engine.advance(end_of(stream)) == run(stream)
+
+
+@pytest.fixture
+def second():
+    process = Second()
+    yield process
+    process.close()
+
+
+@pytest.mark.parametrize("killed", [None, 3.0, 9.2])
+def test_a_second_process_changes_nothing_even_when_it_is_killed(stream, found, second, killed):
+    engine = Engine()
+    engine.share_with(second)
+    engine.feed(stream)
+    out = engine.advance(MONDAY + 3 * DAY) if killed is None else engine.advance(MONDAY + killed * DAY)
+    if killed is not None:
+        second.process.kill()
+        second.process.wait()
     assert out + engine.advance(end_of(stream)) == found
+    assert engine.known.series.shared or not CAN_SHARE
+    pickle.dumps(engine)
+
+
+def test_segments_in_use_are_not_forgotten_for_what_may_come(monkeypatch):
+    monkeypatch.setattr("tracewatch.detectors.adaptive.intake.SEGMENTS", 4)
+    columns = calls(days=3)  # of two segments, and names that come once
+    names = np.array([f"once{i}" for i in range(len(columns["start_time"]))], object)
+    rare = np.random.default_rng(1).random(len(names)) < 0.05
+    columns["model_name"] = np.where(rare, names, columns["model_name"])
+    engine = Engine()
+    engine.feed(columns)
+    engine.advance(MONDAY + 3 * DAY)
+    words = engine.known.intake.names["model_name"].word
+    segments = enumerate(engine.known.intake.segments)
+    usual = [g for g, codes in segments if words.get(codes[1]) in ("big", "small")]
+    assert [len(engine.known.memory.days[g]) for g in usual] == [3, 3]
 
 
 def test_looks_at_no_later_row(stream, found):

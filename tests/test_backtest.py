@@ -115,6 +115,15 @@ def test_the_order_of_the_file_does_not_matter(backtest, tmp_path, detector):
     assert backtest(stored(rows, tmp_path / "shuffled.parquet"), "--detector", detector).stdout == told
 
 
+@pytest.mark.parametrize("detector", NAMES)
+def test_a_second_process_changes_nothing(backtest, tmp_path, monkeypatch, detector):
+    path = stored(calls(), tmp_path / "calls.parquet")
+    alone = backtest(path, "--detector", detector).stdout
+    monkeypatch.setattr("tracewatch.cli.backtesting.LARGE", 0)
+    monkeypatch.setattr("tracewatch.cli.backtesting.processors", lambda: 2)
+    assert backtest(path, "--detector", detector).stdout == alone
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_live_batches_and_a_replay_say_the_same(tmp_path, name):
     member = DETECTORS[name]

@@ -77,8 +77,8 @@ class Alert(Protocol):
 class Detector(Protocol):
     """Takes calls as they come and says what is abnormal."""
 
-    def feed(self, columns: dict[str, NDArray[Any]], /) -> None:
-        """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects."""
+    def feed(self, columns: dict[str, Any], /) -> None:
+        """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects or Words."""
 
     def advance(self, now: float, /) -> Sequence[Alert]:
         """What can be known at that moment and could not before, in order."""
@@ -99,7 +99,7 @@ class Grouped:
 
     def share_with(self, second: Second | None) -> None:
         """Has a second process do a share of the work: it takes less time and says the same."""
-        self._judge.engine.second = second
+        self._judge.engine.share_with(second)
 
     def feed(self, columns: Columns, /) -> None:
         """Takes some calls."""

@@ -69,7 +69,7 @@ class Judge:
         return tuple(dict.fromkeys((*NEEDS, *needed(self.extra), *(self.declared.needs if self.declared else ()))))
 
     def feed(self, columns: Columns, /) -> None:
-        """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects or `Words`."""
+        """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects or Words."""
         if len(columns.get("start_time", ())):
             self.waiting.append(dict(columns))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
+LARGE = 1_000_000  # bytes of a file: less is replayed while a second process would start
 DIGITS = 3  # of a confidence: more are not known
 # To the C library (mallopt): blocks of less than 32 MB (it takes no more) come from memory that is kept, 256 MB free.
 KEEP_MEMORY = ((-3, 32 << 20), (-1, 256 << 20), (-2, 16 << 20))
@@ -84,7 +85,7 @@ def backtest(
         assert since is not None
         if scores:
             raise click.UsageError("--scores is for a file of timestamp,value, not for calls.")
-        with _second() as second:
+        with _second(LARGE) as second:
             _calls(_from_store(db, project, since, detector), detector, begin, alerts, db, project, second=second)
         return
     _keep(file, alerts, scores)
@@ -97,7 +98,7 @@ def backtest(
     elif scores:
         raise click.UsageError(f"--scores is for a file of timestamp,value; {file} holds calls. Leave it out.")
     else:
-        with _second() as second:
+        with _second(file.stat().st_size) as second:
             _calls(_from_file(source, kind, detector), detector, begin, alerts, str(file), second=second)
 
 
@@ -209,11 +210,12 @@ def _keep_memory() -> None:
 
 
 @contextmanager
-def _second() -> Iterator[Second | None]:
-    """A second process for a share of the work, where there is a second processor; it starts while calls are read."""
+def _second(size: int) -> Iterator[Second | None]:
+    """For a file of so many bytes a second process for a share of the work, if that is worth it and there is a second
+    processor; it starts while calls are read."""
     from tracewatch.detectors.adaptive.errands import Second
 
-    if processors() < 2:
+    if size < LARGE or processors() < 2:
         yield None
         return
     second = Second()

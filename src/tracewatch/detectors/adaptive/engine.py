@@ -1,16 +1,17 @@
 """The order of things: take rows, measure, test windows, open and close incidents, learn once a day."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import expectations, volume
 from .alerts import Alert, Notice
-from .arrays import Rows
+from .arrays import Floats, Rows
 from .channels import drivers, observed
 from .culprits import judge
-from .errands import Errand, Second
+from .errands import CAN_SHARE, Errand, Second
 from .extras import Extras
 from .failover import Failover
 from .firsts import Firsts
@@ -21,13 +22,14 @@ from .parts import Parts, compare
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
-from .series import MANY, by_hour, cells_of
+from .search import search, sight
+from .series import MANY, K, by_hour, cells_of
 from .sessions import Sessions
 from .settings import Settings
 from .stories import Ending, Return, Stories
 from .users import Users
 from .volume import Volume
-from .windows import DAY
+from .windows import DAY, HOUR
 
 SETTLED_DAYS = 7  # with calls, before the caches of a segment are judged: they warm up with its traffic
 MATURE_DAYS = 3  # with calls, before a new segment is judged at all
@@ -39,6 +41,7 @@ COSTS = {"wobble": 10, "sessions": 10, "volume": 10, "points": 10, "segment": 1}
 BLOCK = 64  # slices whose wobble is learned at once, if not all is
 AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
+MANY_TICKS = 24  # of a run are worth being looked at by a second process
 NEVER = 1 << 60  # a cost
 Lesson = tuple[str, int]  # of COSTS, and the segment or the first slice of a block
 
@@ -54,6 +57,7 @@ class Engine:
     def start_anew(self, known: Knowledge) -> None:
         """With nothing learned."""
         self.known = known
+        self.known.series.sharing = self.second is not None and CAN_SHARE
         self.incidents = Incidents(self.known, self.stories)
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
@@ -90,6 +94,11 @@ class Engine:
                 self.learn(stop)
         return out
 
+    def share_with(self, second: Second | None) -> None:
+        """Has a second process do a share of the work: it takes less time and says the same."""
+        self.second = second
+        self.known.series.sharing = second is not None and CAN_SHARE
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the second process."""
         return self.__dict__ | {"second": None}
@@ -123,15 +132,30 @@ class Engine:
             self.last_row = stop - 1
             self.measure(rows, first)
         self.count(rows, first, ticks)
+        alarming = first // DAY - known.first // DAY > known.settings.warmup_days
+        looking = self.look(first, ticks, alarming)
         if rows is not None:
             compare(known, rows, ticks)
             known.clumps.add(rows, known.rates.segment)
             known.memory.add(rows)
             known.recent.add(rows, stop)
-        alarming = first // DAY - known.first // DAY > known.settings.warmup_days
-        out = self.incidents.scan(first, ticks, self.notices(first, ticks, rows, alarming), alarming)
+        notices, (found, unusual) = self.notices(first, ticks, rows, alarming), looking()
+        known.rates.unusual += unusual
+        out = self.incidents.scan(first, ticks, notices, found)
         known.recent.forget(stop + 1)
         return out
+
+    def look(self, first: int, ticks: int, alarming: bool) -> Callable[[], tuple[Floats, list[NDArray[Any]]]]:
+        """Has the windows of the last ticks looked at, elsewhere if many; returns what waits for what was found."""
+        known, series = self.known, self.known.series
+        total, over = series.total[:, : series.slices], np.flatnonzero((first + np.arange(ticks) + 1) % HOUR == 0)
+        ends, hours = series.end - ticks + 1 + over, (first + over) // HOUR
+        known.wobble.sample(total[..., :K], total[..., K : 2 * K], ends, hours)
+        seen = sight(known, first, ticks, self.incidents.live)
+        if self.second is None or series.shared is None or ticks < MANY_TICKS:
+            return lambda: search(seen, alarming)
+        results = self.second.send([(search, (seen, alarming))])
+        return lambda: cast("tuple[Floats, list[NDArray[Any]]]", results()[0])
 
     def measure(self, rows: Rows, first: int) -> None:
         """Tick, outcome, cells, residuals and rates of each row."""
@@ -245,14 +269,18 @@ class Engine:
                 self.learn_segment(which, midnight // DAY)
             elif name == "wobble":
                 some = slice(which, len(known.slices.labels) if most > A_TICK else which + BLOCK)
-                since, mask = max(known.first + WOBBLE_AFTER * DAY, midnight - REMEMBER), self.incidents.mask
-                known.wobble.learn(midnight, since, lambda t, width: mask(t, width, MEAN_FAMILY), some)
+                self.learn_wobble(midnight, some)
             elif name == "sessions":
                 self.sessions.learn(midnight)
             elif name == "volume":
                 self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
             else:
                 self.points.learn(known.memory, known.expect.known)
+
+    def learn_wobble(self, midnight: int, slices: slice) -> None:
+        """How much some slices move by themselves."""
+        since, mask = max(self.known.first + WOBBLE_AFTER * DAY, midnight - REMEMBER), self.incidents.mask
+        self.known.wobble.learn(midnight, since, lambda t, width: mask(t, width, MEAN_FAMILY), slices)
 
     def due(self, day: int) -> list[int]:
         """The segments that are young, in trouble, or whose turn it is."""

@@ -158,15 +158,15 @@ class Expectations:
         present, r, logs = has.astype(float), np.where(has, r, 0.0), KIND[live] == LOG
         idle = np.repeat(rows["idle_cell"][None], len(live), 0)
         idle[live == CACHE] = rows["warm_cell"]
-        for table, cells, size in ((self.idle, idle, IDLES), (self.turn, rows["turn_cell"], TURNS)):
-            place, effect = places(cells, len(live), size), np.zeros((len(live), size))
-            of_logs, others = places(cells[logs] if cells.ndim > 1 else cells, np.count_nonzero(logs), size), ~logs
-            effect[logs] = cell_centres(of_logs, r[logs], present[logs], size, PSEUDO_ROWS, width[logs])
-            if others.any():
-                of_others = places(cells[others] if cells.ndim > 1 else cells, np.count_nonzero(others), size)
-                effect[others] = cell_means(of_others, r[others], present[others], size, PSEUDO_ROWS)
+        turn = np.broadcast_to(rows["turn_cell"], idle.shape)
+        for table, cells, size in ((self.idle, idle, IDLES), (self.turn, turn, TURNS)):
+            effect = np.zeros((len(live), size))
+            for some in (logs, ~logs):
+                if some.any():
+                    each = places(cells[some], int(some.sum()), size), r[some], present[some], size, PSEUDO_ROWS
+                    effect[some] = cell_centres(*each, width[some]) if some is logs else cell_means(*each)
             table[g, live] = effect
-            r -= effect.ravel()[place]
+            r -= effect.ravel()[places(cells, len(live), size)]
             r *= present
         return r
 

@@ -15,7 +15,7 @@ from .culprits import HOLD
 from .evidence import PART_Z, SHARED, Candidate, kind_of, matters, read, verify
 from .intake import TICK
 from .knowledge import Knowledge
-from .panel import LEAST_N, Panel, Search
+from .panel import LEAST_N, Panel
 from .rates import FALLBACK, RATES, UP
 from .rates import FAMILY as RATE_FAMILY
 from .series import K
@@ -142,10 +142,9 @@ class Incidents:
             self.quiet.pop(("user", code), None)
             self.stories.forget(("user", code), tick - 1)
 
-    def scan(self, first: int, ticks: int, notices: dict[int, list[Notice]], alarming: bool) -> list[Alert]:
-        """Alerts of a run of ticks within a day, in order."""
+    def scan(self, first: int, ticks: int, notices: dict[int, list[Notice]], found: Floats) -> list[Alert]:
+        """Alerts of a run of ticks within a day, in order, of what a search found."""
         panel = Panel(self.known, first, ticks)
-        found = Search(panel, self.live).run(alarming)
         self.today = panel.active
         at, out = np.searchsorted(found[:, 0], np.arange(ticks + 1)), list[Alert]()
         for i in range(ticks):

@@ -81,7 +81,7 @@ class Names:
             if len(new):
                 self.add(list(dict.fromkeys(column.words[i] for i in new.tolist())))
                 table = self.codes_of(column.words)
-        codes = table[column.places]
+        codes: Ints = table[column.places]
         self.last[codes[codes >= 0]] = now
         return codes
 

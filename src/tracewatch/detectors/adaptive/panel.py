@@ -1,19 +1,14 @@
 """The sums of every slice over the ticks being read and the day before, and how surprising any window of them is."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-from .arrays import Flags, Floats, Ints
+from .arrays import Flags, Floats
 from .channels import C
 from .knowledge import Knowledge
-from .rates import TYPICAL_99, R
-from .series import TOTALS, K
-from .windows import HISTORY, HOUR, STEPS, WINDOWS, deviance_root, deviance_root_of
+from .series import K
+from .windows import CERTAIN, HISTORY, deviance_root, deviance_root_of
 
 LEAST_N = 4  # calls in a window before its mean says anything
-CERTAIN = 0.9999  # a base of 1 has no upper tail
 
 
 class Panel:
@@ -87,114 +82,3 @@ class Panel:
             excess = (s[-width:].sum() - p * n[-width:].sum()) / max(n[-width:].sum(), 1)
             x = sign * (s - p * n) - 0.3 * excess * n
         return self.first + i - int(np.argmax(np.cumsum(x[::-1])))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """One kind of window at the ticks it is looked at: where among rows taken out each begins and ends."""
-
-    w: int
-    ticks: Ints
-    starts: slice | Ints
-    ends: slice | Ints
-
-    def rows(self, i: Ints) -> tuple[Ints, Ints]:
-        """Where the i-th windows begin and end."""
-        first, last = (
-            at[i] if isinstance(at, np.ndarray) else at.start + i * at.step for at in (self.starts, self.ends)
-        )
-        return first, last
-
-
-def place_of(some: Ints, rows: Ints) -> slice | Ints:
-    """Where some evenly spaced rows are among (sorted) others; as a slice, which needs no copy, if none is missing."""
-    if len(rows) <= rows[-1] - rows[0] or len(some) < 2:
-        return np.searchsorted(rows, some)
-    return slice(int(some[0] - rows[0]), int(some[-1] - rows[0]) + 1, int(some[1] - some[0]))
-
-
-class Search:
-    """Looks at every window of every live series; keeps hourly samples, and what is beyond the limits."""
-
-    def __init__(self, panel: Panel, live: Flags) -> None:
-        self.panel = panel
-        columns = np.flatnonzero((live & ~panel.known.slices.same[:, None]).ravel())
-        slices, series = columns // K, columns % K
-        hits = panel.s[panel.before + panel.ticks] > panel.s[panel.before - HISTORY]
-        mean, rate = series < C, (series >= C) & hits[slices, series]  # a rate without any hit cannot have risen
-        self.mean = slices[mean], series[mean]
-        self.rate = slices[rate], series[rate] - C
-        self.found: list[Floats] = []
-
-    def run(self, alarming: bool) -> Floats:
-        """Surprises, one a row: tick read, slice, series, kind of window, z, n, s; in order of ticks."""
-        panel = self.panel
-        ticks = panel.first + np.arange(panel.ticks)
-        hours = np.flatnonzero((ticks + 1) % HOUR == 0)
-        panel.known.wobble.sample(panel.n, panel.s, panel.before + 1 + hours, (panel.first + hours) // HOUR)
-        if alarming:
-            self.means(STEPS)
-        self.rates(STEPS if alarming else (HOUR,) * len(STEPS), alarming)
-        found = np.concatenate(self.found) if self.found else np.zeros((0, 7))
-        order = np.lexsort((found[:, 2], found[:, 1], found[:, 2] >= C, found[:, 3], found[:, 0]))
-        return found[order]
-
-    def take(self, steps: Sequence[int], columns: Ints) -> tuple[Floats, list[Look]]:
-        """The rows of running totals that windows begin or end with (rows x columns), and where in them each does."""
-        panel, total = self.panel, self.panel.known.series.total
-        at = [np.arange(-(panel.first + 1) % step, panel.ticks, step) for step in steps]
-        ends = [panel.before + 1 + x for x in at]
-        rows = np.unique(np.concatenate([*ends, *(x - width for x, width in zip(ends, WINDOWS, strict=True))]))
-        looks = [
-            Look(w=w, ticks=at[w], starts=place_of(ends[w] - WINDOWS[w], rows), ends=place_of(ends[w], rows))
-            for w in range(len(WINDOWS))
-            if len(at[w])
-        ]
-        flat = total.reshape(len(total), -1)
-        if len(rows) and len(rows) > rows[-1] - rows[0]:  # without a gap: a third of the time
-            return flat[rows[0] : rows[-1] + 1].take(columns, axis=1), looks
-        return flat[rows[:, None], columns], looks
-
-    def means(self, steps: Sequence[int]) -> None:
-        """Means whose |z| is over the limit."""
-        (slices, series), wobble = self.mean, self.panel.known.wobble
-        calls, many = slices * TOTALS + series, len(slices)
-        total, looks = self.take(steps, np.concatenate([calls, calls + K]))
-        for look in looks:
-            sums = total[look.ends] - total[look.starts]
-            n, s, g, s2 = sums[:, :many], sums[:, many:], *(x[look.w, slices, series] for x in (wobble.g, wobble.s2))
-            limit = self.panel.known.settings.z * g
-            # Two bounds of the limit of |s|, cheaper than itself: that of the fewest calls, and that of ever so many.
-            few, slope = limit * np.sqrt(LEAST_N * (1 + LEAST_N * s2)), limit * np.sqrt(s2)
-            i, c = np.nonzero(np.abs(s) > np.maximum(few, n * slope))
-            n, s = n[i, c], s[i, c]
-            over = (s * s > n * (1 + n * s2[c]) * limit[c] ** 2) & (n >= LEAST_N)
-            z = s / (g[c] * np.sqrt(n * (1 + n * s2[c])))
-            self.keep(over, look.ticks[i], slices[c], series[c], look.w, z, n, s)
-
-    def rates(self, steps: Sequence[int], alarming: bool) -> None:
-        """Rates whose z is over the limit; those of whole hours that are unusual are remembered."""
-        (slices, series), panel, bases = self.rate, self.panel, self.panel.known.rates
-        calls, margin = slices * TOTALS + C + series, panel.margin[slices, series]
-        total, looks = self.take(steps, np.concatenate([calls, calls + K, calls + K + R]))
-        n, k, e = np.split(total, 3, axis=1)
-        excess = k - e - n * margin
-        for look in looks:
-            i, c = np.nonzero(excess[look.ends] - excess[look.starts] > 0.5)  # of others the deviance is 0
-            first, last = look.rows(i)
-            hits, calls, expected = (x[last, c] - x[first, c] for x in (k, n, e))
-            p = np.minimum(expected / calls + margin[c], CERTAIN)
-            bound = (hits - 0.5 - calls * p) ** 2 / (calls * p * (1 - p))  # of the deviance
-            some = np.flatnonzero(bound > TYPICAL_99**2)
-            i, c, hits, calls = i[some], c[some], hits[some], calls[some]
-            z = deviance_root(hits, calls, p[some])
-            bases.sample(panel.first + look.ticks[i], look.w, slices[c], series[c], z)
-            if alarming:
-                g, where = bases.g[look.w, slices[c], series[c]], (look.ticks[i], slices[c], series[c] + C, look.w)
-                self.keep(z > panel.known.settings.z * g, *where, z / g, calls, hits)
-
-    def keep(self, over: Flags, *columns: Ints | Floats | int) -> None:
-        """Remember what is over its limit."""
-        if over.any():
-            rows = [x[over] if isinstance(x, np.ndarray) else x for x in columns]
-            self.found.append(np.stack(np.broadcast_arrays(*rows), 1).astype(float, copy=False))

@@ -5,9 +5,10 @@ mix is not a change of a rate. z is the root of the binomial deviance against th
 divided by the series' own past 99 % / 3. Our own.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints, Rows
 from .channels import CHANNELS, TAILS
@@ -68,6 +69,16 @@ def mark(rows: Rows, edge: Floats, settled: Floats, miss: Floats) -> None:
     rows["miss"] = miss[g, rows["turn_cell"], rows["warm_cell"]]
 
 
+def unusual_of(ticks: Ints, w: int, slices: Ints, rates: Ints, z: Floats) -> NDArray[Any]:
+    """What is unusual at the end of an hour."""
+    keep = np.flatnonzero((ticks % HOUR == HOUR - 1) & (z.astype(np.float32) > TYPICAL_99))
+    new = np.zeros(len(keep), UNUSUAL)
+    new["window"] = w
+    for name, values in (("tick", ticks), ("slice", slices), ("rate", rates), ("z", z)):
+        new[name] = values[keep]
+    return new
+
+
 class Rates:
     """Bases by segment and slice, hourly counts (n calls, k hits, e expected hits) and hourly z to learn them from."""
 
@@ -118,16 +129,6 @@ class Rates:
         slots = hours % SAMPLES
         self.n[segments, :, slots] += n
         self.k[segments, :, slots] += k
-
-    def sample(self, ticks: Ints, w: int, slices: Ints, rates: Ints, z: Floats) -> None:
-        """Remember what is unusual at the end of an hour."""
-        keep = np.flatnonzero((ticks % HOUR == HOUR - 1) & (z.astype(np.float32) > TYPICAL_99))
-        if len(keep):
-            new = np.zeros(len(keep), UNUSUAL)
-            new["window"] = w
-            for name, values in (("tick", ticks), ("slice", slices), ("rate", rates), ("z", z)):
-                new[name] = values[keep]
-            self.unusual.append(new)
 
     def learn(self, members: Floats, tick: int, since: int, mask: Mask) -> None:
         """Bases from the clean hours of 14 days; then the calibration of z."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from .arrays import Floats, Ints, Rows
 from .channels import C
+from .errands import Shared, Table
 from .expectations import GRAIN
 from .failover import moved
 from .rates import FALLBACK, NO_HIT, R
+from .slices import SLICES
 from .windows import DAY, HISTORY, HOUR
 
 K = C + R  # channels, then rates
@@ -37,8 +39,15 @@ class Series:
 
     def __init__(self) -> None:
         self.slices = 0
+        self.shared: Shared | None = None  # what `total` is part of, if others see it too
+        self.sharing = False
         self.total = room_for(0)  # may have more slices than there are
         self.end = HISTORY  # the row of the last tick
+
+    @property
+    def table(self) -> Table:
+        """The totals, as another process can have them."""
+        return self.total if self.shared is None else self.shared.place
 
     @property
     def run(self) -> int:
@@ -48,7 +57,7 @@ class Series:
     def grow(self, slices: int) -> None:
         """Room for so many slices, and a quarter more: a copy of all for each new one would be felt."""
         if slices > self.total.shape[1]:
-            self.move(slices + slices // 4, np.arange(self.slices))
+            self.move(max(slices, min(slices + slices // 4, SLICES)), np.arange(self.slices))
         self.slices = slices
 
     def keep_slices(self, keep: Ints) -> None:
@@ -63,7 +72,9 @@ class Series:
     def move(self, slices: int, keep: Ints, ticks: int = 0) -> None:
         """The last day of the slices to keep, to a table with room for so many slices, and ticks at once."""
         self.forget()
-        total = room_for(slices, ticks)
+        shape = shape_for(slices, ticks)
+        self.shared = Shared(shape) if self.sharing else None
+        total = self.shared.table if self.shared else np.zeros(shape)
         total[: HISTORY + 1, : len(keep)] = self.total[: HISTORY + 1, keep]
         self.total = total
 
@@ -75,8 +86,9 @@ class Series:
             self.move(self.total.shape[1], np.arange(self.slices), ticks)
         first, self.end = self.end + 1, self.end + ticks
         run = self.total[first : self.end + 1, : self.slices]
-        run[:] = 0
-        if cells is not None:
+        if cells is None:
+            run[:] = 0
+        else:
             spread(cells, members, base, run)
         before = self.total[first - 1, : self.slices]
         for now in run:  # numpy's own cumulative sum over the first axis is five times slower
@@ -94,6 +106,7 @@ class Series:
         """As it was, but for what lies further back than a day."""
         ticks = state["ticks"]
         self.slices, self.end = ticks.shape[1], HISTORY
+        self.shared, self.sharing = None, False
         self.total = room_for(self.slices)
         np.cumsum(ticks / GRAIN, axis=0, out=self.total[1 : HISTORY + 1])
 
@@ -106,9 +119,14 @@ class Series:
         self.end = HISTORY
 
 
-def room_for(slices: int, ticks: int = 0) -> Floats:
-    """No totals of so many slices: of the longest window that ends before the run, and of a run of (some) ticks."""
-    return np.zeros((HISTORY + 1 + max(ticks, LONG_RUN if slices <= MANY else SHORT_RUN), slices, TOTALS))
+def room_for(slices: int) -> Floats:
+    """No totals of so many slices."""
+    return np.zeros(shape_for(slices))
+
+
+def shape_for(slices: int, ticks: int = 0) -> tuple[int, int, int]:
+    """Of totals of the longest window that ends before the run, and of a run of (some) ticks."""
+    return HISTORY + 1 + max(ticks, LONG_RUN if slices <= MANY else SHORT_RUN), slices, TOTALS
 
 
 def cells_of(rows: Rows, segments: int) -> Cells:
@@ -144,11 +162,20 @@ def summed(keys: Ints, columns: Sequence[NDArray[Any]]) -> tuple[Ints, Floats]:
 
 
 def spread(cells: Cells, members: Floats, base: Floats, run: Floats) -> None:
-    """Add the sums of cells to the slices that their segments are in."""
+    """The sums of cells, in the slices that their segments are in (ticks x slices x TOTALS; all is written)."""
     present, place = np.unique(cells.segment, return_inverse=True)
     sums = np.zeros((len(present), len(run), TOTALS))
     sums[place, cells.tick, : 2 * K] = cells.sums[: 2 * K].T
     sums[:, :, 2 * K :] = sums[:, :, C:K] * base[present][:, None]
     sums[place, cells.tick, 2 * K + NO_HIT] = cells.sums[2 * K]
-    for i, slice_ in zip(*(x.tolist() for x in np.nonzero(members.T[present])), strict=True):  # of few slices each
-        run[:, slice_] += sums[i]
+    for slice_, some in enumerate(members[:, present] > 0):
+        its = np.flatnonzero(some).tolist()
+        if not its:
+            run[:, slice_] = 0
+        elif len(its) == 1:
+            run[:, slice_] = sums[its[0]]
+        else:
+            together = sums[its[0]] + sums[its[1]]
+            for i in its[2:]:
+                together += sums[i]
+            run[:, slice_] = together

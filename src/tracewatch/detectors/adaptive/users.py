@@ -39,9 +39,8 @@ class Users:
             cell = rows["user_id"][use] * ticks + rows["tick"][use]
             x[:, SPANS[-1] :] = np.bincount(cell, minlength=ticks * users).reshape(users, ticks)
         total = np.concatenate([np.zeros((users, 1), np.float32), np.cumsum(x, 1)], 1)
-        counts = [
-            total[:, SPANS[-1] + 1 :] - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS
-        ]
+        ends = total[:, SPANS[-1] + 1 :]
+        counts = [ends - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS]
         self.last = x[:, -SPANS[-1] :].copy()
         self.most = np.maximum(self.most, np.stack([each.max(1, initial=0) for each in counts], 1))
         self.calls = self.calls + x[:, SPANS[-1] :].sum(1)
@@ -91,7 +90,14 @@ class Users:
     def forget(self, codes: list[int]) -> None:
         """Users whose codes go to others."""
         gone: Ints = np.array(codes, np.int64)
-        for table in (self.last, self.most, self.calls, self.peak, *(x for day in self.days for x in day)):
+        tables: list[NDArray[Any]] = [
+            self.last,
+            self.most,
+            self.calls,
+            self.peak,
+            *(x for day in self.days for x in day),
+        ]
+        for table in tables:
             table[gone[gone < len(table)]] = 0
         self.limit[gone[gone < len(self.limit)]] = np.inf
 

@@ -31,6 +31,7 @@ TYPICAL_995, MOST_G = 2.8, 4.0
 HOLD = 36  # ticks within which the same is not said again
 LEAST_USERS, HIS_PART = 4, 0.7  # one of at least four users who starts most of the excess is the slice
 SIDES = (1, -1)
+LESSON = ("profile", "phi", "g", "longest")  # what a lesson says, beside the limit of stillness
 
 
 def weekend(tick: Ints) -> Ints:
@@ -215,13 +216,13 @@ class Volume:
 
     def lesson(self) -> dict[str, object]:
         """What the last lesson said."""
-        return {name: getattr(self, name) for name in ("profile", "phi", "g", "longest")} | {
-            "still": self.stillness.limit
-        }
+        return {name: getattr(self, name) for name in LESSON} | {"stillness": self.stillness.limit}
 
     def take(self, lesson: dict[str, Any]) -> None:
         """Know what a lesson elsewhere said."""
-        self.profile, self.phi, self.g, self.longest, self.stillness.limit = lesson.values()
+        for name in LESSON:
+            setattr(self, name, lesson[name])
+        self.stillness.limit = lesson["stillness"]
 
     def calibrate(self, starts: Floats, mean: Floats, i: Ints, bad: Flags, jobs: Collection[int]) -> None:
         """phi by moments, on the side that is tested; g from the upper .5 %."""

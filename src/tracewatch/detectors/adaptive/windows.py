@@ -15,6 +15,7 @@ WINDOWS = (3, 6, 12, 24, 36, 72, 144, 288)  # ticks of five minutes: a quarter o
 STEPS = (1, 1, 1, 2, 2, 3, 6, 6)  # looked at every so many ticks: a day's mean does not move in five minutes
 HISTORY = 288  # ticks kept: the longest window
 HOUR = 12  # ticks
+CERTAIN = 0.9999  # a base of 1 has no upper tail
 DAY = 288
 SAMPLES = 14 * 24  # hourly samples of each window from which its natural movement is learned
 
