@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from tracewatch.capture import noting, sending, tracing
-from tracewatch.capture.categories import category_of
+from tracewatch.categories import category_of
 from tracewatch.capture.chunks import Chunks
 from tracewatch.capture.headers import header_fields, processing_ms, read_headers
 from tracewatch.capture.reading import document
