@@ -97,3 +97,12 @@ def read_one(sets, *, scope="", version="", **span):
     """The span that one with these attributes becomes."""
     (found,) = read(a_span(sets=sets, **span), scope=scope, version=version)
     return found
+
+
+CHAT_NAMES = (
+    *("metadata", "tag.tags", "mlflow.chat.tokenUsage", "gen_ai.usage.raw", "langfuse.observation.usage_details"),
+    *("output.value", "llm.invocation_parameters", "logfire.span_type", "duration", "http.status_code", "stream"),
+    *("langfuse.observation.completion_start_time", "retrieval.documents.0.document.score", "exception.type"),
+    *("langfuse.observation.cost_details", "mlflow.spanOutputs", "litellm.model_group", "db.system"),
+)
+"""Attributes that are read in a way of their own."""

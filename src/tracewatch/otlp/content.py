@@ -93,6 +93,9 @@ _USELESS = (
     *("mlflow.spanFunctionName", "mlflow.message.format", "openlit.agent.version_hash", "gen_ai.sdk.version"),
     *("gen_ai.client.token.usage", "gen_ai.output.type", "deployment.", "sampling.", "otel.", "langfuse.internal."),
     *("langfuse.trace.public", "ai.settings.", "input.mime_type", "output.mime_type", "operation.name"),
+    *("langfuse.observation.usage_details", "langfuse.observation.cost_details", "langfuse.trace.name"),
+    *("langfuse.observation.completion_start_time", "langfuse.observation.level", "mlflow.chat.tokenUsage"),
+    *("langfuse.observation.status_message", "gen_ai.usage.raw"),
     *("resource.name", "openinference.project", "anthropic.organization.id"),
 )
 

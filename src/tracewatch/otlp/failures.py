@@ -21,8 +21,8 @@ _LONGEST_TYPE = 120
 def read_failure(span: WireSpan, values: Values) -> None:
     """Sets the outcome's columns. What is there already stays when it was said under our own names."""
     attributes = span.attributes
-    thrown = _thrown(span)
-    http = next((code for name in _HTTP if (code := whole_of(attributes.get(name))) is not None), None)
+    thrown = _thrown(span) if span.events else None
+    http = next((whole_of(attributes[name]) for name in _HTTP if name in attributes), None)
     said = values.pop("error_type", None)
     failed = span.code == _ERROR or attributes.get("langfuse.observation.level") == "ERROR"
     if span.code != _OK:  # what went wrong inside and was dealt with leaves its traces on spans that are ok

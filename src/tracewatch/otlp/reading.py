@@ -88,6 +88,7 @@ def read_span(span: WireSpan, program: Program, *, content: bool) -> Span | None
     if convention is not None:
         warnings += dialects.translate(convention, span, values, metadata, program)
         _read_name(span, values)
+    _check_texts(values)
     operation = _operation(span, values)
     if span.links:
         values.setdefault(
@@ -104,7 +105,6 @@ def read_span(span: WireSpan, program: Program, *, content: bool) -> Span | None
         if operation == "retrieval":
             read_retrieval(span, values)
     _read_metadata(attributes, others, metadata, values, content)
-    _check_texts(values)
     if not content:
         values.pop("reasoning", None)
     if warnings:
@@ -274,7 +274,7 @@ def _read_metadata(
         if name in attributes:
             _read_free(own.object_of(attributes[name]) or {}, metadata, values)
     for name in _TAGS:
-        tags = own.texts_of(attributes.get(name))
+        tags = own.texts_of(attributes[name]) if name in attributes else None
         if tags:
             metadata["tags"] = [tag[:64] for tag in tags[:16]]
     for name in others:
@@ -282,8 +282,8 @@ def _read_metadata(
             return
         if name in _FREE or name in _TAGS or name in metadata:  # None there says that it is not to be kept
             continue
-        prefix = next((each for each in _PREFIXED if name.startswith(each)), None) if "." in name else None
-        if prefix:
+        if name.startswith(_PREFIXED):
+            prefix = next(each for each in _PREFIXED if name.startswith(each))
             _read_free({name[len(prefix) :]: attributes[name]}, metadata, values)
             continue
         kind = kind_of(name)
@@ -302,7 +302,8 @@ def _read_free(entries: Attributes, metadata: Attributes, values: Values) -> Non
     for name, value in entries.items():
         column = _NAMED_IN_FREE.get(name)
         if column and values.get(column) is None:
-            values[column] = own.text_of(value)
+            text = own.text_of(value)
+            values[column] = text if text and len(text) <= _LONGEST_ID else None
             continue
         kept = plain(value) if kind_of(name) == "plain" and len(metadata) < KEYS else None
         if kept is not None and not column:
@@ -320,4 +321,4 @@ def _check_texts(values: Values) -> None:
     for name in _SHORT:
         text = values.get(name)
         if text is not None and len(text) > _LONGEST_ID:
-            values[name] = None
+            del values[name]
