@@ -57,7 +57,7 @@ def fully(body, *, as_json):
     except BadOtlp:
         return None
     merged = RecentCalls().merge(received.spans, lambda key: None)
-    for each in (*merged.spans, *merged.duplicates):
+    for each in (*merged.spans, *merged.changed, *merged.duplicates):
         to_row(each)
     return received
 

@@ -32,7 +32,9 @@ class Kept:
 
     def write(self, *spans):
         merged = self.recent.merge(spans, self.fetch)
-        self.spans |= {(each.project, each.trace_id, each.span_id): each for each in merged.spans}
+        assert not {each.span_id for each in merged.spans} & {each.span_id for each in merged.changed}
+        stored = (*merged.spans, *merged.changed)
+        self.spans |= {(each.project, each.trace_id, each.span_id): each for each in stored}
         self.duplicates |= {(each.trace_id, each.span_id): each for each in merged.duplicates}
         return merged
 
@@ -269,8 +271,7 @@ def test_after_a_restart_by_what_is_stored(tmp_path):
             return store.get(Span, dict(zip(("project", "trace_id", "span_id"), key, strict=True)))
 
         merged = recent.merge([INNER], fetch)
-        store.put(merged.spans)
-        store.put(merged.duplicates)
+        assert (store.add(merged.spans), store.put(merged.changed), store.put(merged.duplicates)) == (0, 1, 1)
         (call,) = store.page(Span).records
         (other,) = store.page(Duplicate).records
         assert (store.count(Span), call.also_reported_by) == (1, (INNER.instrumentation,))
@@ -283,7 +284,7 @@ def test_a_kept_call_that_is_gone_is_replaced_by_the_next_report():
     recent = RecentCalls()
     recent.merge([OUTER], lambda key: None)
     merged = recent.merge([INNER], lambda key: None)  # retention has deleted the first
-    assert (merged.spans, merged.duplicates) == ((INNER,), ())
+    assert (merged.spans, merged.changed, merged.duplicates) == ((INNER,), (), ())
 
 
 def test_our_own_spans_beside_opentelemetrys():

@@ -53,7 +53,9 @@ class Merged:
     """What is to be stored of some spans."""
 
     spans: tuple[Span, ...]
-    """In the place of those that came, and of stored ones to which a second report has added something."""
+    """Those that came and count: without the second reports, and with what these add."""
+    changed: tuple[Span, ...]
+    """Spans that were stored before, with what a second report among those that came adds to them."""
     duplicates: tuple[Duplicate, ...]
 
 
@@ -83,6 +85,7 @@ class RecentCalls:
         `fetch` is asked for stored spans to which such a report adds something.
         """
         kept: dict[Key, Span] = {}
+        changed: dict[Key, Span] = {}
         duplicates: dict[Key, Duplicate] = {}
         for span in spans:
             self._note_try(span)
@@ -102,7 +105,8 @@ class RecentCalls:
                 kept[key] = span
                 self._add(call)
                 continue
-            first = kept.get(found.key) or fetch(found.key)
+            held_by = kept if found.key in kept else changed
+            first = held_by.get(found.key) or fetch(found.key)
             if first is None:  # it is not there any more
                 self._forget(found)
                 kept[key] = span
@@ -111,9 +115,13 @@ class RecentCalls:
             duplicates[key] = duplicate_of(span, found.key[1:], how)
             self._join(found, call, how)
             together = combined(first, span, how)
-            if together != first or found.key in kept:
-                kept[found.key] = together
-        return Merged(spans=tuple(self._reparented(kept.values())), duplicates=tuple(duplicates.values()))
+            if together != first:
+                held_by[found.key] = together
+        return Merged(
+            spans=tuple(self._reparented(kept.values())),
+            changed=tuple(self._reparented(changed.values())),
+            duplicates=tuple(duplicates.values()),
+        )
 
     def _match(self, call: _Call) -> tuple[_Call | None, str]:
         """The remembered call that this is a second report of, and how that is known."""
