@@ -532,26 +532,6 @@ class Span(Record):
         aliases=("stop_reason", "finish_reasons"),
         sliced=True,
     )
-    response_id: str | None = column(
-        "The provider's id of the answer. A call that is reported twice is known by it.",
-        default=None,
-        label="Response id",
-        otel=("gen_ai.response.id", "ai.response.id"),
-        aliases=("completion_id", "provider_response_id"),
-    )
-    instrumentation: str | None = column(
-        "The library that reported the span: the name of its OpenTelemetry scope.",
-        default=None,
-        aliases=("scope", "otel_scope_name"),
-    )
-    convention: str | None = column(
-        "The convention by which the span's attributes were read: see docs/otlp.md.", default=None
-    )
-    also_reported_by: Texts | None = column(
-        "Other libraries that reported the same call. Their spans are kept as duplicates and counted nowhere.",
-        default=None,
-        label="Also reported by",
-    )
     retry_reason: str | None = column("Why the client tried again.", default=None, label="Retry reason", sliced=True)
     rag_retrieval_method: str | None = column(
         "How text was retrieved: vector, graph, hybrid and so on.",
@@ -577,4 +557,24 @@ class Span(Record):
         "The model's reasoning text. Not stored unless the owner switches content on.",
         default=None,
         content=True,
+    )
+    response_id: str | None = column(
+        "The provider's id of the answer. A call that is reported twice is known by it.",
+        default=None,
+        label="Response id",
+        otel=("gen_ai.response.id", "ai.response.id"),
+        aliases=("completion_id", "provider_response_id"),
+    )
+    instrumentation: str | None = column(
+        "The library that reported the span: the name of its OpenTelemetry scope.",
+        default=None,
+        aliases=("scope", "otel_scope_name"),
+    )
+    convention: str | None = column(
+        "The convention by which the span's attributes were read: see docs/otlp.md.", default=None
+    )
+    also_reported_by: Texts | None = column(
+        "Other libraries that reported the same call. Their spans are kept as duplicates and counted nowhere.",
+        default=None,
+        label="Also reported by",
     )
