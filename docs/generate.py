@@ -1,4 +1,4 @@
-"""Writes the pages that are read off the code: fields.md, metrics.md, settings.md and commands.md.
+"""Writes the pages that are read off the code: fields.md, metrics.md, settings.md, commands.md, otlp-attributes.md.
 
     .venv/bin/python docs/generate.py
 
@@ -8,6 +8,7 @@ A test compares what is kept with what this gives.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -15,7 +16,10 @@ import click
 from tracewatch.cli import COMMANDS, group
 from tracewatch.metrics.base import Metric
 from tracewatch.metrics.table import METRICS, judges_of
-from tracewatch.records import RECORDS, Column, Record, columns
+from tracewatch.otlp.content import CONTENT
+from tracewatch.otlp.conventions import CONVENTIONS, MODEL_CALLS, OPERATIONS
+from tracewatch.otlp.usage import WARNINGS
+from tracewatch.records import RECORDS, Column, Record, Span, columns
 from tracewatch.settings import PREFIX, Settings
 
 HERE = Path(__file__).resolve().parent
@@ -23,7 +27,13 @@ HERE = Path(__file__).resolve().parent
 
 def pages() -> dict[str, str]:
     """File name -> text of each generated page."""
-    return {"fields.md": fields(), "metrics.md": metrics(), "settings.md": settings(), "commands.md": commands()}
+    return {
+        "fields.md": fields(),
+        "metrics.md": metrics(),
+        "settings.md": settings(),
+        "commands.md": commands(),
+        "otlp-attributes.md": otlp_attributes(),
+    }
 
 
 def fields() -> str:
@@ -51,6 +61,46 @@ def _row(each: Column) -> str:
     names = [f"`{name}`" for name in (*each.aliases, *each.otel)]
     marked = {"key": each.key, "slice": each.sliced, "watch": each.watched, "content": each.content}
     return f"| `{each.name}` | {kind} | {help} | {' '.join(names)} | {' '.join(k for k, v in marked.items() if v)} |"
+
+
+def otlp_attributes() -> str:
+    """Which attribute fills which column, by which convention, what is content, and the warnings."""
+    filled = [f"| `{each.name}` | {_listed(each.otel)} |" for each in columns(Span) if each.otel]
+    known = [
+        f"| `{each.name}` | {each.what} | {_listed(each.scopes)} | {_listed(each.markers)} |" for each in CONVENTIONS
+    ]
+    words: dict[str, list[str]] = {}
+    for said, meant in OPERATIONS.items():
+        words.setdefault(meant, []).append(said)
+    kinds = [
+        f"| `{meant}` | {_listed(said)} | {'call' if meant in MODEL_CALLS else 'step'} |"
+        for meant, said in words.items()
+    ]
+    dropped = [f"| {name} | {_listed(begins)} |" for name, begins in CONTENT.items()]
+    warned = [f"| `{name}` | {meaning} |" for name, meaning in WARNINGS.items()]
+    parts = [
+        "# OTLP attributes",
+        "How [OTLP](otlp.md) is read. Written by `docs/generate.py` from `tracewatch.records` and `tracewatch.otlp`.",
+        "## Columns",
+        "The first name of a span that has several counts. `tracewatch.<column>` stands before all of them.",
+        "| field | attributes |\n|---|---|\n" + "\n".join(filled),
+        "## Conventions",
+        "Tried in this order, by the name of the scope, then by what the names of the span's attributes begin with.",
+        "| convention | whose | scopes | attributes |\n|---|---|---|---|\n" + "\n".join(known),
+        "## Kinds of work",
+        "| `operation_type` | also called | is a |\n|---|---|---|\n" + "\n".join(kinds),
+        "## Content",
+        "Attributes whose names begin like these are dropped, whoever sends them, unless content is allowed.",
+        "| convention | attributes |\n|---|---|\n" + "\n".join(dropped),
+        "## Warnings",
+        "Entries of `warning_flags` that are set on arrival.",
+        "| warning | meaning |\n|---|---|\n" + "\n".join(warned),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " ".join(f"`{each}`" for each in names)
 
 
 OF = {"share": "calls, each 1 or 0", "window": "a stretch of time"}

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tracewatch.capture.categories import CATEGORIES, category_of, failure_of
+from tracewatch.categories import CATEGORIES, category_of, failure_of
 
 
 def _error(name, message="", above=Exception, **carried):

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from tracewatch.capture import noting
-from tracewatch.capture.categories import failure_of
 from tracewatch.capture.recording import record
 from tracewatch.capture.tracing import LiveSpan, Place, current, inherit, new_trace_id, place, use
+from tracewatch.categories import failure_of
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from tracewatch.capture import noting, sending, tracing
-from tracewatch.capture.categories import category_of
 from tracewatch.capture.chunks import Chunks
 from tracewatch.capture.headers import header_fields, processing_ms, read_headers
 from tracewatch.capture.reading import document
+from tracewatch.categories import category_of
 
 ABANDONED = "abandoned"
 """The warning on a call whose stream was left before its end."""

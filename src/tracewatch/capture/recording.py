@@ -84,7 +84,7 @@ def _recorded(name: str, fields: dict[str, Any]) -> None:
 
 
 def _categorise(fields: dict[str, Any]) -> None:
-    from tracewatch.capture.categories import category_of
+    from tracewatch.categories import category_of
 
     code = fields.get("error_type")
     fields["error_category"] = category_of(str(fields["error_message"]), code=code if isinstance(code, str) else None)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from tracewatch.capture import noting, sending
-from tracewatch.capture.categories import Failure, failure_of
+from tracewatch.categories import Failure, failure_of
 
 INHERITED = ("user_id", "session_id", "session_tag", "conversation_id", "usage_type", "project", "environment")
 """Fields that a span has of its parent unless it is given its own."""

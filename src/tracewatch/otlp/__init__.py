@@ -3,5 +3,6 @@
 from tracewatch.otlp.decoding import decode
 from tracewatch.otlp.encoding import encode
 from tracewatch.otlp.received import Received
+from tracewatch.otlp.recent import Merged, RecentCalls
 
-__all__ = ["Received", "decode", "encode"]
+__all__ = ["Merged", "Received", "RecentCalls", "decode", "encode"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from tracewatch.otlp import own
+from tracewatch.otlp.reading import Program, program_of, read_span
 from tracewatch.otlp.received import Received
-from tracewatch.otlp.wire import Group, Scope, Unreadable, WireSpan, read_json
+from tracewatch.otlp.timing import LATEST_NS
+from tracewatch.otlp.wire import Unreadable, WireSpan, read_json
 from tracewatch.records import Span
-
-_LATEST_NS = 10**20  # the year 5138: beyond it a time is no time, see `stores.values.MOMENTS`
 
 
 def decode(body: bytes, *, json: bool, content: bool = False, project: str | None = None) -> Received:
@@ -21,7 +20,7 @@ def decode(body: bytes, *, json: bool, content: bool = False, project: str | Non
     never stops the others. Raises BadOtlp for a body that is no OTLP, and MissingExtra without opentelemetry-proto.
     """
     if json:
-        groups: Iterable[Group] = read_json(body)
+        groups = read_json(body)
     else:
         from tracewatch.otlp.protobuf import read_protobuf
 
@@ -29,13 +28,16 @@ def decode(body: bytes, *, json: bool, content: bool = False, project: str | Non
     reasons: Counter[str] = Counter()
     spans: list[Span] = []
     for group in groups:
-        program = _program(group.scope, project)
+        program = program_of(group.scope, project)
+        ours = group.scope.name == own.SCOPE
         for each in group.spans:
             refused = _refused(each)
             if refused or isinstance(each, Unreadable):
                 reasons[refused] += 1
-            else:
-                spans.append(_own_span(each, program, content))
+                continue
+            span = _own_span(each, program, content) if ours else read_span(each, program, content=content)
+            if span is not None:
+                spans.append(span)
     return Received(spans=tuple(spans), reasons=dict(reasons))
 
 
@@ -47,30 +49,20 @@ def _refused(span: WireSpan | Unreadable) -> str:
         return "the trace id is not 16 bytes (32 hex digits) that are not all zero"
     if not span.span_id:
         return "the span id is not 8 bytes (16 hex digits) that are not all zero"
-    if not 0 < span.start_ns < _LATEST_NS:
+    if not 0 < span.start_ns < LATEST_NS:
         return "the start time is missing, or no time"
     return ""
 
 
-def _program(scope: Scope, project: str | None) -> dict[str, str]:
-    """The columns that all spans of a program share."""
-    given = scope.resource.get
-    found = {column: own.text_of(given(name)) for column, name in own.RESOURCE.items()}
-    if project is not None:
-        found["project"] = project
-    return {column: text for column, text in found.items() if text}
-
-
-def _own_span(span: WireSpan, program: dict[str, str], content: bool) -> Span:
+def _own_span(span: WireSpan, program: Program, content: bool) -> Span:
     """A span of our own scope, its columns as they were sent."""
     values: dict[str, object] = {
-        **program,
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "parent_span_id": span.parent_span_id or None,
         "span_name": span.name or None,
         "start_time": own.seconds(span.start_ns),
-        "end_time": own.seconds(span.end_ns) if 0 < span.end_ns < _LATEST_NS else None,
+        "end_time": own.seconds(span.end_ns) if 0 < span.end_ns < LATEST_NS else None,
         "error_message": span.message or None,
     }
     for name, value in span.attributes.items():
@@ -79,6 +71,7 @@ def _own_span(span: WireSpan, program: dict[str, str], content: bool) -> Span:
             read = own.READER_OF[column](value)
             if read is not None or column == "span_name":
                 values[column] = read
+    values |= {name: text for name, text in program.columns.items() if name in own.RESOURCE}
     if not content:
         values.pop("reasoning", None)
     return Span(**values)  # type: ignore[arg-type]

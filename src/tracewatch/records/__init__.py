@@ -16,15 +16,17 @@ from tracewatch.records.base import (
     key_of,
 )
 from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
+from tracewatch.records.duplicate import MATCHES, Duplicate
 from tracewatch.records.pricing import PriceOverride
 from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, SCORE, STATUSES, Span, operation_of
 
-RECORDS: tuple[type[Record], ...] = (Span, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey)
+RECORDS: tuple[type[Record], ...] = (Span, Duplicate, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey)
 
 __all__ = [
     "COST_STATUSES",
     "DIRECTIONS",
     "KINDS",
+    "MATCHES",
     "MESSAGES_SOURCE",
     "RECORDS",
     "RESOLUTIONS",
@@ -37,6 +39,7 @@ __all__ = [
     "ApiKey",
     "Baseline",
     "Column",
+    "Duplicate",
     "Incident",
     "Json",
     "PriceOverride",

@@ -252,8 +252,12 @@ def failure_of(error: BaseException | str) -> Failure:
         return Failure(type(error).__name__, "unknown", "")
 
 
-def category_of(error: BaseException | str, *, status: int | None = None, code: str | None = None) -> str:
+def category_of(
+    error: BaseException | str, *, status: int | None = None, code: str | None = None, name: str | None = None
+) -> str:
     """The category of an error, of a message, or of the HTTP status and the provider's code that came.
+
+    `name` is that of the error's class, where only its message is at hand.
 
     >>> category_of("Error code: 429 - rate limit reached", status=429)
     'rate_limit'
@@ -261,7 +265,7 @@ def category_of(error: BaseException | str, *, status: int | None = None, code: 
     'context_length'
     """
     if isinstance(error, str):
-        return _category(error, None, status, [code] if code else [])
+        return _category(error, _by_name(name or ""), status, [code] if code else [])
     found = "unknown"
     cause: BaseException | None = error
     for _ in range(_LINKS):  # what an error says outweighs what caused it, as far as it says anything
@@ -314,11 +318,15 @@ def _phrase(said: str) -> str | None:
 def _by_class(error: BaseException) -> str | None:
     """From the names of its class and the classes above it."""
     for kind in type(error).__mro__[:-1]:
-        name = kind.__name__.lower()
-        for part, category in _BY_NAME:
-            if part in name:
-                return category
+        category = _by_name(kind.__name__)
+        if category:
+            return category
     return None
+
+
+def _by_name(name: str) -> str | None:
+    name = name.lower()
+    return next((category for part, category in _BY_NAME if part in name), None)
 
 
 def _cause(error: BaseException) -> BaseException | None:

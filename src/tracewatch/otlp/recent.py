@@ -1,0 +1,308 @@
+"""The calls that were reported lately: by them a second report of the same call is known, whenever it comes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracewatch.otlp.combining import combined, duplicate_of, streamed_s
+from tracewatch.otlp.conventions import MODEL_CALLS
+from tracewatch.records import Duplicate, Span
+
+CALLS = 20_000  # how many calls are remembered: two instrumentations report one within seconds
+TOLERANCE_S = 30.0  # how far apart two reports with one response id may lie: a proxy may be among them
+OVERLAP = 0.8  # how much of the shorter report has to lie within the longer where no id tells
+_LOOK_S = 2.0  # calls are looked for by when they began, in steps of this
+_CROWD = 64  # how many calls that look the same are kept apart
+SLACK_S = 0.005  # clocks of one process, read at slightly different places
+STREAM_S = 120.0  # how long before the record of a stream's end its request may have ended
+
+Key = tuple[str, str, str]
+"""project, trace id and span id."""
+Fetch = Callable[[Key], Span | None]
+"""Gives the stored span of that key."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """What is remembered of a call that is counted."""
+
+    key: Key
+    begun: float
+    ended: float
+    response_id: str | None
+    model: str
+    tokens: tuple[int | None, int | None]
+    failed: bool
+    service: str | None
+    parent: str | None
+    by: str | None
+    others: set[str] = field(default_factory=set)
+    """The instrumentations whose reports have been merged into it."""
+    streamed_s: float | None = None
+    """Of the record of a stream's end: how long the stream took."""
+    open: bool = False
+    """A stream's request whose end is still to be told (Logfire)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What is to be stored of some spans."""
+
+    spans: tuple[Span, ...]
+    """Those that came and count: without the second reports, and with what these add."""
+    changed: tuple[Span, ...]
+    """Spans that were stored before, with what a second report among those that came adds to them."""
+    duplicates: tuple[Duplicate, ...]
+
+
+class RecentCalls:
+    """The calls of the last minutes, in bounded memory.
+
+    `merge` gives the same answer for spans that come a second time, so a batch whose writing failed may be sent again.
+    Not safe for several threads at once: the one who writes asks.
+    """
+
+    def __init__(self, calls: int = CALLS) -> None:
+        self._limit = calls
+        self._calls: OrderedDict[Key, _Call] = OrderedDict()
+        self._index: dict[tuple[Any, ...], list[_Call]] = {}
+        self._merged: OrderedDict[Key, tuple[Key, str]] = OrderedDict()
+        self._tries: OrderedDict[Key, dict[str, str | None]] = OrderedDict()
+
+    def remember(self, spans: Iterable[Span]) -> None:
+        """Takes in calls that are stored already: those of the last hour, when a server starts."""
+        for span in spans:
+            if _is_call(span):
+                self._add(_call(span))
+
+    def merge(self, spans: Sequence[Span], fetch: Fetch) -> Merged:
+        """What to store of these: a second report of a call becomes a Duplicate, and what it adds goes into the first.
+
+        `fetch` is asked for stored spans to which such a report adds something.
+        """
+        kept: dict[Key, Span] = {}
+        changed: dict[Key, Span] = {}
+        duplicates: dict[Key, Duplicate] = {}
+        for span in spans:
+            self._note_try(span)
+        # The outermost first: children end, and come, before their parents.
+        for span in sorted(spans, key=lambda each: (each.start_time, -(each.end_time or each.start_time))):
+            key = _key(span)
+            if not _is_call(span):
+                kept[key] = span
+                continue
+            span = self._retried(span)
+            call = _call(span)
+            held = self._calls.get(key)
+            if held is not None and held.others and fetch(key) is not None:
+                continue  # it came before, and has been merged with another report since
+            found, how = self._match(call)
+            if found is None:
+                kept[key] = span
+                self._add(call)
+                continue
+            held_by = kept if found.key in kept else changed
+            first = held_by.get(found.key) or fetch(found.key)
+            if first is None:  # it is not there any more
+                self._forget(found)
+                kept[key] = span
+                self._add(call)
+                continue
+            duplicates[key] = duplicate_of(span, found.key[1:], how)
+            self._join(found, call, how)
+            together = combined(first, span, how)
+            if together != first:
+                held_by[found.key] = together
+        return Merged(
+            spans=tuple(self._reparented(kept.values())),
+            changed=tuple(self._reparented(changed.values())),
+            duplicates=tuple(duplicates.values()),
+        )
+
+    def _match(self, call: _Call) -> tuple[_Call | None, str]:
+        """The remembered call that this is a second report of, and how that is known."""
+        merged = self._merged.get(call.key)
+        if merged is not None:
+            found = self._calls.get(merged[0])
+            if found is not None:
+                return found, merged[1]
+        if call.key in self._calls:  # the same span once more
+            self._forget(self._calls[call.key])
+            return None, ""
+        if call.response_id:
+            same = [each for each in self._index.get(_id(call), ()) if _other(each, call)]
+            near = min(same, key=lambda each: abs(each.begun - call.begun), default=None)
+            if near is not None and _apart(near, call) <= TOLERANCE_S:
+                return near, "response_id"
+        stream = self._stream_of(call)
+        if stream is not None:
+            return stream, "stream"
+        around = (each for look in _looks(call) for each in self._index.get(look, ()))
+        alike = [each for each in around if _other(each, call) and _alike(each, call)]
+        return min(alike, key=lambda each: abs(each.begun - call.begun), default=None), "time_and_tokens"
+
+    def _stream_of(self, call: _Call) -> _Call | None:
+        """The request of a stream for the record of its end, or the other way round."""
+        if call.streamed_s is None and not call.open:
+            return None
+        near: tuple[float, _Call | None] = (STREAM_S, None)
+        for each in (each for look in _streams(call) for each in self._index.get(look, ())):
+            end, request = (call, each) if call.streamed_s is not None else (each, call)
+            if end.streamed_s is None or not request.open or end.parent != request.parent:
+                continue
+            if request.parent is not None and end.key[1] != request.key[1]:
+                continue
+            wait = end.begun - end.streamed_s - request.ended
+            if -SLACK_S - 0.05 <= wait < near[0]:
+                near = (max(wait, 0.0), each)
+        return near[1]
+
+    def _join(self, found: _Call, call: _Call, how: str) -> None:
+        self._merged[call.key] = (found.key, how)
+        if len(self._merged) > self._limit:
+            self._merged.popitem(last=False)
+        if call.by:
+            found.others.add(call.by)
+        if how == "stream":
+            self._forget(found)
+            found.open, found.streamed_s = False, None
+            found.begun, found.ended = min(found.begun, call.begun), max(found.ended, call.ended)
+            found.tokens = found.tokens if any(each is not None for each in found.tokens) else call.tokens
+        if (found.response_id is None and call.response_id) or how == "stream":
+            self._forget(found)
+            found.response_id = found.response_id or call.response_id
+            self._add(found)
+
+    def _add(self, call: _Call) -> None:
+        self._calls[call.key] = call
+        for place in _places(call):
+            held = self._index.setdefault(place, [])
+            held.append(call)
+            if len(held) > _CROWD:
+                del held[0]
+        while len(self._calls) > self._limit:
+            self._forget(next(iter(self._calls.values())))
+
+    def _forget(self, call: _Call) -> None:
+        self._calls.pop(call.key, None)
+        for place in _places(call):
+            held = [each for each in self._index.get(place, ()) if each is not call]
+            if held:
+                self._index[place] = held
+            else:
+                self._index.pop(place, None)
+
+    def _note_try(self, span: Span) -> None:
+        """Counts a request over HTTP for the call above it."""
+        if span.operation_type != "http" or not span.parent_span_id:
+            return
+        parent = (span.project, span.trace_id, span.parent_span_id)
+        self._tries.setdefault(parent, {})[span.span_id] = span.error_category if span.status != "ok" else None
+        if len(self._tries) > self._limit:
+            self._tries.popitem(last=False)
+
+    def _retried(self, span: Span) -> Span:
+        """The call with its retries, where the requests below it tell of several and itself of none."""
+        tries = self._tries.get(_key(span))
+        if not tries or len(tries) < 2 or span.retry_count is not None:
+            return span
+        reason = next((each for each in tries.values() if each), None)
+        return dataclasses.replace(span, retry_count=len(tries) - 1, retry_reason=span.retry_reason or reason)
+
+    def _reparented(self, spans: Iterable[Span]) -> Iterable[Span]:
+        """The spans, with what hung on a duplicate hung on the span that is kept in its place."""
+        for span in spans:
+            parent = (span.project, span.trace_id, span.parent_span_id or "")
+            merged = self._merged.get(parent)
+            if merged is not None and merged[0] != _key(span) and merged[0][1] == span.trace_id:
+                span = dataclasses.replace(span, parent_span_id=merged[0][2])
+            yield span
+
+
+def _is_call(span: Span) -> bool:
+    return span.operation_type in MODEL_CALLS
+
+
+def _key(span: Span) -> Key:
+    return (span.project, span.trace_id, span.span_id)
+
+
+def _call(span: Span) -> _Call:
+    counted = (span.input_tokens, span.output_tokens)
+    waiting = span.convention == "logfire" and counted == (None, None) and span.status == "ok"
+    return _Call(
+        key=_key(span),
+        begun=span.start_time,
+        ended=span.end_time or span.start_time,
+        response_id=span.response_id,
+        model=_family(span.model_name),
+        tokens=counted,
+        failed=span.status in ("error", "timeout"),
+        service=span.service_name,
+        parent=span.parent_span_id,
+        by=span.instrumentation,
+        others=set(span.also_reported_by or ()),
+        streamed_s=None if span.also_reported_by else streamed_s(span),
+        open=waiting and streamed_s(span) is None,
+    )
+
+
+def _family(model: str | None) -> str:
+    """The model without its date, for one report may name what was asked for and the other what answered."""
+    words = (model or "").lower().rpartition("/")[2].split("-")
+    return "-".join(each for each in words if not (each.isdecimal() and len(each) in (2, 4, 8)))
+
+
+def _id(call: _Call) -> tuple[Any, ...]:
+    return ("id", call.key[0], call.response_id)
+
+
+def _looks(call: _Call) -> list[tuple[Any, ...]]:
+    """Where reports of the same call without a common id would be: its own place first, then the times around it."""
+    tokens = None if call.failed else call.tokens
+    at = int(call.begun // _LOOK_S)
+    return [("look", call.key[0], call.service, call.model, tokens, at + step) for step in (0, -1, 1)]
+
+
+def _streams(call: _Call) -> list[tuple[Any, ...]]:
+    """Where the other half of a stream would be; its own place first, nowhere for what is no half of one."""
+    if not call.open and call.streamed_s is None:
+        return []
+    at = int((call.ended if call.open else call.begun - (call.streamed_s or 0.0)) // STREAM_S)
+    return [("stream", call.key[0], call.service, call.model, call.by, at + step) for step in (0, -1, 1)]
+
+
+def _places(call: _Call) -> list[tuple[Any, ...]]:
+    """Where a call is to be found in the index."""
+    return [*((_id(call),) if call.response_id else ()), _looks(call)[0], *_streams(call)[:1]]
+
+
+def _other(one: _Call, other: _Call) -> bool:
+    """Whether the reports can be of one call: of different instrumentations, each of which reports a call once."""
+    return one.by != other.by and other.by not in one.others and one.key[0] == other.key[0]
+
+
+def _apart(one: _Call, other: _Call) -> float:
+    """Seconds between the two; 0 where they overlap."""
+    return max(one.begun - other.ended, other.begun - one.ended, 0.0)
+
+
+def _alike(one: _Call, other: _Call) -> bool:
+    """Whether two reports without a common id are of one call: at the same time, with the same tokens or no tokens."""
+    if one.response_id and other.response_id and one.response_id != other.response_id:
+        return False
+    if one.tokens != other.tokens and not (one.failed and other.failed):
+        return False
+    if one.tokens == (None, None) and not one.failed and not _nested(one, other):
+        return False
+    shared = min(one.ended, other.ended) - max(one.begun, other.begun)
+    shorter = min(one.ended - one.begun, other.ended - other.begun)
+    return shared + SLACK_S >= OVERLAP * shorter and shared > -SLACK_S
+
+
+def _nested(one: _Call, other: _Call) -> bool:
+    return one.key[1] == other.key[1] and (one.parent == other.key[2] or other.parent == one.key[2])
