@@ -24,6 +24,9 @@ SCORED = (
 )
 """The columns that a score may set. Objects and lists add to what is there; anything else takes its place."""
 
+OUTCOME = ("status", "error_type", "error_category", "error_message")
+"""The columns that a score sets whose own status is not ok: the call ended otherwise than it seemed at first."""
+
 _JOIN: Mapping[str, Callable[[Any, Any], Any]] = {
     "json": lambda old, new: {**old, **new},
     "list": lambda old, new: tuple(dict.fromkeys((*old, *new))),
@@ -44,7 +47,8 @@ def apply_score(connection: sqlite3.Connection, score: Span) -> bool:
     if found is None:
         return False
     key = (score.project, score.trace_id, found[0])
-    given = {name: getattr(score, name) for name in SCORED}
+    names = SCORED if score.status == "ok" else (*SCORED, *OUTCOME)
+    given = {name: getattr(score, name) for name in names}
     changed = {name: value for name, value in given.items() if value is not None}
     if changed:
         _update(connection, key, changed)
