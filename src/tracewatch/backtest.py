@@ -14,7 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracewatch.detectors import adaptive
+from tracewatch.detectors.adaptive.errands import Second
 from tracewatch.detectors.adaptive.intake import WORDS
+from tracewatch.detectors.adaptive.names import Words, words_of
 from tracewatch.detectors.hourly import HOUR_S, TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
@@ -27,7 +29,7 @@ from tracewatch.imports.spans import Converter
 from tracewatch.imports.times import times
 from tracewatch.imports.values import reals
 from tracewatch.incidents import Change
-from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Judge, chosen
+from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Columns, Judge, chosen
 from tracewatch.metrics import TYPES, columns_of
 from tracewatch.metrics.custom import Custom
 from tracewatch.records import Span
@@ -95,7 +97,11 @@ class Grouped:
         """The columns it reads."""
         return self._judge.needs
 
-    def feed(self, columns: dict[str, NDArray[Any]], /) -> None:
+    def share_with(self, second: Second | None) -> None:
+        """Has a second process do a share of the work: it takes less time and says the same."""
+        self._judge.engine.second = second
+
+    def feed(self, columns: Columns, /) -> None:
         """Takes some calls."""
         self._judge.feed(columns)
 
@@ -119,6 +125,8 @@ class Member:
     """How often it speaks: its alerts come at multiples of it."""
     learns_s: float
     """For how long it only learns."""
+    coded: bool = False
+    """Whether it takes words by their places in a list, as `History.coded` gives them."""
     groups: bool = False
     """Whether its alerts come in incidents: then `Grouped` makes them."""
 
@@ -129,6 +137,7 @@ DETECTORS: Mapping[str, Member] = {
         needs=NEEDS,
         step_s=TICK_S,
         learns_s=WARMUP_DAYS * 86_400,
+        coded=True,
         groups=True,
     ),
     "spec": Member(
@@ -160,9 +169,14 @@ class History:
         return self.calls.times
 
     def columns(self, rows: slice) -> dict[str, NDArray[Any]]:
-        """Some of the calls."""
+        """Some of the calls: numbers as float64, texts as objects."""
         part = self.calls.rows(rows)
-        return {name: _values(name, part[name]) for name in part.column_names}
+        return {name: part[name].to_numpy() for name in part.column_names}
+
+    def coded(self, rows: slice) -> dict[str, NDArray[Any] | Words]:
+        """The same, but what is told apart by few words as these words and their places."""
+        part = self.calls.rows(rows)
+        return {name: _coded(part[name]) if name in WORDS else part[name].to_numpy() for name in part.column_names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,8 +230,7 @@ def read_file(source: Source, kind: Kind, needs: Sequence[str], progress: Progre
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal naive
-        for chunk in _chunks(source, progress):
-            spans = converter.convert(chunk)
+        for spans in converter.convert_all(_chunks(source, progress)):
             refused.update(each.what for each in spans.refused)
             naive += spans.naive
             if spans.batch.num_rows:
@@ -262,7 +275,7 @@ def replay(history: History, member: Member, progress: Progress) -> Iterator[Ale
     moments = history.times
     detector = member.make()
     for rows in _batches(moments):
-        detector.feed(history.columns(rows))
+        detector.feed(history.coded(rows) if member.coded else history.columns(rows))
         yield from detector.advance(_known_until(moments, rows.stop, member.step_s))
         progress(rows.stop - rows.start)
 
@@ -312,16 +325,11 @@ def _surprise(time_s: float, value: float, expected: float, score: float) -> Sur
     )
 
 
-def _values(name: str, column: pa.ChunkedArray) -> NDArray[Any]:
-    """Numbers as float64, texts as objects; equal words are the same object, made and hashed only once."""
-    if name not in WORDS or not pa.types.is_string(column.type):
-        plain: NDArray[Any] = column.to_numpy()
-        return plain
+def _coded(column: pa.ChunkedArray) -> Words:
+    if not pa.types.is_string(column.type):
+        return words_of(column.to_numpy(), len(column))
     encoded = column.combine_chunks().dictionary_encode()
-    words = np.append(encoded.dictionary.to_numpy(zero_copy_only=False), [None])
-    codes: NDArray[np.int32] = encoded.indices.fill_null(len(words) - 1).to_numpy()
-    texts: NDArray[Any] = words[codes]
-    return texts
+    return Words(encoded.indices.fill_null(-1).to_numpy(), encoded.dictionary.to_pylist())
 
 
 def _batches(moments: NDArray[np.float64]) -> Iterator[slice]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tracewatch.detectors.adaptive import Alert, Ending, Engine, Return, Settings
 from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
+from tracewatch.detectors.adaptive.names import Words, joined
 from tracewatch.incidents import Change, Grouping
 from tracewatch.metrics.custom import TABLE, Custom, columns_of_floats, needed
 from tracewatch.metrics.declared import Declared
@@ -28,7 +29,7 @@ KNOWN_DAYS = 7  # after which a kind of call has been seen on every day of the w
 WARMUP_DAYS = Settings().warmup_days
 """For how long nothing is said, because nothing is known yet."""
 
-Columns = Mapping[str, NDArray[Any]]
+Columns = Mapping[str, NDArray[Any] | Words]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Judge:
         self.engine = Engine(Settings(extra=tuple(each.name for each in self.extra)))
         self.declared = Declared(by_hour) if by_hour else None
         self.grouping = Grouping(project)
-        self.waiting: list[dict[str, NDArray[Any]]] = []
+        self.waiting: list[dict[str, Any]] = []
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ class Judge:
         return tuple(dict.fromkeys((*NEEDS, *needed(self.extra), *(self.declared.needs if self.declared else ()))))
 
     def feed(self, columns: Columns, /) -> None:
-        """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects."""
+        """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects or `Words`."""
         if len(columns.get("start_time", ())):
             self.waiting.append(dict(columns))
 
@@ -135,9 +136,9 @@ class Judge:
         """Gives the engine the calls that began before that moment, all that wait in one order."""
         if not self.waiting:
             return
-        calls = {name: np.concatenate([each[name] for each in self.waiting]) for name in self.waiting[0]}
+        calls = {name: joined([each[name] for each in self.waiting]) for name in self.waiting[0]}
         order = ordered(calls)
-        if (np.diff(order) != 1).any():
+        if order is not None:
             calls = {name: values[order] for name, values in calls.items()}
         cut = int(np.searchsorted(calls["start_time"], before))
         self.waiting = (
@@ -145,7 +146,7 @@ class Judge:
         )
         calls = {name: values[:cut] for name, values in calls.items()}
         if self.declared:
-            self.declared.feed(calls)
+            self.declared.feed({k: v.objects() if isinstance(v, Words) else v for k, v in calls.items()})
         self.engine.feed(calls | self._own(calls))
 
     def _own(self, calls: Columns) -> dict[str, NDArray[Any]]:
@@ -163,9 +164,11 @@ def is_note(alert: Alert) -> bool:
     return alert.metric == "first_seen_error_type"
 
 
-def ordered(calls: Columns) -> NDArray[np.int64]:
-    """Places of the calls in order of start; those of the same moment in order of trace and span."""
+def ordered(calls: Mapping[str, Any]) -> NDArray[np.int64] | None:
+    """Places of the calls in order of start; those of the same moment in order of trace and span; None: as they are."""
     times = calls["start_time"]
+    if (np.diff(times) > 0).all():
+        return None
     order = np.argsort(times, kind="stable")
     alike = np.diff(times[order]) == 0
     if not alike.any():

@@ -7,6 +7,7 @@ import ctypes
 import dataclasses
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -26,6 +27,7 @@ from tracewatch.records import iso
 
 if TYPE_CHECKING:
     from tracewatch.backtest import Alert, Grouped, History, Member, Series
+    from tracewatch.detectors.adaptive.errands import Second
     from tracewatch.imports import Source
 
 DAY_S = 86_400
@@ -82,7 +84,8 @@ def backtest(
         assert since is not None
         if scores:
             raise click.UsageError("--scores is for a file of timestamp,value, not for calls.")
-        _calls(_from_store(db, project, since, detector), detector, begin, alerts, db, project)
+        with _second() as second:
+            _calls(_from_store(db, project, since, detector), detector, begin, alerts, db, project, second=second)
         return
     _keep(file, alerts, scores)
     _keep_memory()
@@ -94,7 +97,8 @@ def backtest(
     elif scores:
         raise click.UsageError(f"--scores is for a file of timestamp,value; {file} holds calls. Leave it out.")
     else:
-        _calls(_from_file(source, kind, detector), detector, begin, alerts, str(file))
+        with _second() as second:
+            _calls(_from_file(source, kind, detector), detector, begin, alerts, str(file), second=second)
 
 
 def _from_file(source: Source, kind: Any, detector: str) -> History:
@@ -121,12 +125,14 @@ def _from_store(db: str, project: str, since: str, detector: str) -> History:
 
 
 def _calls(
-    history: History, detector: str, begin: str | None, out: Path | None, name: str, project: str = "default"
-) -> None:
+    history: History, detector: str, begin: str | None, out: Path | None, name: str, project: str = "default",
+    second: Second | None = None,
+) -> None:  # fmt: skip
     """Replays calls and tells what was found."""
     from tracewatch import backtest
 
     member, grouped = _member(detector, project)
+    grouped.share_with(second)
     if not len(history):
         say(f"There are no calls to replay in {name}.")
     first, last = _ends(history.times)
@@ -200,6 +206,26 @@ def _keep_memory() -> None:
         tell = ctypes.CDLL(None).mallopt
         for what, size in KEEP_MEMORY:
             tell(what, size)
+
+
+@contextmanager
+def _second() -> Iterator[Second | None]:
+    """A second process for a share of the work, where there is a second processor; it starts while calls are read."""
+    from tracewatch.detectors.adaptive.errands import Second
+
+    if processors() < 2:
+        yield None
+        return
+    second = Second()
+    try:
+        yield second
+    finally:
+        second.close()
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

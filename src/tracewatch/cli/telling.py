@@ -63,11 +63,9 @@ def _noted(notes: Sequence[Alert]) -> str:
 
     Notes are no alerts: they are in no file, and count nowhere.
     """
-    from tracewatch.explaining.saying import noun
-
     if not notes:
         return ""
-    kinds = [f"{noun(name)} {value}" for each in notes for name, value in each.slice.items()]
+    kinds = [f"{column_of(Span)[name].label.lower()} {value}" for each in notes for name, value in each.slice.items()]
     more = f" and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
     return f"And {counted(len(notes), 'note')}: first seen {', '.join(kinds[:SHOWN])}{more}."
 

@@ -48,9 +48,12 @@ class Clumps:
 
     def close_day(self) -> None:
         """A day is over."""
-        n, s, q = self.today.values.reshape(-1, 3, SERIES).transpose(1, 0, 2)
         self.sums *= KEEP
-        np.add.at(self.sums, self.today.keys % STRIDE, np.stack([s * s - q, n * (n - 1), q, n, n > 1], 2))
+        if len(self.today.keys):
+            groups = Groups(self.today.keys % STRIDE)
+            n, s, q = self.today.values[groups.order].reshape(-1, 3, SERIES).transpose(1, 0, 2)
+            for j, x in enumerate((s * s - q, n * (n - 1), q, n, n > 1)):
+                self.sums[groups.keys, :, j] += np.add.reduceat(x, groups.starts, dtype=float)
         self.today = Ledger((0.0,) * (3 * SERIES))
 
     def effective(self, members: Floats, series: int, sizes: Ints) -> float:

@@ -1,22 +1,27 @@
 """The order of things: take rows, measure, test windows, open and close incidents, learn once a day."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from . import expectations, volume
 from .alerts import Alert, Notice
 from .arrays import Rows
 from .channels import drivers, observed
 from .culprits import judge
+from .errands import Errand, Second
 from .extras import Extras
 from .failover import Failover
 from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
-from .intake import PARTS, TICK
+from .intake import PARTS, TICK, Waiting
 from .knowledge import Knowledge
 from .parts import Parts, compare
 from .points import Points
 from .rates import mark
 from .schedules import Schedules
-from .series import by_hour, cells_of
+from .series import MANY, by_hour, cells_of
 from .sessions import Sessions
 from .settings import Settings
 from .stories import Ending, Return, Stories
@@ -29,14 +34,20 @@ MATURE_DAYS = 3  # with calls, before a new segment is judged at all
 DAILY_DAYS = 8  # a segment is learned daily for so long, then every third day unless it is in trouble
 WOBBLE_AFTER = 3  # days: the residuals of the first ones are not worth learning from
 REMEMBER = 14 * DAY
+A_TICK, AT_MIDNIGHT = 10, 40  # of the cost of segments learned a tick (16 ms); up to so many at midnight, with all else
+COSTS = {"wobble": 10, "sessions": 10, "volume": 10, "points": 10, "segment": 1}  # in such segments
+BLOCK = 64  # slices whose wobble is learned at once, if not all is
 AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
+NEVER = 1 << 60  # a cost
+Lesson = tuple[str, int]  # of COSTS, and the segment or the first slice of a block
 
 
 class Engine:
     """Reads calls and says what is odd about them. Same rows and same last moment, same alerts, however batched."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        self.second: Second | None = None  # a process that does a share of the lessons
         self.stories = Stories()
         self.start_anew(Knowledge(settings or Settings()))
 
@@ -50,9 +61,13 @@ class Engine:
         self.extras = Extras(known.settings.extra)
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
+        self.lessons: list[Lesson] = []  # left of the last midnight's
 
-    def feed(self, batch: Rows) -> None:
-        """Take rows as a dict of equally long columns, in any order; those before the last moment count as now."""
+    def feed(self, batch: Waiting) -> None:
+        """Take rows as a dict of equally long columns, in any order; those before the last moment count as now.
+
+        Columns of words may be arrays of objects or `Words`.
+        """
         self.known.intake.feed(batch)
 
     def advance(self, now: float) -> list[Alert]:
@@ -66,11 +81,18 @@ class Engine:
                 break
             stop = min(end, (self.now // DAY + 1) * DAY, self.now + self.known.series.run)
             stop = int(self.known.intake.reach(self.now * TICK, stop * TICK, TICK, AT_ONCE) // TICK)
+            stop = self.now + 1 if self.lessons else stop
             out += self.run(self.now, stop)
             self.now = stop
+            if self.lessons:
+                self.go_on_learning(stop, A_TICK)
             if stop % DAY == 0:
                 self.learn(stop)
         return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the second process."""
+        return self.__dict__ | {"second": None}
 
     def endings(self) -> list[Ending | Return]:
         """What became of the stories of earlier alerts since this was last asked, in order."""
@@ -157,42 +179,103 @@ class Engine:
 
     def learn(self, tick: int) -> None:
         """A day is over."""
-        known, day, age = self.known, tick // DAY, (tick - self.known.first) // DAY
+        known, day = self.known, tick // DAY
         known.clumps.close_day()
         self.parts.learn(day, known.memory.today)
         self.extras.learn()
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
-        self.learn_segments(day, age)
+        due = self.due(day)
         self.incidents.close_day(tick)
         known.wobble.watch(self.incidents.live, tick)
         known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
         start = known.first + WOBBLE_AFTER * DAY
         since, mask = max(start, tick - REMEMBER), self.incidents.mask
-        soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
-        if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
-            known.wobble.learn(tick, since, lambda t, width: mask(t, width, MEAN_FAMILY))
         known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
-        self.points.learn(known.memory, known.expect.known)
-        self.sessions.learn(tick)
         self.users.learn(self.incidents.reported_users(tick - DAY))
         self.schedules.learn(tick, known.first)
-        if soon:
-            self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
+        soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
+        slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
+        self.lessons = []
+        if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
+            # First: its samples are overwritten when an hour is over.
+            self.lessons += [("wobble", low) for low in range(0, slices, slices if small else BLOCK)]
+        self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ()), *(("segment", g) for g in due)]
+        if small:
+            elsewhere = self.lessons_elsewhere(tick)
+            self.go_on_learning(tick, NEVER)
+            elsewhere()
+        self.lessons += [("points", 0)]
+        if small:
+            self.go_on_learning(tick, NEVER)
         self.forget(tick)
 
-    def learn_segments(self, day: int, age: int) -> None:
-        """Expectations of the segments that are young, in trouble, or whose turn it is."""
-        known = self.known
-        for g, days in known.memory.days.items():
-            young, turn = len(days) < DAILY_DAYS, (day + g) % 3 == 0
-            if not (young or turn or self.incidents.troubled(g, (day - 3) * DAY)):
-                continue
-            rows = known.memory.rows(g)
-            known.expect.settled[g] = len(days) >= min(SETTLED_DAYS, age)
-            known.expect.mature[g] = len(days) >= min(MATURE_DAYS, age)
-            self.incidents.hide(rows["y"], rows["t"], g)
-            known.expect.learn_misses(g, rows)
-            known.expect.learn(g, rows)
+    def lessons_elsewhere(self, tick: int) -> Callable[[], None]:
+        """Has the second process, if there is one, do a share of the lessons; returns what takes in what they say."""
+        if self.second is None:
+            return lambda: None
+        known, away = self.known, [lesson for lesson in self.lessons if lesson[0] in ("volume", "segment")]
+        away = away[: -(-len(away) * 2 // 3)]
+        self.lessons = [lesson for lesson in self.lessons if lesson not in away]
+        errands: list[Errand] = []
+        for name, g in away:
+            if name == "segment":
+                rows = self.rows_for(g, tick // DAY)  # first, as it says whether the segment is mature
+                errands.append((expectations.learned, (known.expect.of(g), rows)))
+            else:
+                jobs, marks = set(self.schedules.plans), self.incidents.volume
+                errands.append((volume.learned, (self.volume, tick, known.first, jobs, marks)))
+        results = self.second.send(errands)
+
+        def take() -> None:
+            for (name, g), lesson in zip(away, results(), strict=True):
+                if name == "segment":
+                    known.expect.put(g, lesson)
+                else:
+                    self.volume.take(lesson)
+
+        return take
+
+    def go_on_learning(self, tick: int, most: int) -> None:
+        """The next lessons, for `most` of COSTS: of very many some wait for the next tick, as nobody waits a second."""
+        known, midnight = self.known, tick // DAY * DAY
+        while self.lessons and most >= COSTS[self.lessons[0][0]]:
+            (name, which), self.lessons = self.lessons[0], self.lessons[1:]
+            most -= COSTS[name]
+            if name == "segment":
+                self.learn_segment(which, midnight // DAY)
+            elif name == "wobble":
+                some = slice(which, len(known.slices.labels) if most > A_TICK else which + BLOCK)
+                since, mask = max(known.first + WOBBLE_AFTER * DAY, midnight - REMEMBER), self.incidents.mask
+                known.wobble.learn(midnight, since, lambda t, width: mask(t, width, MEAN_FAMILY), some)
+            elif name == "sessions":
+                self.sessions.learn(midnight)
+            elif name == "volume":
+                self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
+            else:
+                self.points.learn(known.memory, known.expect.known)
+
+    def due(self, day: int) -> list[int]:
+        """The segments that are young, in trouble, or whose turn it is."""
+        return [
+            g
+            for g, days in self.known.memory.days.items()
+            if len(days) < DAILY_DAYS or (day + g) % 3 == 0 or self.incidents.troubled(g, (day - 3) * DAY)
+        ]
+
+    def learn_segment(self, g: int, day: int) -> None:
+        """Expectations of a segment, from its rows until a day was over."""
+        rows = self.rows_for(g, day)
+        self.known.expect.learn_misses(g, rows)
+        self.known.expect.learn(g, rows)
+
+    def rows_for(self, g: int, day: int) -> Rows:
+        """What a segment learns from when a day is over, which also says whether it is mature."""
+        known, age = self.known, (day * DAY - self.known.first) // DAY
+        rows, days = known.memory.rows(g), len(known.memory.days[g])
+        known.expect.settled[g] = days >= min(SETTLED_DAYS, age)
+        known.expect.mature[g] = days >= min(MATURE_DAYS, age)
+        self.incidents.hide(rows["y"], rows["t"], g)
+        return rows
 
     def forget(self, tick: int) -> None:
         """Sessions that are over, users and segments that are too many or too old."""
@@ -207,9 +290,12 @@ class Engine:
         kinds.forget(kinds.crowded())
         self.users.forget(users)
         self.incidents.forget_users(users, tick)
-        keep = known.intake.retire(now, SILENT * TICK)
+        keep = known.intake.retire(now, SILENT * TICK, known.memory.busy(tick // DAY, len(known.intake.segments)))
         if len(keep) < len(known.intake.segments):
             self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
             self.extras.forget(known.intake.names["operation_type"])
-            self.failover.keep_segments({int(old): new for new, old in enumerate(keep)})
+            place = {int(old): new for new, old in enumerate(keep)}
+            self.failover.keep_segments(place)
+            left = [(name, place.get(which, -1) if name == "segment" else which) for name, which in self.lessons]
+            self.lessons = [lesson for lesson in left if lesson[1] >= 0]

@@ -97,6 +97,15 @@ class Expectations:
             z = np.clip(r / self.scale[g], -CLIP, CLIP) - self.centre[g]
         rows["z"], rows["r"], rows["fit"] = exact(z), r, fit
 
+    def of(self, g: int) -> dict[str, Floats]:
+        """What is known of one segment."""
+        return {name: getattr(self, name)[g] for name in SHAPES}
+
+    def put(self, g: int, learned: dict[str, Floats]) -> None:
+        """Take what was learned of one segment."""
+        for name, values in learned.items():
+            getattr(self, name)[g] = values
+
     def learn(self, g: int, rows: Rows) -> None:
         """Refit one segment from its remembered rows (y may hold further nan: what belongs to incidents)."""
         y = np.ascontiguousarray(rows["y"].T, float)
@@ -107,19 +116,22 @@ class Expectations:
             return
         y, count, is_log = y[live], count[live], KIND[live] == LOG
         has = np.isfinite(y)
-        self.typical[g, live] = Ordered(y, count).at(0.5)
-        r = self.learn_plain(g, live, y, count, rows)
-        middle = Ordered(r, count).at(0.5)
+        ordered = Ordered(y, count)
+        self.typical[g, live] = ordered.at(0.5)
+        r = self.learn_plain(g, live, y, ordered, rows)
+        ordered = Ordered(r, count)
+        middle = ordered.at(0.5)
         middle[~is_log] = 0
         self.beta[g, live] *= np.exp(middle)[:, None]
         if COST in live:
             self.price[g] *= np.exp(middle[live == COST])
         r -= middle[:, None]
-        r = self.learn_cells(g, live, r, has, count, rows)
+        width = np.maximum((ordered.at(0.8413) - middle - (ordered.at(0.1587) - middle)) / 2, WIDEST)
+        r = self.learn_cells(g, live, r, has, width[:, None], rows)
         self.learn_scale(g, live, r, has, count, rows["hour_cell"])
         self.known[g, live] = count
 
-    def learn_plain(self, g: int, live: Ints, y: Floats, count: Ints, rows: Rows) -> Floats:
+    def learn_plain(self, g: int, live: Ints, y: Floats, ordered: Ordered, rows: Rows) -> Floats:
         """Fit what drives each channel; returns log ratios or differences (channels x rows)."""
         work, tokens, is_log = rows["work"].astype(float), rows["tokens"].astype(float), KIND[live] == LOG
         self.level[g, live[~is_log]] = np.nanmean(y[~is_log], axis=1)
@@ -129,28 +141,31 @@ class Expectations:
         for some in (~constant & known, ~constant & ~known):
             if some.any():
                 uses = [CHANNELS[c].drivers for c in live[some].tolist()]
-                self.beta[g, live[some]] = relative_fits(work, y[some], count[some], uses, self.beta[g, live[some]])
+                self.beta[g, live[some]] = relative_fits(work, y[some], ordered.some(some), uses, self.beta[g, live[some]])
         fit = self.beta[g, live] @ work.T
         for i in np.flatnonzero(live == COST).tolist():
-            self.price[g] = relative_fits(tokens, y[i : i + 1], count[i : i + 1], [range(4)], self.price[g : g + 1])[0]
+            one = slice(i, i + 1)
+            self.price[g] = relative_fits(tokens, y[one], ordered.some(one), [range(4)], self.price[g : g + 1])[0]
             fit[i] = tokens @ self.price[g]
         r = y - self.level[g, live, None]
         r[is_log] = np.log(y[is_log] / np.maximum(fit[is_log], 1e-12))
         return r
 
-    def learn_cells(self, g: int, live: Ints, r: Floats, has: Flags, count: Ints, rows: Rows) -> Floats:
-        """Effects of idle time and turn; returns the residuals without them."""
-        ordered, is_log = Ordered(r, count), KIND[live] == LOG
-        width = np.maximum((ordered.at(0.8413) - ordered.at(0.1587)) / 2, WIDEST)[:, None]
-        present, r = has.astype(float), np.where(has, r, 0.0)
+    def learn_cells(self, g: int, live: Ints, r: Floats, has: Flags, width: Floats, rows: Rows) -> Floats:
+        """Effects of idle time and turn; returns the residuals without them, 0 where absent (width: of each middle)."""
+        present, r, logs = has.astype(float), np.where(has, r, 0.0), KIND[live] == LOG
         idle = np.repeat(rows["idle_cell"][None], len(live), 0)
         idle[live == CACHE] = rows["warm_cell"]
         for table, cells, size in ((self.idle, idle, IDLES), (self.turn, rows["turn_cell"], TURNS)):
-            place = places(cells, len(live), size)
-            effect = cell_centres(place, r, present, size, PSEUDO_ROWS, width)
-            effect[~is_log] = cell_means(place, r, present, size, PSEUDO_ROWS)[~is_log]
+            place, effect = places(cells, len(live), size), np.zeros((len(live), size))
+            of_logs, others = places(cells[logs] if cells.ndim > 1 else cells, np.count_nonzero(logs), size), ~logs
+            effect[logs] = cell_centres(of_logs, r[logs], present[logs], size, PSEUDO_ROWS, width[logs])
+            if others.any():
+                of_others = places(cells[others] if cells.ndim > 1 else cells, np.count_nonzero(others), size)
+                effect[others] = cell_means(of_others, r[others], present[others], size, PSEUDO_ROWS)
             table[g, live] = effect
-            r = (r - effect.ravel()[place]) * present
+            r -= effect.ravel()[place]
+            r *= present
         return r
 
     def learn_scale(self, g: int, live: Ints, r: Floats, has: Flags, count: Ints, hour: Ints) -> None:
@@ -181,3 +196,13 @@ class Expectations:
         n, k = (np.bincount(cell, x, minlength=TURNS * IDLES).reshape(TURNS, IDLES) for x in (one, miss))
         by_turn = (k.sum(1) + PSEUDO_ROWS * whole) / (n.sum(1) + PSEUDO_ROWS)
         self.miss[g] = exact((k + PSEUDO_ROWS * by_turn[:, None]) / (n + PSEUDO_ROWS))
+
+
+def learned(known: dict[str, Floats], rows: Rows) -> dict[str, Floats]:
+    """What is known of a segment after a lesson from its remembered rows."""
+    one = Expectations()
+    for name, values in known.items():
+        setattr(one, name, np.array(values)[None])
+    one.learn_misses(0, rows)
+    one.learn(0, rows)
+    return one.of(0)

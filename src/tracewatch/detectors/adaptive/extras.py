@@ -41,7 +41,7 @@ class Watched:
     scale: float = 0.0  # 0: not known yet
     centre: float = 0.0
     slack: float = 0.0
-    evidence: Floats = field(default_factory=lambda: np.zeros((1, 1, 4)))
+    evidence: Floats = field(default_factory=lambda: np.zeros((4, 1)))
     pause: int = 0  # no evidence is gathered before this tick
     odd: int = 0  # days in a row on which it was borne out
 
@@ -116,25 +116,25 @@ class Extras:
         groups = Groups(rows["tick"][at])
         weight, x = rows["weight"][at], watched.apart(rows[key[1]][at])
         w, s = (exact(np.add.reduceat(y[groups.order], groups.starts)) for y in (weight, weight * x))
-        gain = exact(np.stack(of_means(w, s, 0.0, watched.slack), -1))[:, None]
+        gain = exact(np.stack(of_means(w, s, 0.0, watched.slack)))
         limit, begin = known.settings.z**2 / 2, 0
-        gain[first + groups.keys < watched.pause] = 0
-        path = climb(gain, alone(len(gain)), watched.evidence)
-        while len(over := begin + np.flatnonzero((path[begin:] > limit).any((1, 2)))):
-            i, which = int(over[0]), int(path[over[0], 0].argmax())
+        gain[:, first + groups.keys < watched.pause] = 0
+        path = climb(gain, alone(gain.shape[1]), watched.evidence)
+        while len(over := begin + np.flatnonzero((path[:, begin:] > limit).any(0))):
+            i, which = int(over[0]), int(path[:, over[0]].argmax())
             tick = int(groups.keys[i])
             alert = self.judge(known, watched, key, first + tick + 1, 1.0 if which < 2 else -1.0, label)
-            path[i] = 0.0
+            path[:, i] = 0.0
             if alert is None:
-                path[i, 0, which] = KEPT * limit
+                path[which, i] = KEPT * limit
             else:
                 self.borne.add(key)
                 out.append((tick, alert))
             watched.pause, begin = first + tick + 1 + (DOUBTED if alert is None else PAUSE), i + 1
-            gain[first + groups.keys < watched.pause] = 0
-            if begin < len(gain):
-                path[begin:] = climb(gain[begin:], alone(len(gain) - begin), path[i : i + 1].copy())
-        watched.evidence = path[-1:].copy()
+            gain[:, first + groups.keys < watched.pause] = 0
+            if begin < gain.shape[1]:
+                path[:, begin:] = climb(gain[:, begin:], alone(gain.shape[1] - begin), path[:, i : i + 1].copy())
+        watched.evidence = path[:, -1:].copy()
         return out
 
     def judge(

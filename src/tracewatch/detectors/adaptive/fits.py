@@ -1,5 +1,7 @@
 """Robust centres, spreads and fits that are fast on a thousand values. Tables are series x rows, nan where missing."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +17,12 @@ class Ordered:
 
     def __init__(self, table: Floats, count: Ints) -> None:
         self.sorted, self.count = np.sort(table, axis=1), count  # nan sorts last
+
+    def some(self, which: Flags | slice) -> Ordered:
+        """Of some of the series."""
+        out = Ordered.__new__(Ordered)
+        out.sorted, out.count = self.sorted[which], self.count[which]
+        return out
 
     def at(self, q: float | Floats) -> Floats:
         """The value of each series nearest to its quantile q."""
@@ -41,12 +49,14 @@ def nonnegative(products: Floats, targets: Floats, count: Ints, use: Flags) -> F
         left[below, b[below].argmin(1)] = False
 
 
-def relative_fits(drivers: Floats, y: Floats, count: Ints, uses: Sequence[Sequence[int]], known: Floats) -> Floats:
+def relative_fits(
+    drivers: Floats, y: Floats, ordered: Ordered, uses: Sequence[Sequence[int]], known: Floats
+) -> Floats:  # fmt: skip
     """b >= 0 of each series that minimises the clipped relative error of drivers @ b; known b are only polished.
 
-    Drivers are rows x drivers, y is series x rows, known and what is returned series x drivers.
+    Drivers are rows x drivers, y (and its order) series x rows, known and what is returned series x drivers.
     """
-    ordered, has = Ordered(y, count), np.isfinite(y)
+    has, count = np.isfinite(y), ordered.count
     low, half, high = (ordered.at(q)[:, None] for q in (0.02, 0.5, 0.98))
     floor = 0.02 * half + 1e-12  # a fit near nothing would weigh its rows without end
     polish = bool(known.any())

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints, Rows
 from .ledger import Groups, Ledger
-from .names import Names
+from .names import Names, Words, joined, words_of
 
 TICK = 300  # seconds; the grain of all sums and alerts
 NUMBERS = (
@@ -39,6 +39,7 @@ SEGMENT = ("operation_type", "model_name", "model_provider")
 SEGMENTS = 500  # beyond, new ones share a segment of their operation, until the least recently used are forgotten
 STRIDE = 1 << 20  # two codes in one key: session x STRIDE + operation
 SESSION_OVER = 86400.0  # s: a session silent for a day is over
+Waiting = dict[str, Any]  # equally long columns, those of words as `Words`
 
 
 class Intake:
@@ -50,18 +51,18 @@ class Intake:
         self.segments: list[tuple[int, int, int]] = []
         self.segment_of: dict[tuple[int, int, int], int] = {}
         self.last_call = np.zeros(0)  # of each segment
-        self.waiting: list[Rows] = []
+        self.waiting: list[Waiting] = []
         self.ordered = True  # the rows that wait are one table in order of start
         self.sessions = Ledger((0.0, -np.inf, np.nan))  # calls, time and prompt of the last one
 
-    def feed(self, batch: Rows) -> None:
+    def feed(self, batch: Waiting) -> None:
         """Take a dict of equally long columns; only start_time is required."""
         t = batch["start_time"]
         t = t.astype("datetime64[us]").astype(float) / 1e6 if t.dtype.kind == "M" else np.asarray(t, float)
         n, ok = len(t), np.isfinite(t) & (t > 0)  # a missing datetime is the least integer
-        rows: Rows = {"t": t, "trace_id": column_of_words(batch.get("trace_id"), n)}
+        rows: Waiting = {"t": t, "trace_id": column_of_objects(batch.get("trace_id"), n)}
         for word in WORDS:
-            rows[word] = column_of_words(batch.get(word), n)
+            rows[word] = words_of(batch.get(word), n)
         parent = batch.get("parent_span_id")
         rows["root"] = np.array([x is None or x != x for x in parent], bool) if parent is not None else np.ones(n, bool)
         for name in NUMBERS:
@@ -85,7 +86,7 @@ class Intake:
         if self.ordered or not self.waiting:
             return
         parts, self.ordered = self.waiting, True
-        rows = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if len(parts) > 1 else parts[0]
+        rows = {k: joined([part[k] for part in parts]) for k in parts[0]}
         if (np.diff(rows["t"]) < 0).any():
             order = np.argsort(rows["t"], kind="stable")
             rows = {k: v[order] for k, v in rows.items()}
@@ -107,7 +108,7 @@ class Intake:
             return None
         rows = {k: v[:cut] for k, v in rows.items()}
         for word in WORDS:
-            rows[word] = self.names[word].encode(rows, word)
+            rows[word] = self.names[word].encode(rows[word], float(rows["t"][-1]))
         rows["segment"] = self.encode_segments(rows)
         self.place_in_sessions(rows)
         self.place_in_segments(rows)
@@ -169,12 +170,15 @@ class Intake:
         alive[self.sessions.keys // STRIDE] = True
         names.forget(names.stale(now - SESSION_OVER, alive))
 
-    def retire(self, now: float, silence: float) -> Ints:
-        """Segments worth keeping: those with calls within `silence` seconds, and of too many the latest."""
+    def retire(self, now: float, silence: float, busy: Flags) -> Ints:
+        """Segments worth keeping: those with calls within `silence` seconds, and of too many the busy and the latest.
+
+        What is in use is not forgotten for what may come: it would be learned anew every day.
+        """
         keep = np.flatnonzero(self.last_call > now - silence)
         if len(self.segments) > SEGMENTS * 3 // 4:
-            latest = np.argsort(-self.last_call[keep], kind="stable")[: SEGMENTS * 5 // 8]
-            keep = np.sort(keep[latest])
+            order = np.lexsort((-self.last_call[keep], ~busy[keep]))
+            keep = np.sort(keep[order[: max(SEGMENTS * 5 // 8, np.count_nonzero(busy[keep]))]])
         return keep
 
     def keep_segments(self, keep: Ints, before: float) -> None:
@@ -206,7 +210,7 @@ def previous(value: Floats, first: Flags, before: Floats) -> Floats:
     return out
 
 
-def column_of_words(values: NDArray[Any] | None, n: int) -> NDArray[Any]:
+def column_of_objects(values: NDArray[Any] | None, n: int) -> NDArray[Any]:
     """As objects; all None where the column is missing."""
     return np.full(n, None, object) if values is None else np.asarray(values, object)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Floats, Ints, Rows
+from .arrays import Flags, Floats, Ints, Rows
 from .channels import SINGLE
 from .intake import WORDS
 from .ledger import Groups
@@ -13,6 +13,7 @@ from .ledger import Groups
 CELLS = ("idle_cell", "warm_cell", "turn_cell", "hour_cell")
 COLUMNS = ("t", "y", "work", "tokens", *CELLS, "r", "read")
 TODAY = 1 << 18  # rows held of a day that is not over, shared by its segments: 30 MB
+BUSY = 12  # calls of a day: a segment is in use, and no name that came once
 MOST = 4096  # of these a segment holds, even if it is alone
 
 
@@ -65,6 +66,12 @@ class Memory:
         days = self.days[segment]
         rows = {k: np.concatenate([rows[k] for _, rows in days]) for k in COLUMNS}
         return rows | {k: rows[k].astype(np.int64) for k in CELLS}
+
+    def busy(self, day: int, segments: int) -> Flags:
+        """Which segments had a good number of calls on a day."""
+        out = np.zeros(segments, bool)
+        out[[g for g, days in self.days.items() if days[-1][0] == day and len(days[-1][1]["t"]) >= BUSY]] = True
+        return out
 
     def traffic(self, segments: int) -> Floats:
         """Remembered rows of each segment, plus one."""

@@ -1,10 +1,61 @@
 """Words as small numbers."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .arrays import Flags, Ints, Rows
+from .arrays import Flags, Floats, Ints
+
+
+@dataclass(slots=True, eq=False)
+class Words:
+    """A column of words as places in a list that may hold some more, or one twice; -1 where there is no word."""
+
+    places: NDArray[np.integer[Any]]
+    words: list[object]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: slice | Ints | Flags) -> Words:
+        return Words(self.places[rows], self.words)
+
+    def objects(self) -> NDArray[Any]:
+        """The words themselves, None where there is none."""
+        out = np.empty(len(self.words) + 1, object)
+        out[:-1] = self.words
+        return np.asarray(out[self.places])
+
+
+def words_of(values: NDArray[Any] | Words | None, n: int) -> Words:
+    """A column as words; what is no word (None, not a number, a missing column) is none."""
+    if values is None:
+        return Words(np.full(n, -1), [])
+    if isinstance(values, Words):
+        return values
+    given = values.tolist()
+    place = {word: i for i, word in enumerate(x for x in dict.fromkeys(given) if x is not None and x == x)}
+    return Words(np.fromiter(map(place.get, given, repeat(-1)), np.int64, len(given)), list(place))
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Columns of one kind, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if not isinstance(parts[0], Words):
+        return np.concatenate(parts)
+    words: list[object] = []
+    places = list[NDArray[Any]]()
+    for part in parts:
+        places.append(np.where(part.places < 0, -1, part.places + len(words)))
+        words += part.words
+    return Words(np.concatenate(places), words)
 
 
 class Names:
@@ -18,19 +69,25 @@ class Names:
         self.last = np.zeros(64)  # when a code was last seen
         self.size = 0  # one more than the largest code ever given
 
-    def encode(self, rows: Rows, column: str) -> Ints:
-        """Codes of a column; new words are added."""
-        values = rows[column].tolist()
-        if values.count(None) == len(values):
-            return np.full(len(values), -1, np.int64)
-        codes = np.fromiter(map(self.code.get, values, repeat(-1)), np.int64, len(values))
-        unknown = np.flatnonzero(codes < 0)
-        strange = [values[i] for i in unknown.tolist()]
-        if new := [value for value in dict.fromkeys(strange) if value is not None and value == value]:
-            self.add(new)
-            codes[unknown] = np.fromiter(map(self.code.get, strange, repeat(-1)), np.int64, len(strange))
-        self.last[codes[codes >= 0]] = rows["t"][-1]
+    def encode(self, column: Words, now: float) -> Ints:
+        """Codes of a column that was seen until `now`; new words are added, in the order in which they appear."""
+        if not column.words:
+            return np.full(len(column), -1, np.int64)
+        table = self.codes_of(column.words)
+        if (table[:-1] < 0).any():
+            present, first = np.unique(column.places, return_index=True)
+            new = present[np.argsort(first)]
+            new = new[(new >= 0) & (table[new] < 0)]
+            if len(new):
+                self.add(list(dict.fromkeys(column.words[i] for i in new.tolist())))
+                table = self.codes_of(column.words)
+        codes = table[column.places]
+        self.last[codes[codes >= 0]] = now
         return codes
+
+    def codes_of(self, words: Sequence[object]) -> Ints:
+        """The code of each word, and -1 at the end."""
+        return np.fromiter([*map(self.code.get, words, repeat(-1)), -1], np.int64, len(words) + 1)
 
     def add(self, words: list[object]) -> None:
         """Give new words codes, freed ones first, while there is room."""

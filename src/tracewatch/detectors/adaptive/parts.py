@@ -13,7 +13,7 @@ import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
 from .channels import CHANNELS, GOOD, C
-from .expectations import exact
+from .expectations import GRAIN, exact
 from .intake import PARTS
 from .knowledge import Knowledge
 from .ledger import Groups
@@ -25,6 +25,7 @@ from .series import K
 RATES_OF_PARTS = (0, 1, FALLBACK, RETRY, HALLUCINATION, NO_HIT)  # errors, timeouts, fallbacks, retries, ...
 M = len(RATES_OF_PARTS)
 SERIES = C + M  # channels, then rates
+ALTERNATIVES = 4  # of each series: up, up far, down, down far
 DELTAS = (0.4, 1.2)  # deviations of a call: moves to be found within a day, and within minutes
 RISES = ((0.06, 1.0), (0.3, 2.0))  # of a rate: at least so much, or so many times itself, more
 CORRELATED = 0.5  # of the calls of a session within five minutes: they share their history
@@ -68,7 +69,7 @@ class Bank:
     index: dict[tuple[int, int], int] = field(default_factory=dict)  # (column, code) -> row of the tables
     keys: list[tuple[int, int]] = field(default_factory=list)
     last: Floats = field(default_factory=lambda: np.zeros(0))  # day last seen
-    evidence: Floats = field(default_factory=lambda: np.zeros((0, SERIES, 4)))  # up and down x two alternatives
+    evidence: Floats = field(default_factory=lambda: np.zeros((0, SERIES, ALTERNATIVES)))  # up and down x two alternatives
     pause: Ints = field(default_factory=lambda: np.zeros((0, SERIES), np.int64))  # no evidence is gathered before
     usual: Floats = field(default_factory=lambda: np.zeros((0, SERIES)))  # difference from the rest; of rates a factor
     slack: Floats = field(default_factory=lambda: np.zeros((0, SERIES)))
@@ -88,7 +89,7 @@ class Bank:
         self.index.update({key: len(self.keys) + i for i, key in enumerate(keys)})
         self.keys += keys
         self.last = np.concatenate([self.last, np.zeros(n)])
-        self.evidence = np.concatenate([self.evidence, np.zeros((n, SERIES, 4))])
+        self.evidence = np.concatenate([self.evidence, np.zeros((n, SERIES, ALTERNATIVES))])
         self.pause = np.concatenate([self.pause, np.zeros((n, SERIES), np.int64)])
         usual = np.zeros((n, SERIES))
         usual[:, C:] = 1.0
@@ -134,19 +135,11 @@ def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """Of calls: their weight, the weighted sum of what sets them apart (calls or cells x series), expected hits."""
+    """Of calls: their weight, the weighted sum of what sets them apart (calls x series), expected hits (x rates)."""
 
     weight: Floats
     apart: Floats
     hits: Floats
-
-    def gains(self, usual: Floats, slack: Floats) -> Floats:
-        """Evidence: x series x (up, up far, down, down far)."""
-        out = np.zeros((*self.apart.shape, 4))
-        each = self.weight[:, :C], self.apart[:, :C], usual[:, :C], slack[:, :C]
-        out[:, :C] = np.stack(of_means(*each), -1)
-        out[:, C:, :2] = np.stack(of_rates(self.weight[:, C:], self.apart[:, C:], self.hits, usual[:, C:]), -1)
-        return exact(out)
 
     def some(self, which: Flags) -> "Sums":
         """Of some of the calls."""
@@ -186,12 +179,46 @@ def sums_of(rows: Rows) -> Sums:
     return Sums(weight=weight, apart=weight * np.nan_to_num(apart), hits=weight[:, C:] * rows["chance"])
 
 
-def summed(sums: Sums, order: Ints, groups: Groups) -> Sums:
-    """Of each group of calls."""
-    weight, apart, hits = (
-        exact(np.add.reduceat(x[order], groups.starts, axis=0)) for x in (sums.weight, sums.apart, sums.hits)
-    )
-    return Sums(weight=weight, apart=apart, hits=hits)
+def gains(sums: Floats, usual: Floats, slack: Floats) -> Floats:
+    """Evidence (tracks x cells: of each series up, up far, down, down far) of sums (weights, apart, hits x cells)."""
+    weight, apart, hits = np.split(sums, (SERIES, 2 * SERIES))
+    out = np.zeros((SERIES, ALTERNATIVES, sums.shape[1]))
+    for j, gain in enumerate(of_means(weight[:C], apart[:C], usual[:C], slack[:C])):
+        out[:C, j] = gain
+    for j, gain in enumerate(of_rates(weight[C:], apart[C:], hits, usual[C:])):
+        out[C:, j] = gain
+    return rounded(out).reshape(SERIES * ALTERNATIVES, -1)
+
+
+def rounded(x: Floats) -> Floats:
+    """The same as `exact`, in place."""
+    x *= GRAIN
+    np.round(x, out=x)
+    x /= GRAIN
+    return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """The evidence of the parts of one column: parts and ticks in order, tracks x cells."""
+
+    column: int
+    groups: Groups  # cells of each part
+    part: Ints
+    tick: Ints
+    gain: Floats
+    path: Floats
+
+    def over(self, limit: Floats) -> Iterator[tuple[int, int, int, int]]:
+        """Tick, part, series and cell of evidence over its limit (by series)."""
+        for track in np.flatnonzero(self.path.max(1) > np.repeat(limit, ALTERNATIVES)).tolist():
+            series = track // ALTERNATIVES
+            for i in np.flatnonzero(self.path[track] > limit[series]).tolist():
+                yield int(self.tick[i]), int(self.part[i]), series, i
+
+    def rest(self, i: int) -> slice:
+        """The cells of the same part after one."""
+        return slice(i + 1, int(np.searchsorted(self.part, self.part[i], "right")))
 
 
 class Parts:
@@ -210,63 +237,67 @@ class Parts:
         if rows is None:
             return
         sums = sums_of(rows)
-        pieces = [piece for j in range(len(PARTS)) if (piece := self.cells(j, rows, ticks, sums)) is not None]
-        if not pieces:
-            return
-        part, tick, gain = (np.concatenate([piece[j] for piece in pieces]) for j in range(3))
-        order = np.lexsort((tick, part))
-        part, tick, gain = part[order], tick[order], gain[order]
-        limit = self.limits(known, part)
-        gain[(first + tick)[:, None] < bank.pause[part]] = 0.0
-        groups = Groups(part)
-        path = climb(gain, groups, bank.evidence[groups.keys])
-        waiting = [(int(tick[i]), int(part[i]), int(series), int(i))
-                   for i, series in zip(*np.nonzero((path > limit[:, :, None]).any(2)), strict=True)]  # fmt: skip
-        ends = dict(zip(groups.keys.tolist(), (groups.starts + groups.sizes).tolist(), strict=True))
-        for at, p, series, i in sorted(waiting):
-            over = path[i, series] > limit[i, series]
-            if not over.any():  # a former crossing took its evidence
+        table = np.concatenate([sums.weight, sums.apart, sums.hits], 1)
+        each = [paths for j in range(len(PARTS)) if (paths := self.follow(j, rows, first, ticks, table)) is not None]
+        limits = self.limits(known)
+        waiting = sorted({(*at, j) for j, paths in enumerate(each) for at in paths.over(limits[paths.column])})
+        for tick, part, series, i, j in waiting:
+            paths, limit = each[j], limits[each[j].column, series]
+            tracks = slice(series * ALTERNATIVES, (series + 1) * ALTERNATIVES)
+            which = int(np.argmax(paths.path[tracks, i]))
+            if not paths.path[tracks, i][which] > limit:  # a former crossing took its evidence
                 continue
-            which = int(np.argmax(path[i, series]))
             self.outcome = False
-            yield Crossing(tick=at, part=p, series=series, sign=1.0 if which < 2 else -1.0)
-            rest = slice(i + 1, ends[p])
-            later = gain[rest, series] * ((first + tick[rest]) >= bank.pause[p, series])[:, None]
-            path[i, series] = 0.0
+            yield Crossing(tick=tick, part=part, series=series, sign=1.0 if which < 2 else -1.0)
+            rest = paths.rest(i)
+            later = paths.gain[tracks, rest] * ((first + paths.tick[rest]) >= bank.pause[part, series])
+            paths.path[tracks, i] = 0.0
             if not self.outcome:
-                path[i, series, which] = KEPT * limit[i, series]
-            if len(later):
-                path[rest, series] = climb(later[:, None], Groups(part[rest]), path[i, series][None, None].copy())[:, 0]
-        bank.evidence[groups.keys] = path[groups.starts + groups.sizes - 1]
+                paths.path[tracks, i][which] = KEPT * limit
+            if later.shape[1]:
+                paths.path[tracks, rest] = climb(later, Groups(paths.part[rest]), paths.path[tracks, i, None])
+        for paths in each:
+            last = paths.path[:, paths.groups.starts + paths.groups.sizes - 1]
+            bank.evidence[paths.groups.keys] = last.T.reshape(-1, SERIES, ALTERNATIVES)
 
-    def cells(self, column: int, rows: Rows, ticks: int, sums: Sums) -> tuple[Ints, Ints, Floats] | None:
-        """Part, tick and evidence of what each part did in each tick; the sums of the day are kept."""
-        code = rows[PARTS[column]]
+    def follow(self, column: int, rows: Rows, first: int, ticks: int, table: Floats) -> Paths | None:
+        """The evidence of what each part of a column did in each tick; the sums of the day are kept.
+
+        The table has the weights, what sets apart and the expected hits of each row.
+        """
+        code, bank = rows[PARTS[column]], self.bank
         named = np.flatnonzero((code >= 0) & (code != self.main[column]))
         if not len(named):
             return None
         values, inverse = np.unique(code[named], return_inverse=True)
-        groups = Groups(self.bank.places(column, values)[inverse] * ticks + rows["tick"][named])
-        each = summed(sums, named[groups.order], groups)
-        part, tick = groups.keys // ticks, groups.keys % ticks
-        by_part = Groups(part)
-        today = self.bank.days[0]
-        for j, x in enumerate((np.concatenate([each.weight[:, :C], each.hits], 1), each.apart)):
-            today[by_part.keys, :, j] += np.add.reduceat(x[by_part.order], by_part.starts, axis=0)
-        return part, tick, each.gains(self.bank.usual[part], self.bank.slack[part])
+        cells = Groups(bank.places(column, values)[inverse] * ticks + rows["tick"][named])
+        sums = rounded(np.add.reduceat(table[named[cells.order]], cells.starts, axis=0)).T.copy()
+        part, tick = cells.keys // ticks, cells.keys % ticks
+        groups, today = Groups(part), bank.days[0]
+        by_part = np.add.reduceat(sums, groups.starts, axis=1).T
+        today[groups.keys, :C, 0] += by_part[:, :C]
+        today[groups.keys, C:, 0] += by_part[:, 2 * SERIES :]
+        today[groups.keys, :, 1] += by_part[:, SERIES : 2 * SERIES]
+        usual, slack = (np.repeat(x[groups.keys].T, groups.sizes, axis=1) for x in (bank.usual, bank.slack))
+        gain = gains(sums, usual, slack)
+        for i, series in zip(*np.nonzero(bank.pause[groups.keys] > first), strict=True):
+            mine = slice(groups.starts[i], groups.starts[i] + groups.sizes[i])
+            paused = first + tick[mine] < bank.pause[groups.keys[i], series]
+            gain[series * ALTERNATIVES : (series + 1) * ALTERNATIVES, mine][:, paused] = 0.0
+        path = climb(gain, groups, bank.evidence[groups.keys].reshape(len(groups.keys), -1).T)
+        return Paths(column=column, groups=groups, part=part, tick=tick, gain=gain, path=path)
 
     def is_known(self, part: int) -> bool:
         """May it be said that it is not as usual? A version is judged from its first call on: it should not differ."""
         seen = (self.bank.days[1:, part, :, 0] > 0).any(1).sum()
         return bool(PARTS[self.bank.keys[part][0]] in RELEASED or seen >= KNOWN_DAYS)
 
-    def limits(self, known: Knowledge, part: Ints) -> Floats:
-        """Evidence that is an alarm, by part given and series: more where alarms were frequent."""
+    def limits(self, known: Knowledge) -> Floats:
+        """Evidence that is an alarm, by column and series: more where alarms were frequent."""
         table = np.full((len(PARTS), SERIES), known.settings.z**2 / 2)
         for (column, series), days in self.told.items():
             table[column, series] *= 1 + 0.15 * max(len(days) - 1, 0)
-        column_of = np.array([key[0] for key in self.bank.keys], np.int64)
-        return table[column_of[part]]
+        return table
 
     def learn(self, day: int, rows: list[Rows]) -> None:
         """A day is over: how parts usually differ, without what was borne out today; rows are the day's."""
@@ -313,12 +344,10 @@ class Parts:
 
 
 def climb(gain: Floats, groups: Groups, start: Floats) -> Floats:
-    """Evidence after each cell (cells x series x alternatives): sums that start anew at nothing, in each group."""
-    cells = len(gain)
-    total = np.ascontiguousarray(gain.reshape(cells, -1).T)  # running sums along the last axis are far faster
-    np.cumsum(total, axis=1, out=total)
-    before = np.concatenate([np.zeros_like(total[:, :1]), total[:, groups.starts[1:] - 1]], axis=1)
-    total -= np.repeat(before - start.reshape(len(start), -1).T, groups.sizes, axis=1)
+    """Evidence after each cell (tracks x cells): sums that start anew at nothing, in each group (start: x groups)."""
+    total = np.cumsum(gain, axis=1)
+    before = np.concatenate([np.zeros((len(total), 1)), total[:, groups.starts[1:] - 1]], axis=1)
+    total -= np.repeat(before - start, groups.sizes, axis=1)
     room = 2.0 ** np.ceil(np.log2(2 * np.abs(total).max(initial=1)))  # keeps groups apart in one running minimum
     base = room * np.arange(len(groups.sizes))
     bases = np.repeat(base, groups.sizes)
@@ -326,7 +355,8 @@ def climb(gain: Floats, groups: Groups, start: Floats) -> Floats:
     low[:, groups.starts] = np.minimum(low[:, groups.starts], -base)
     np.minimum.accumulate(low, axis=1, out=low)
     low += bases
-    return np.ascontiguousarray((total - np.minimum(low, 0.0)).T).reshape(gain.shape)
+    np.minimum(low, 0.0, out=low)
+    return np.subtract(total, low, out=total)
 
 
 def family_of(series: int) -> str:

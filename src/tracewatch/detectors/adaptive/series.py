@@ -53,7 +53,11 @@ class Series:
 
     def keep_slices(self, keep: Ints) -> None:
         """Renumber slices."""
-        self.move(len(keep), keep)
+        if len(keep) < self.slices // 2:
+            self.move(len(keep), keep)
+        else:  # the room stays: a new table of some hundred MB takes half a second
+            for row in self.total[self.end - HISTORY : self.end + 1]:
+                row[: len(keep)] = row[keep]
         self.slices = len(keep)
 
     def move(self, slices: int, keep: Ints, ticks: int = 0) -> None:

@@ -1,6 +1,9 @@
 """A user who calls far more than before: in 1 h or 3 h, over 2.5 times his own maximum of 14 days + 20. Our own."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
@@ -17,10 +20,10 @@ SEVERITY = 5.0  # at the limit
 
 
 class Users:
-    """Calls of users by tick (3 h), and the largest 1 h and 3 h of each of 14 days; columns are codes of users."""
+    """Calls of users by tick (3 h), and the largest 1 h and 3 h of each of 14 days; rows are codes of users."""
 
     def __init__(self) -> None:
-        self.last = np.zeros((SPANS[-1], 0))
+        self.last = np.zeros((0, SPANS[-1]), np.float32)
         self.most, self.calls = np.zeros((0, 2)), np.zeros(0)  # of today
         self.days: list[tuple[Floats, Floats]] = []
         self.peak, self.limit = np.zeros((0, 2)), np.zeros((0, 2))
@@ -29,30 +32,30 @@ class Users:
         self, first: int, ticks: int, rows: Rows | None, names: dict[str, Names], alarming: bool
     ) -> dict[int, list[Notice]]:
         """Notices by tick read."""
-        users, new = self.grow(names["user_id"].size), np.zeros((ticks, self.last.shape[1]))
+        users = self.grow(names["user_id"].size)
+        x = np.concatenate([self.last, np.zeros((users, ticks), np.float32)], 1)
         if rows is not None:
             use = (rows["user_id"] >= 0) & rows["root"]
-            cell = rows["tick"][use] * users + rows["user_id"][use]
-            new = np.bincount(cell, minlength=ticks * users).reshape(ticks, users).astype(float)
-        x = np.concatenate([self.last, new])
-        total, i = np.concatenate([np.zeros((1, users)), np.cumsum(x, 0)]), np.arange(ticks) + SPANS[-1] + 1
-        counts = np.stack([total[i] - total[i - width] for width in SPANS], 2)  # ticks x users x spans
-        self.last = x[-SPANS[-1] :]
-        self.most = np.maximum(self.most, counts.max(0, initial=0))
-        self.calls = self.calls + new.sum(0)
+            cell = rows["user_id"][use] * ticks + rows["tick"][use]
+            x[:, SPANS[-1] :] = np.bincount(cell, minlength=ticks * users).reshape(users, ticks)
+        total = np.concatenate([np.zeros((users, 1), np.float32), np.cumsum(x, 1)], 1)
+        counts = [total[:, SPANS[-1] + 1 :] - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS]
+        self.last = x[:, -SPANS[-1] :].copy()
+        self.most = np.maximum(self.most, np.stack([each.max(1, initial=0) for each in counts], 1))
+        self.calls = self.calls + x[:, SPANS[-1] :].sum(1)
         out: dict[int, list[Notice]] = {}
-        known = len(self.limit)
-        over = counts[:, :known] / self.limit if alarming else np.zeros((0, 0, 2))
-        for t, u in zip(*(k.tolist() for k in np.nonzero((over > 1).any(2))), strict=True):
-            notice = self.notice(first + t, u, counts[t, u], over[t, u], names["user_id"].word[u])
+        over = [each[: len(self.limit)] / limit[:, None] for each, limit in zip(counts, self.limit.T, strict=True)]
+        hit = (over[0] > 1) | (over[1] > 1)
+        for t, u in zip(*(k.tolist() for k in np.nonzero(hit.T)), strict=True) if alarming else ():
+            mine, beyond = (np.array([float(each[u, t]) for each in x]) for x in (counts, over))
+            notice = self.notice(first + t, u, mine, beyond, names["user_id"].word[u])
             out.setdefault(t, []).append(notice)
         return out
 
     def grow(self, users: int) -> int:
         """Room for new users; how many there are."""
-        more = users - self.last.shape[1]
-        if more > 0:
-            self.last = np.concatenate([self.last, np.zeros((SPANS[-1], more))], 1)
+        if users > len(self.last):
+            self.last = padded(self.last, users)
             self.most, self.calls = padded(self.most, users), padded(self.calls, users)
         return users
 
@@ -86,11 +89,11 @@ class Users:
     def forget(self, codes: list[int]) -> None:
         """Users whose codes go to others."""
         gone: Ints = np.array(codes, np.int64)
-        for table in (self.last.T, self.most, self.calls, self.peak, *(x for day in self.days for x in day)):
+        for table in (self.last, self.most, self.calls, self.peak, *(x for day in self.days for x in day)):
             table[gone[gone < len(table)]] = 0
         self.limit[gone[gone < len(self.limit)]] = np.inf
 
 
-def padded(table: Floats, users: int) -> Floats:
+def padded(table: NDArray[Any], users: int) -> NDArray[Any]:
     """With rows of zeros up to so many users."""
-    return np.concatenate([table, np.zeros((users - len(table), *table.shape[1:]))])
+    return np.concatenate([table, np.zeros((users - len(table), *table.shape[1:]), table.dtype)])

@@ -7,6 +7,7 @@ another room's.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -212,6 +213,14 @@ class Volume:
         self.stillness.learn((k * people).sum(1), (mean * people).sum(1))
         self.longest = np.array([silence_of(k[:, o], total[:, o]) for o in range(operations)])
 
+    def lesson(self) -> dict[str, object]:
+        """What the last lesson said."""
+        return {name: getattr(self, name) for name in ("profile", "phi", "g", "longest")} | {"still": self.stillness.limit}
+
+    def take(self, lesson: dict[str, Any]) -> None:
+        """Know what a lesson elsewhere said."""
+        self.profile, self.phi, self.g, self.longest, self.stillness.limit = lesson.values()
+
     def calibrate(self, starts: Floats, mean: Floats, i: Ints, bad: Flags, jobs: Collection[int]) -> None:
         """phi by moments, on the side that is tested; g from the upper .5 %."""
         self.phi, self.g = (f((len(SPANS), 2, starts.shape[1])) for f in (np.zeros, np.ones))
@@ -224,6 +233,12 @@ class Volume:
             phi = self.phi[view.span, view.side] = np.clip(phi, 0.01, 1.5)
             z = np.where(bad, 0, view.z(phi))
             self.g[view.span, view.side] = np.clip(np.partition(z, first, 0)[first] / TYPICAL_995, 1, MOST_G)
+
+
+def learned(volume: Volume, *given: Any) -> dict[str, object]:
+    """What a lesson says of it."""
+    volume.learn(*given)
+    return volume.lesson()
 
 
 def within(rows: Rows, low: float, high: float) -> Flags:

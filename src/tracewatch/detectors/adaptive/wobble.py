@@ -81,23 +81,25 @@ class Wobble:
             for kept, total in ((self.n, n), (self.s, s)):
                 kept[j, hours % HOURS] = total[ends, :, :C] - total[ends - width, :, :C]
 
-    def learn(self, tick: int, since: int, mask: Mask) -> None:
-        """Relearn at midnight from samples not older than `since`."""
+    def learn(self, tick: int, since: int, mask: Mask, slices: slice) -> None:
+        """Relearn some slices at midnight, or within the hour after it, from samples not older than `since`."""
         times = hours_between(since, tick)
         if len(times) < LEAST_SAMPLES:
             return
         before = HOURS - SAMPLES
         hours = np.arange(times[0] // HOUR - before, times[-1] // HOUR + 1) % HOURS
-        live = np.flatnonzero((self.watched < tick) & self.n[-1, hours].any(0))
-        masks = [mask(times, width).reshape(-1, len(times)) for width in WINDOWS]
+        watched = self.watched[slices].reshape(-1)
+        live = np.flatnonzero((watched < tick) & self.n[-1, hours, slices].any(0).reshape(-1))
+        masks = [mask(times, width)[slices].reshape(-1, len(times)) for width in WINDOWS]
         n, s = (
-            np.ascontiguousarray(x.reshape(len(SHORT), HOURS, -1)[:, hours].swapaxes(1, 2)) for x in (self.n, self.s)
+            np.ascontiguousarray(x[:, hours, slices].reshape(len(SHORT), len(hours), -1).swapaxes(1, 2))
+            for x in (self.n, self.s)
         )
         for some in np.split(live, range(AT_ONCE, len(live), AT_ONCE)):
-            early = times < self.watched.reshape(-1)[some, None]
+            early, series = times < watched[some, None], some + slices.start * C
             counts, sums = windows(n[:, some], before), windows(s[:, some], before)
             for w, touched in enumerate(masks):
-                self.learn_window(w, some, counts[w], sums[w], touched[some] | early)
+                self.learn_window(w, series, counts[w], sums[w], touched[some] | early)
 
     def learn_window(self, i: int, live: Ints, n: Singles, s: Singles, touched: Flags) -> None:
         """s2 from non-overlapping windows, each square capped at nine times its expectation; g from the upper 1 %."""
