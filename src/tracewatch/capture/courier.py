@@ -260,7 +260,7 @@ class Courier:
             noting.warn(f"cannot bring rows to {sink.name}: {why}. {kept}")
         wait_s = min(FIRST_WAIT_S * 2 ** min(self._failures, 10), LONGEST_WAIT_S) * random.uniform(0.8, 1.2)  # noqa: S311
         self._failures += 1
-        until = time.monotonic() + (wait_s if after is None else after)
+        until = time.monotonic() + (wait_s if after is None else max(after, FIRST_WAIT_S))
         while not self._leaving and (left := until - time.monotonic()) > 0:
             if self._bell.acquire(timeout=left) and after is None:
                 return  # somebody flushes
