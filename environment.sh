@@ -36,3 +36,6 @@ python=$(newest_python)
 # pip 25.1 is the first that knows dependency groups.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[server]' --group dev
+# The client libraries of the major versions before, which the tests of capture run with as well.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+    --target "$venv/previous" --group previous

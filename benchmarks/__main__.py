@@ -12,7 +12,10 @@ from importlib import import_module
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
-NAMES = ("speed", "scaling", "quality", "live", "calibration", "series", "incidents", "attribution", "capture")
+NAMES = (
+    *("speed", "scaling", "quality", "live", "calibration", "series", "incidents", "attribution"),
+    *("capture", "clients"),
+)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from tracewatch.capture import (
     flush,
     in_context,
     init,
+    instrument,
     log_usage,
     observe,
     rag,
@@ -26,7 +27,9 @@ from tracewatch.capture import (
     start,
     trace,
     traceparent,
+    uninstrument,
     use,
+    wrap,
 )
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "flush",
     "in_context",
     "init",
+    "instrument",
     "log_usage",
     "observe",
     "rag",
@@ -54,5 +58,7 @@ __all__ = [
     "start",
     "trace",
     "traceparent",
+    "uninstrument",
     "use",
+    "wrap",
 ]

@@ -4,6 +4,7 @@ from tracewatch.capture.attempts import Attempt, attempts, fallback
 from tracewatch.capture.batches import BatchRun, batch
 from tracewatch.capture.carrying import carry, in_context, resume, traceparent
 from tracewatch.capture.configuring import init
+from tracewatch.capture.instrumenting import instrument, uninstrument, wrap
 from tracewatch.capture.observing import observe
 from tracewatch.capture.recording import log_usage, rag, record, retrieval, score
 from tracewatch.capture.sending import flush, shutdown
@@ -21,6 +22,7 @@ __all__ = [
     "flush",
     "in_context",
     "init",
+    "instrument",
     "log_usage",
     "observe",
     "rag",
@@ -33,5 +35,7 @@ __all__ = [
     "start",
     "trace",
     "traceparent",
+    "uninstrument",
     "use",
+    "wrap",
 ]

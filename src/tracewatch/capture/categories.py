@@ -235,7 +235,10 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     ("could not parse", "parse"),
     ("not valid json", "parse"),
 )
-_GENERIC = ("invalid_request_error", "api_error", "invalid_argument", "validationexception", "not_found_error")
+_GENERIC = (
+    *("invalid_request_error", "api_error", "server_error", "invalid_argument", "validationexception"),
+    "not_found_error",
+)
 """Codes that say so little that a message which says more outweighs them."""
 
 

@@ -38,6 +38,7 @@ class _Process:
 
 _LOCK = threading.RLock()
 _EARLY: deque[dict[str, Any]] = deque(maxlen=1_000)  # rows that came while recording was about to begin
+_BEFORE_EXIT: list[Callable[[], None]] = []
 
 
 def send(fields: dict[str, Any]) -> None:
@@ -94,6 +95,12 @@ def recording() -> bool:
 def keeps_content() -> bool:
     """Whether the owner has switched on that texts of prompts and answers are kept."""
     return _Process.content
+
+
+def will_flush() -> None:
+    """Sees to it that this process flushes at its end, though no span has ended yet."""
+    if not _Process.registered:
+        _register()
 
 
 def install(courier: Courier | None, *, content: bool, exit_timeout: float) -> Courier | None:
@@ -154,7 +161,14 @@ def _register() -> None:
         util.Finalize(None, _at_exit, exitpriority=0)
 
 
+def before_exit(do: Callable[[], None]) -> None:
+    """Has this done when the program ends, before what waits is brought to its store."""
+    _BEFORE_EXIT.append(do)
+
+
 def _at_exit() -> None:
+    for do in _BEFORE_EXIT:
+        noting.quietly(do)
     shutdown()
 
 
