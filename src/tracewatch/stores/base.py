@@ -118,6 +118,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def add_rows(self, record_type: type[Record], rows: Sequence[Mapping[str, Any]]) -> int:
+        """Like `add`, from values by the names of columns; one that is missing or None takes its default.
+
+        Cheaper than making records of 60 fields, of which most are empty. Raises BadRecord with nothing written.
+        """
+
+    @abstractmethod
     def add_batch(self, record_type: type[Record], batch: pa.RecordBatch) -> int:
         """Like `add`, from Arrow columns named as the record's; a column that is missing takes its default."""
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from tracewatch.errors import StoreBusy, StoreNotFound, StoreUnreadable, StoreUnwritable
 from tracewatch.records import SCORE, Record, Span, columns, key_of
 from tracewatch.stores.address import Durability
 from tracewatch.stores.sqlite_schema import prepare
 from tracewatch.stores.sqlite_scores import settle
-from tracewatch.stores.values import Row, to_row
+from tracewatch.stores.values import Row, to_row, to_values
 
 BUSY_S = 30  # a writer's turn comes within 2 s even under heavy contention (measured); 30 s is a process that hangs
 EARLY_SCORES = 100  # that are tried again with every write; those before stay rows of their own
@@ -78,6 +79,22 @@ class SqliteWriter:
         """Stores records of one type, replacing those with the same key. Returns how many were given."""
         return self._write(records, put_sql)
 
+    def add_rows(self, record_type: type[Record], rows: Iterable[Mapping[str, Any]]) -> int:
+        """Like `add`, from values by the names of columns; columns that no row has are left out of the statement.
+
+        Binding a NULL costs as much as binding a number: of 64 columns, spans from elsewhere fill 20 (measured: half
+        the time).
+        """
+        given = list(rows)
+        converted = [to_values(record_type, each) for each in given]
+        if not converted:
+            return 0
+        there = set().union(*converted)
+        names = tuple(each.name for each in columns(record_type) if each.name in there)
+        scores = [Span(**each) for each in given if record_type is Span and each.get("operation_type") == SCORE]
+        values = ([get(name) for name in names] for get in [each.get for each in converted])
+        return self._execute(add_sql(record_type, names), values, scores)
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is executed within is kept whole, or not at all. Raises StoreBusy or StoreUnwritable."""
@@ -110,10 +127,15 @@ class SqliteWriter:
             return 0
         record_type = type(first)
         sql = statement(record_type, tuple(each.name for each in columns(record_type)))
-        scores = list(self._early)
+        scores: list[Span] = []
+        return self._execute(sql, _rows(record_type, chain((first,), rest), scores), scores)
+
+    def _execute(self, sql: str, rows: Iterable[Sequence[Any]], scores: Sequence[Span]) -> int:
+        """Writes the rows, and puts the scores among them onto their spans. Returns how many rows were written."""
         with self.transaction() as connection:
-            written = connection.executemany(sql, _rows(record_type, chain((first,), rest), scores)).rowcount
-            early = settle(connection, scores) if scores else ()
+            written = connection.executemany(sql, rows).rowcount
+            waiting = [*self._early, *scores]
+            early = settle(connection, waiting) if waiting else ()
         self._early = early[-EARLY_SCORES:]
         return written
 

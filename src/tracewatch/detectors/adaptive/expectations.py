@@ -141,7 +141,9 @@ class Expectations:
         for some in (~constant & known, ~constant & ~known):
             if some.any():
                 uses = [CHANNELS[c].drivers for c in live[some].tolist()]
-                self.beta[g, live[some]] = relative_fits(work, y[some], ordered.some(some), uses, self.beta[g, live[some]])
+                self.beta[g, live[some]] = relative_fits(
+                    work, y[some], ordered.some(some), uses, self.beta[g, live[some]]
+                )
         fit = self.beta[g, live] @ work.T
         for i in np.flatnonzero(live == COST).tolist():
             one = slice(i, i + 1)

@@ -69,7 +69,9 @@ class Bank:
     index: dict[tuple[int, int], int] = field(default_factory=dict)  # (column, code) -> row of the tables
     keys: list[tuple[int, int]] = field(default_factory=list)
     last: Floats = field(default_factory=lambda: np.zeros(0))  # day last seen
-    evidence: Floats = field(default_factory=lambda: np.zeros((0, SERIES, ALTERNATIVES)))  # up and down x two alternatives
+    evidence: Floats = field(
+        default_factory=lambda: np.zeros((0, SERIES, ALTERNATIVES))
+    )  # up and down x two alternatives
     pause: Ints = field(default_factory=lambda: np.zeros((0, SERIES), np.int64))  # no evidence is gathered before
     usual: Floats = field(default_factory=lambda: np.zeros((0, SERIES)))  # difference from the rest; of rates a factor
     slack: Floats = field(default_factory=lambda: np.zeros((0, SERIES)))

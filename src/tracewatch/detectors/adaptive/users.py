@@ -39,7 +39,9 @@ class Users:
             cell = rows["user_id"][use] * ticks + rows["tick"][use]
             x[:, SPANS[-1] :] = np.bincount(cell, minlength=ticks * users).reshape(users, ticks)
         total = np.concatenate([np.zeros((users, 1), np.float32), np.cumsum(x, 1)], 1)
-        counts = [total[:, SPANS[-1] + 1 :] - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS]
+        counts = [
+            total[:, SPANS[-1] + 1 :] - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS
+        ]
         self.last = x[:, -SPANS[-1] :].copy()
         self.most = np.maximum(self.most, np.stack([each.max(1, initial=0) for each in counts], 1))
         self.calls = self.calls + x[:, SPANS[-1] :].sum(1)

@@ -215,7 +215,9 @@ class Volume:
 
     def lesson(self) -> dict[str, object]:
         """What the last lesson said."""
-        return {name: getattr(self, name) for name in ("profile", "phi", "g", "longest")} | {"still": self.stillness.limit}
+        return {name: getattr(self, name) for name in ("profile", "phi", "g", "longest")} | {
+            "still": self.stillness.limit
+        }
 
     def take(self, lesson: dict[str, Any]) -> None:
         """Know what a lesson elsewhere said."""
