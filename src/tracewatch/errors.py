@@ -134,10 +134,6 @@ class BadArgument(TracewatchError):
     """cannot read the argument {given}: it is not UTF-8 text"""
 
 
-class BadOtlp(TracewatchError):
-    """cannot read this as OTLP/{form}: {why}"""
-
-
 class BadKey(TracewatchError):
     """cannot make this key: {why}"""
 
@@ -179,3 +175,68 @@ class AddressNeedsKeys(TracewatchError):
 
 class AddressTaken(TracewatchError):
     """cannot listen on {host}:{port}: {why}. Choose another with --port"""
+
+
+class BadOtlp(TracewatchError):
+    """cannot read this as OTLP/{form}: {why}"""
+
+
+class BodyRefused(TracewatchError):
+    """cannot take this request"""
+
+    status = 400
+    reason = "body"
+
+
+class BodyBroken(BodyRefused):
+    """cannot read the body of this request: {why}"""
+
+
+class BodyTooLarge(BodyRefused):
+    """the body of this request has more than {mib} MiB, packed or unpacked: send less at a time
+    (or let the server take more with TRACEWATCH_MAX_BODY_MB)"""
+
+    status = 413
+    reason = "too large"
+
+
+class TooManySpans(BodyRefused):
+    """this request holds more than {most:,} spans: send fewer at a time"""
+
+    status = 413
+    reason = "too large"
+
+
+class BodyTooSlow(BodyRefused):
+    """the body of this request did not come within {seconds} s"""
+
+    status = 408
+    reason = "too slow"
+
+
+class EncodingUnknown(BodyRefused):
+    """cannot unpack the content-encoding '{given}': send gzip, deflate or none"""
+
+    status = 415
+    reason = "content type"
+
+
+class ContentTypeUnknown(BodyRefused):
+    """cannot read the content-type '{given}': send application/x-protobuf or application/json"""
+
+    status = 415
+    reason = "content type"
+
+
+class ServerFull(BodyRefused):
+    """{mib} MiB of requests are waiting to be stored already: nothing of this one was kept, send it again later"""
+
+    status = 429
+    reason = "full"
+
+
+class StoringSlow(BodyRefused):
+    """the database did not take this request within {seconds} s: send it again, what comes twice is kept once"""
+
+    status = 503
+    reason = "slow"

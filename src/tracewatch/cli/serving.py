@@ -53,7 +53,8 @@ Examples:
     show_default=True,
     help="A second port for OTLP over HTTP; 0 is none (TRACEWATCH_OTLP_PORT).",
 )
-def serve(db: str, project: str, host: str, port: int, otlp_port: int) -> None:
+@click.option("--detection/--no-detection", default=True, show_default=True, help="Judge what comes, as it comes.")
+def serve(db: str, project: str, host: str, port: int, otlp_port: int, detection: bool) -> None:
     """Serve pages, API and OTLP ingest of one database.
 
     Calls are taken as OpenTelemetry sends them (OTLP over HTTP) and are on disk before they are acknowledged.
@@ -63,7 +64,7 @@ def serve(db: str, project: str, host: str, port: int, otlp_port: int) -> None:
     with ExitStack() as open_sockets:
         sockets = _listen(given, open_sockets)
         _tell(given, sockets, keys=keys)
-        _run(given, sockets)
+        _run(given, sockets, detection=detection)
 
 
 def _check_access(given: Settings) -> bool:
@@ -103,7 +104,7 @@ def _tell(given: Settings, sockets: list[socket.socket], *, keys: bool) -> None:
     say("  Stop with Ctrl+C.")
 
 
-def _run(given: Settings, sockets: list[socket.socket]) -> None:
+def _run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> None:
     import uvicorn
 
     from tracewatch.web import make_app
@@ -111,7 +112,7 @@ def _run(given: Settings, sockets: list[socket.socket]) -> None:
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     config = uvicorn.Config(
-        make_app(given, open_without_keys=is_loopback(given.host)),
+        make_app(given, open_without_keys=is_loopback(given.host), detection=detection),
         http="httptools",
         ws="none",
         log_config=None,

@@ -43,7 +43,7 @@ INCONSISTENT_USAGE = "inconsistent_usage"
 _METERED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 # Steps of a program that are work, but not a call of a model, as OpenTelemetry, OpenInference and LangChain name them.
-_STEPS = (
+STEPS = (
     *("tool", "execute_tool", "agent", "invoke_agent", "create_agent", "chain", "workflow", "invoke_workflow", "task"),
     *("retrieval", "retriever", "guardrail", "evaluator", "function", "batch"),
 )
@@ -128,7 +128,7 @@ def _grouped(
         columns[name].dictionary_encode(null_encoding="encode") for name in ("project", "model_provider", "model_name")
     ]
     no_model = pc.or_kleene(pc.is_null(columns["model_name"]), pc.equal(columns["model_name"], ""))
-    step = pc.and_(no_model, pc.is_in(pc.utf8_lower(columns["operation_type"]), value_set=pa.array(_STEPS)))
+    step = pc.and_(no_model, pc.is_in(pc.utf8_lower(columns["operation_type"]), value_set=pa.array(STEPS)))
     second = pc.subtract(start, pc.multiply(pc.floor(pc.divide(start, float(DAY_S))), float(DAY_S)))
     digits = [
         *((each.indices, len(each.dictionary)) for each in texts),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ _HOUR_KEYS = (
 )
 _NOTED = r'"(?:cache_hit|processing|speed|[\w.]*service_tier|[\w.]*1h_input_tokens)"'
 _PAIRS = re.compile(_NOTED + r"\s*:\s*[^,}]*")
+
+Noted = tuple[tuple[tuple[str, str], ...], bool, float]
+NOTHING: Noted = (), False, 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,17 @@ def read_notes(metadata: pa.Array) -> Notes:
     return Notes(pa.array(kind, pa.int64()), tuple(kinds), pa.array(hour_tokens, pa.float64()))
 
 
-def _noted(text: str) -> tuple[tuple[tuple[str, str], ...], bool, float]:
-    """The request's context, whether the client's cache answered, and the tokens cached for an hour."""
+def _noted(text: str) -> Noted:
+    """What the metadata says, from its JSON text."""
     try:
         metadata = json.loads(text)
     except ValueError:
-        return (), False, 0.0
-    if not isinstance(metadata, dict):
-        return (), False, 0.0
+        return NOTHING
+    return noted(metadata) if isinstance(metadata, dict) else NOTHING
+
+
+def noted(metadata: Mapping[str, Any]) -> Noted:
+    """The request's context, whether the client's cache answered, and the tokens cached for an hour."""
     nested = metadata.get("cache_creation")
     found = {**nested, **metadata} if isinstance(nested, dict) else metadata
     tier = next((found[key] for key in _TIER_KEYS if isinstance(found.get(key), str)), None)

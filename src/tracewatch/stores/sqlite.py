@@ -71,6 +71,9 @@ class SqliteStore(Store):
     def add(self, records: Iterable[Record]) -> int:
         return self._writer.add(records)
 
+    def add_rows(self, record_type: type[Record], rows: Sequence[Mapping[str, Any]]) -> int:
+        return self._writer.add_rows(record_type, rows)
+
     def add_batch(self, record_type: type[Record], batch: pa.RecordBatch) -> int:
         rows = stored_batch(record_type, batch)
         sql = add_sql(record_type, tuple(rows.schema.names))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
-from tracewatch.errors import BadRecord
+from tracewatch.errors import BadRecord, UnknownColumn
 from tracewatch.records import Column, Record, columns
 
 INTEGERS = range(
@@ -40,6 +40,26 @@ def _once(make: Callable[[type[Record]], T]) -> Callable[[type[Record]], T]:
 def to_row(record: Record) -> Row:
     """The record's values as a database holds them, in the order of its columns. Raises BadRecord."""
     return tuple([convert(getattr(record, name)) for name, convert in _writers(type(record))])
+
+
+def to_values(record_type: type[Record], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The given columns as a database holds them, with the defaults of others that must not be empty.
+
+    Raises BadRecord, or UnknownColumn.
+    """
+    writers = _writer_of(record_type)
+    found = dict(_filled(record_type))
+    try:
+        for name, value in given.items():
+            if value is not None:
+                found[name] = writers[name](value)
+        for name in _required(record_type):
+            if found.get(name) is None:
+                writers[name](None)  # says which one is missing
+    except KeyError as error:
+        known = ", ".join(sorted(writers))
+        raise UnknownColumn(table=record_type.table, name=error.args[0], columns=known) from error
+    return found
 
 
 def from_row(record_type: type[Record], row: Row) -> Any:
@@ -187,6 +207,16 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 @_once
 def _writer_of(record_type: type[Record]) -> Mapping[str, Callable[[Any], Any]]:
     return {each.name: _writer(record_type, each) for each in columns(record_type)}
+
+
+@_once
+def _filled(record_type: type[Record]) -> Mapping[str, Any]:
+    return {name: value for name, value in defaults_of(record_type).items() if value is not None}
+
+
+@_once
+def _required(record_type: type[Record]) -> tuple[str, ...]:
+    return tuple(each.name for each in columns(record_type) if each.required)
 
 
 @_once

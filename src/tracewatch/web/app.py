@@ -13,24 +13,47 @@ from tracewatch import __version__
 from tracewatch.errors import AccessRefused, TracewatchError
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
-from tracewatch.web import health
+from tracewatch.web import health, ingest
+from tracewatch.web.bodies import MIB, Room
+from tracewatch.web.counters import Counters
 from tracewatch.web.gate import Gate, refusal
 from tracewatch.web.serving import Serving
+from tracewatch.web.storing import Storing
+from tracewatch.web.watching import Watching
 
-ROUTERS: tuple[APIRouter, ...] = (health.router,)
+ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router)
 
 
-def make_app(settings: Settings, *, open_without_keys: bool = False) -> FastAPI:
+def make_app(settings: Settings, *, open_without_keys: bool = False, detection: bool = False) -> FastAPI:
     """The server's application; its store is opened when it starts and closed when it ends.
 
     With `open_without_keys` anybody is let in as long as there is no key: for servers that only this machine reaches.
+    With `detection` a process beside it prices, counts and judges what comes.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_store(settings.db, create=True, durability=settings.durability) as store:
-            app.state.serving = Serving(store=store, settings=settings, open_without_keys=open_without_keys)
-            yield
+            counters = Counters()
+            storing = Storing(store, counters, content=settings.content == "allow")
+            app.state.serving = Serving(
+                store=store,
+                settings=settings,
+                counters=counters,
+                room=Room(settings.queue_mb * MIB, counters),
+                storing=storing,
+                open_without_keys=open_without_keys,
+            )
+            storing.start()
+            watching = Watching(settings.db, settings.project) if detection else None
+            if watching:
+                watching.start()
+            try:
+                yield
+            finally:
+                storing.stop()
+                if watching:
+                    watching.stop()
 
     app = FastAPI(
         title="tracewatch",

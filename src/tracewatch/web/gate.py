@@ -90,7 +90,7 @@ def key_given(headers: Headers) -> str | None:
 def _caller(serving: Serving, scope: Scope) -> Caller:
     """Who asks. Raises AccessRefused."""
     headers = Headers(scope=scope)
-    wanted = _project_asked(scope, headers)
+    wanted = project_asked(scope)
     given = key_given(headers)
     if given is not None:
         caller = find_caller(serving.store, given, serving.clock())
@@ -105,9 +105,10 @@ def _caller(serving: Serving, scope: Scope) -> Caller:
     return Caller(project=wanted or serving.settings.project)
 
 
-def _project_asked(scope: Scope, headers: Headers) -> str | None:
+def project_asked(scope: Scope) -> str | None:
+    """The project that a request names, in a header or in its address; None when it names none."""
     in_query = parse_qs(scope["query_string"].decode("latin-1")).get("project", [])
-    return headers.get(PROJECT_HEADER) or (in_query[-1] if in_query else None) or None
+    return Headers(scope=scope).get(PROJECT_HEADER) or (in_query[-1] if in_query else None) or None
 
 
 def _check_local(scope: Scope, headers: Headers) -> None:

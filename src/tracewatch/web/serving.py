@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from tracewatch.settings import Settings
 from tracewatch.stores import Store
+from tracewatch.web.bodies import Room
 from tracewatch.web.counters import Counters
+from tracewatch.web.storing import Storing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,9 @@ class Serving:
 
     store: Store
     settings: Settings
-    counters: Counters = field(default_factory=Counters)
+    counters: Counters
+    room: Room
+    storing: Storing
     open_without_keys: bool
     """Whether anybody may come in as long as there is no key: only where nobody but this machine can."""
     clock: Callable[[], float] = time.time

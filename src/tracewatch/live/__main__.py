@@ -1,0 +1,42 @@
+"""What a server starts beside itself: python -m tracewatch.live DB PROJECT
+
+It goes on until its standard input ends, which it does even when the server is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+
+from tracewatch.errors import TracewatchError
+from tracewatch.live.rounds import keep_going
+
+NICE = 10  # ingest comes first
+
+
+def main(db: str, project: str) -> None:
+    """Watches until nobody holds the other end of standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C comes to both; the server tells when to stop
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(NICE)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    stop = threading.Event()
+    threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
+    try:
+        keep_going(db, project, stop)
+    except TracewatchError as error:
+        sys.exit(f"tracewatch: {error}")
+
+
+def _wait_for_the_end(stop: threading.Event) -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
