@@ -205,7 +205,7 @@ def test_a_row_that_is_refused_does_not_stop_the_others(server, caplog):
     server.answers = [lambda spans: refused if any(each.metadata == {"number": 13} for each in spans) else 200] * 100
     for number in range(20):
         tracewatch.record("call", number=number)
-    assert tracewatch.flush(20)
+    assert not tracewatch.flush(20)  # one of them is not safe
     server.answers = []
     assert tracewatch.flush(20)
     assert sorted(each.metadata["number"] for each in server.spans if each.span_name == "call") == [
@@ -217,13 +217,15 @@ def test_a_row_that_is_refused_does_not_stop_the_others(server, caplog):
     assert "no such thing as 13" in caplog.text
 
 
-def test_a_server_that_refuses_everything_is_not_asked_for_ever(server):
+def test_a_server_that_refuses_everything_is_not_asked_for_ever(server, caplog):
     tracewatch.init(server.url, exit_timeout=1)
     server.answers = [400] * 1000
     for number in range(500):
         tracewatch.record("call", number=number)
-    tracewatch.flush(20)
+    assert not tracewatch.flush(20)
     assert len(server.requests) < 40
+    tracewatch.shutdown()
+    assert "rows were dropped" in caplog.text
 
 
 def test_what_a_server_refuses_in_part_is_counted(server):
@@ -232,7 +234,7 @@ def test_what_a_server_refuses_in_part_is_counted(server):
     server.answers = [(200, {"Content-Type": "application/json"}, answer)]
     for _ in range(5):
         tracewatch.record("call")
-    assert tracewatch.flush(20)
+    assert not tracewatch.flush(20)
     assert tracewatch.flush(20)
     (loss,) = (each for each in server.spans if each.operation_type == "capture")
     assert loss.metadata["rows_dropped"] == 2

@@ -227,6 +227,22 @@ def test_a_reranker_that_falls_back_leaves_its_error(recorded):
     assert recorded.row(span_name="ask").status == "ok"
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_call_whose_answer_was_of_no_use_has_fallen_back_too(recorded, stored):
+    """Or else no more than half of the rerank calls could ever fall back: the call itself went well."""
+    with tracewatch.trace("ask"), tracewatch.span("rerank", usage_type="chat_rerank"):
+        _wrapped("openai")
+        tracewatch.observe("inner")(lambda: _wrapped("anthropic"))()
+        if stored:
+            assert recorded.row(model_provider="anthropic").status == "ok"
+        tracewatch.fallback(ValueError("no JSON"))
+    call = recorded.row(model_provider="anthropic")
+    assert (call.status, call.error_message, call.output_tokens) == ("fallback", "no JSON", 5)
+    assert recorded.row(span_name="rerank").status == "fallback"
+    assert recorded.row(model_provider="openai").status == "ok"
+    assert recorded.rows(operation_type="score") == []
+
+
 def test_a_fallback_with_a_name_or_without_a_span_is_a_row_of_its_own(recorded):
     tracewatch.fallback("the index was cold")
     with tracewatch.trace("ask") as ask:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tracewatch
@@ -232,6 +232,7 @@ def test_what_is_carried_are_headers_of_the_standards(recorded):
         assert again.trace_id == ask.trace_id
 
 
+@settings(deadline=None)
 @given(
     st.one_of(st.text(), st.none(), st.dictionaries(st.text() | st.sampled_from(["traceparent", "baggage"]), st.text()))
 )

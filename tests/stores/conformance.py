@@ -266,6 +266,35 @@ class Conformance:
         assert store.get(Span, key(first)).model_name == "again"
         assert store.count(Span) == 2
 
+    def test_a_score_joins_the_span_that_it_is_about(self, store, a_span):
+        span = a_span(metadata={"a": 1}, status="error", error_message="boom")
+        other = a_span(trace_id=span.trace_id, span_id="other")
+        score = a_span(
+            trace_id=span.trace_id,
+            span_id="score",
+            parent_span_id=span.span_id,
+            operation_type="score",
+            groundedness_score=0.5,
+            metadata={"b": 2},
+        )
+        assert store.add([score]) == 1  # its span has not come: it is a row of its own for the time being
+        assert store.get(Span, key(score)).groundedness_score == 0.5
+        store.add([other, span])
+        found = store.get(Span, key(span))
+        assert (found.groundedness_score, found.metadata) == (0.5, {"a": 1, "b": 2})
+        assert (found.status, found.error_message) == ("error", "boom")
+        assert store.get(Span, key(score)) is None
+        assert store.get(Span, key(other)).groundedness_score is None
+        assert store.count(Span) == 2
+
+    def test_a_score_that_has_failed_says_how_its_span_ended(self, store, a_span):
+        span = a_span(model_name="m", output_tokens=5)
+        store.add([span])
+        told = {"operation_type": "score", "status": "fallback", "error_message": "no JSON"}
+        store.add([a_span(trace_id=span.trace_id, span_id="score", **told)])
+        found = store.get(Span, key(span))
+        assert (found.status, found.error_message, found.output_tokens) == ("fallback", "no JSON", 5)
+
     def test_every_record_has_its_table(self, store):
         price = PriceOverride(pattern="gpt-.*", input_per_million=1.0, output_per_million=2.0)
         store.put([an_anomaly()])

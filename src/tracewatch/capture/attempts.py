@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from tracewatch.capture import noting
-from tracewatch.capture.recording import record
+from tracewatch.capture.recording import amend, record
 from tracewatch.capture.tracing import LiveSpan, Place, current, inherit, new_trace_id, place, use
 from tracewatch.categories import failure_of
 
@@ -42,18 +42,33 @@ def attempts(name: str, choices: Iterable[T], **fields: Any) -> Iterator[Attempt
 def fallback(reason: BaseException | str, *, name: str | None = None, **fields: Any) -> None:
     """Says that a component made do with a substitute, and why: status `fallback`, with the reason as its error.
 
-    It is said of the current span; with a `name`, or where there is no current span, by a row of its own.
+    It is said of the current span, and of the last call of a model below it, whose answer was of no use. With a `name`,
+    or where there is no current span, it is said by a row of its own.
     """
     try:
         here = current()
         if name is None and here is not None:
             here.set(**fields).fall_back(reason)
+            _of_no_use(here, reason)
             return
         found = failure_of(reason)
         told = {"error_type": found.type, "error_category": found.category, "error_message": found.message}
         record(name or "fallback", **{**told, **fields, "status": "fallback"})
     except Exception as error:
         noting.swallowed(error)
+
+
+def _of_no_use(around: LiveSpan, reason: BaseException | str) -> None:
+    """Marks the last call of a model below a span, though it may be stored already."""
+    call = around.last
+    while call is not None and not call.fields.get("model_name"):
+        call = call.last
+    if call is None or call.fields.get("status", "ok") != "ok":
+        return
+    call.fall_back(reason)
+    if call.ended:
+        outcome = ("status", "error_type", "error_category", "error_message")
+        amend(call.trace_id, call.span_id, project=call.fields.get("project"), **{n: call.fields[n] for n in outcome})
 
 
 class _Chain:

@@ -8,9 +8,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tracewatch.capture import noting
+from tracewatch.capture.losses import told
 
 if TYPE_CHECKING:
     from tracewatch.capture.sinks import Sink
@@ -52,7 +53,8 @@ class Courier:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._losing = threading.RLock()
-        self._losses: Counter[str] = Counter()
+        self._losses: Counter[str] = Counter()  # not told yet
+        self._lost = 0
         self._told_at = 0.0
         self._failures = 0
 
@@ -88,18 +90,19 @@ class Courier:
         """Counts rows that were dropped, to be told with the next batch."""
         with self._losing:
             self._losses[reason] += rows
+            self._lost += rows
 
     def flush(self, timeout: float) -> bool:
-        """Waits until all that was put so far is safe in the sink. False: not within `timeout` seconds."""
+        """Waits until all that was put so far is safe in the sink. False: not within `timeout` seconds, or refused."""
         nothing = not (self._waiting or self._held or self._marks or self._losses)
         if nothing and (self._thread is None or self._asleep):
             return True
-        mark = threading.Event()
+        mark, lost = threading.Event(), self._lost
         self._waiting.append(mark)
         self._hurry = True
         self._begin()
         self._ring()
-        return mark.wait(timeout)
+        return mark.wait(timeout) and self._lost == lost
 
     def close(self, timeout: float) -> bool:
         """Brings what waits, as far as `timeout` seconds allow, and ends. What is left is lost, and said so."""
@@ -108,6 +111,8 @@ class Courier:
         done = self.flush(timeout)
         self.rest(max(until - time.monotonic(), 0.05))
         left = len(self._held) + sum(isinstance(each, dict) for each in self._waiting)
+        if self._losses:
+            noting.warn(told(self._losses))
         if left:
             noting.warn(f"{left:,} rows were lost: they could not be brought to their store within {timeout:g} s")
         return done and not left
@@ -200,40 +205,46 @@ class Courier:
             losses, self._losses = self._losses, Counter()
         self._told_at = now
         self._held.append(self._loss_of(losses))
-        reasons = ", ".join(f"{rows:,} because {reason}" for reason, rows in losses.items())
-        noting.warn(f"{losses.total():,} rows were dropped: {reasons}", kind="dropped")
+        noting.warn(told(losses), kind="dropped")
 
     def _bring(self, sink: Sink) -> None:
         """Writes the batch, trying until the sink takes it or we are to leave."""
-        from tracewatch.capture.sinks import Refused, Unavailable
-
         size, refusals = len(self._held), 0
         while self._held and not self._leaving:
             part = self._held[:size]
-            try:
-                refused = sink.write(part)
-            except Unavailable as error:
-                self._failed(sink, str(error), error.after)
+            outcome = self._write(sink, part)
+            if outcome == "later":
                 continue
-            except Exception as error:  # Refused, or a row that nobody had thought of
-                if not isinstance(error, Refused):
-                    noting.swallowed(error)
+            if outcome == "refused":
                 if len(part) > 1 and refusals < SINGLE_REFUSALS:
-                    size = len(part) // 2
+                    size = len(part) // 2  # until the rows that are at fault stand alone
                     continue
-                if refusals >= SINGLE_REFUSALS:
-                    part = self._held[:]
+                part = part if refusals < SINGLE_REFUSALS else self._held[:]
                 refusals += 1
-                noting.warn(f"{sink.name} refused rows: {error}", kind="refused")
                 self.lose(f"{sink.name} refused them", len(part))
-            else:
-                self._worked(sink, refused)
-                size *= 2
+            size *= 2
             del self._held[: len(part)]
         if not self._held:
             marks, self._marks = self._marks, []
             for mark in marks:
                 mark.set()
+
+    def _write(self, sink: Sink, part: list[Span]) -> Literal["taken", "later", "refused"]:
+        from tracewatch.capture.sinks import Refused, Unavailable
+
+        try:
+            refused = sink.write(part)
+        except Unavailable as error:
+            self._failed(sink, str(error), error.after)
+            return "later"
+        except Refused as error:
+            noting.warn(f"{sink.name} refused rows: {error}", kind="refused")
+            return "refused"
+        except Exception as error:  # a row that nobody had thought of
+            noting.swallowed(error)
+            return "refused"
+        self._worked(sink, refused)
+        return "taken"
 
     def _worked(self, sink: Sink, refused: int) -> None:
         if refused:
@@ -249,7 +260,7 @@ class Courier:
             noting.warn(f"cannot bring rows to {sink.name}: {why}. {kept}")
         wait_s = min(FIRST_WAIT_S * 2 ** min(self._failures, 10), LONGEST_WAIT_S) * random.uniform(0.8, 1.2)  # noqa: S311
         self._failures += 1
-        until = time.monotonic() + (wait_s if after is None else after)
+        until = time.monotonic() + (wait_s if after is None else max(after, FIRST_WAIT_S))
         while not self._leaving and (left := until - time.monotonic()) > 0:
             if self._bell.acquire(timeout=left) and after is None:
                 return  # somebody flushes

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from tracewatch.capture.sinks import Refused, Unavailable
 from tracewatch.errors import BadRecord, StoreBusy, TracewatchError
-from tracewatch.records import SCORE, Span, columns
+from tracewatch.records import Span
 from tracewatch.stores.address import Address
-from tracewatch.stores.sqlite_scores import apply_score
-from tracewatch.stores.sqlite_writing import SqliteWriter, add_sql
-from tracewatch.stores.values import to_row
+from tracewatch.stores.sqlite_writing import SqliteWriter
 
 BUSY_S = 2.0  # for so long another writer is waited for before it is said
 LOOK_MS = 50  # so often, meanwhile, it is looked whether we are to leave
-EARLY_SCORES = 100  # whose span has not come yet, as it is still under way; those before stay rows of their own
 
 
 class FileSink:
@@ -30,16 +26,13 @@ class FileSink:
         self._leaving = leaving
         self._writer: SqliteWriter | None = None
         self._file: tuple[int, int] | None = None
-        self._early: deque[Span] = deque()
 
     def write(self, rows: Sequence[Span]) -> int:
         """Keeps the rows, or raises Unavailable (locked, full, not to be opened) or Refused (no row of ours)."""
-        spans = [row for row in rows if row.operation_type != SCORE]
-        scores = [row for row in rows if row.operation_type == SCORE]
         until = time.monotonic() + BUSY_S
         while True:
             try:
-                self._keep(self._opened(), spans, scores)
+                self._opened().add(rows)
                 return 0
             except StoreBusy as error:
                 if self._leaving() or time.monotonic() > until:
@@ -64,24 +57,6 @@ class FileSink:
             self._writer.connection.execute(f"PRAGMA busy_timeout = {LOOK_MS}")
             self._file = _identity(self.name)
         return self._writer
-
-    def _keep(self, writer: SqliteWriter, spans: Sequence[Span], scores: Sequence[Span]) -> None:
-        early = deque(self._early, maxlen=EARLY_SCORES)
-        with writer.transaction() as connection:
-            connection.executemany(_ADD, [to_row(each) for each in spans])
-            for each in list(early):
-                if apply_score(connection, each):
-                    connection.execute(_REMOVE, (each.project, each.trace_id, each.span_id))
-                    early.remove(each)
-            for each in scores:
-                if not apply_score(connection, each):
-                    connection.execute(_ADD, to_row(each))  # at once: what is written is safe
-                    early.append(each)
-        self._early = early
-
-
-_ADD = add_sql(Span, tuple(each.name for each in columns(Span)))
-_REMOVE = f"DELETE FROM {Span.table} WHERE project = ? AND trace_id = ? AND span_id = ?"
 
 
 def _identity(path: str) -> tuple[int, int] | None:

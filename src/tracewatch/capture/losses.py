@@ -16,7 +16,6 @@ FLAG = "rows_dropped"
 def loss_of(losses: Mapping[str, int]) -> dict[str, Any]:
     """The fields of the row for these losses: how many rows by reason."""
     total = sum(losses.values())
-    reasons = ", ".join(f"{rows:,} because {reason}" for reason, rows in losses.items())
     moment = time.time()
     return {
         "trace_id": new_trace_id(),
@@ -30,7 +29,13 @@ def loss_of(losses: Mapping[str, int]) -> dict[str, Any]:
         "status": "error",
         "error_type": "RowsDropped",
         "error_category": FLAG,
-        "error_message": f"{total:,} rows were dropped: {reasons}",
+        "error_message": told(losses),
         "warning_flags": (FLAG,),
         "metadata": {"rows_dropped": total, "reasons": dict(losses)},
     }
+
+
+def told(losses: Mapping[str, int]) -> str:
+    """These losses in a sentence."""
+    reasons = ", ".join(f"{rows:,} because {reason}" for reason, rows in losses.items())
+    return f"{sum(losses.values()):,} rows were dropped: {reasons}"

@@ -190,13 +190,17 @@ def score(
         "response_quality_breakdown": quality or None,
         "metadata": metadata,
         "project": project,
-        "parent_span_id": span_id,
     }
+    amend(trace_id, span_id, **given)
+
+
+def amend(trace_id: str, span_id: str | None, **fields: Any) -> None:
+    """Sends what is to be put onto a span that has been handed over already: quality, or how it ended after all."""
     try:
         from tracewatch.records import SCORE
 
-        fields = {name: value for name, value in given.items() if value is not None}
         told = {"trace_id": str(trace_id), "span_id": new_span_id(), "operation_type": SCORE, "span_name": SCORE}
-        sending.send({**fields, **told, "start_time": time.time()})
+        given = {name: value for name, value in fields.items() if value is not None}
+        sending.send({**given, **told, "parent_span_id": span_id, "start_time": time.time()})
     except Exception as error:
         noting.swallowed(error)

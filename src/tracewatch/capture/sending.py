@@ -199,6 +199,8 @@ def _in_child() -> None:
     global _LOCK
     _LOCK = threading.RLock()
     _Process.forked, _Process.registered = _Process.forked or _Process.registered, False
+    _Process.beginning = False  # whoever was about it is not here
+    _EARLY.clear()
     courier = _Process.courier
     if courier is not None:
         _Process.courier = courier.again()

@@ -42,7 +42,7 @@ class LiveSpan:
     makes it fail and goes on. `async with` does the same.
     """
 
-    __slots__ = ("_clock", "_tokens", "ended", "fields", "parent_span_id", "span_id", "start_time", "trace_id")
+    __slots__ = ("_clock", "_tokens", "ended", "fields", "last", "parent_span_id", "span_id", "start_time", "trace_id")
 
     def __init__(self, name: str, above: Place | LiveSpan | None, fields: dict[str, Any]) -> None:
         given = fields.pop("start_time", None)
@@ -56,6 +56,7 @@ class LiveSpan:
         self.trace_id: str
         self.parent_span_id: str | None = fields.pop("parent_span_id", None)
         self.ended = False
+        self.last: LiveSpan | None = None  # the last span that was begun below
         self.fields = fields
         self._tokens: list[Any] = []
         own_trace = fields.pop("trace_id", None)
@@ -63,7 +64,9 @@ class LiveSpan:
             self.trace_id = above.trace_id
             self.parent_span_id = self.parent_span_id or above.span_id
             inherit(fields, above)
-            if isinstance(above, Place) and above.begun is not None:
+            if isinstance(above, LiveSpan):
+                above.last = self
+            elif above.begun is not None:
                 above.begun.append(self)
         else:
             self.trace_id = str(own_trace or new_trace_id())

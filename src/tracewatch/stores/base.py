@@ -112,7 +112,10 @@ class Store(ABC):
 
     @abstractmethod
     def add(self, records: Iterable[Record]) -> int:
-        """Stores those records of one type whose key is not there yet. Returns how many were new."""
+        """Stores those records of one type whose key is not there yet. Returns how many were new.
+
+        A span that is a score is put onto the span it is about, where that is there, and is not kept itself.
+        """
 
     @abstractmethod
     def add_rows(self, record_type: type[Record], rows: Sequence[Mapping[str, Any]]) -> int:

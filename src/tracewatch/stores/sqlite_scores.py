@@ -1,13 +1,14 @@
 """Quality that is told of a span after it has ended: a score, put onto the row it is about (standard library only).
 
 A score travels as a span whose operation is `score`, in the trace it is about and below the span it is about. Where
-that row is, its values are put onto it and the score itself is not kept.
+that row is, its values are put onto it and the score itself is not kept. One that comes first is kept as a row, and
+joins its span when that is written by the same writer.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tracewatch.records import SCORE, Span, column_of
@@ -24,6 +25,9 @@ SCORED = (
 )
 """The columns that a score may set. Objects and lists add to what is there; anything else takes its place."""
 
+OUTCOME = ("status", "error_type", "error_category", "error_message")
+"""The columns that a score sets whose own status is not ok: the call ended otherwise than it seemed at first."""
+
 _JOIN: Mapping[str, Callable[[Any, Any], Any]] = {
     "json": lambda old, new: {**old, **new},
     "list": lambda old, new: tuple(dict.fromkeys((*old, *new))),
@@ -37,17 +41,30 @@ ORDER BY (model_name IS NOT NULL AND model_provider IS NOT 'system') DESC,
 LIMIT 1"""
 
 
-def apply_score(connection: sqlite3.Connection, score: Span) -> bool:
-    """Puts a score onto the span it is about, within the transaction under way. False: that span is not there."""
+_REMOVE = f"DELETE FROM {Span.table} WHERE project = ? AND trace_id = ? AND span_id = ?"
+
+
+def settle(connection: sqlite3.Connection, scores: Iterable[Span]) -> Sequence[Span]:
+    """Puts scores that have just been written onto their spans, in the same transaction. Returns those without one."""
+    early = []
+    for each in scores:
+        if _applied(connection, each):
+            connection.execute(_REMOVE, (each.project, each.trace_id, each.span_id))
+        else:
+            early.append(each)
+    return early
+
+
+def _applied(connection: sqlite3.Connection, score: Span) -> bool:
     wanted = (score.project, score.trace_id, score.parent_span_id, score.parent_span_id)
     found = connection.execute(_TARGET, wanted).fetchone()
     if found is None:
         return False
-    key = (score.project, score.trace_id, found[0])
-    given = {name: getattr(score, name) for name in SCORED}
+    names = SCORED if score.status == "ok" else (*SCORED, *OUTCOME)
+    given = {name: getattr(score, name) for name in names}
     changed = {name: value for name, value in given.items() if value is not None}
     if changed:
-        _update(connection, key, changed)
+        _update(connection, (score.project, score.trace_id, found[0]), changed)
     return True
 
 

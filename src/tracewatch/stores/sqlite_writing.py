@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from tracewatch.errors import StoreBusy, StoreNotFound, StoreUnreadable, StoreUnwritable
-from tracewatch.records import Record, columns, key_of
+from tracewatch.records import SCORE, Record, Span, columns, key_of
 from tracewatch.stores.address import Durability
 from tracewatch.stores.sqlite_schema import prepare
+from tracewatch.stores.sqlite_scores import settle
 from tracewatch.stores.values import Row, to_row, to_values
 
 BUSY_S = 30  # a writer's turn comes within 2 s even under heavy contention (measured); 30 s is a process that hangs
+EARLY_SCORES = 100  # that are tried again with every write; those before stay rows of their own
 LOG_LIMIT_BYTES = 64 * 2**20  # a log that a long reader or a large import made longer is cut back to this
 
 
@@ -60,6 +62,7 @@ class SqliteWriter:
         self.path = path
         self.connection = open_connection(path, create=create)
         self._turn = threading.RLock()
+        self._early: Sequence[Span] = ()  # scores that are stored, and whose span has not come yet
         try:
             with told(path, StoreUnreadable):
                 _set_up(self.connection, durability, room)
@@ -82,14 +85,15 @@ class SqliteWriter:
         Binding a NULL costs as much as binding a number: of 64 columns, spans from elsewhere fill 20 (measured: half
         the time).
         """
-        converted = [to_values(record_type, each) for each in rows]
+        given = list(rows)
+        converted = [to_values(record_type, each) for each in given]
         if not converted:
             return 0
         there = set().union(*converted)
         names = tuple(each.name for each in columns(record_type) if each.name in there)
-        with self.transaction() as connection:
-            values = ([get(name) for name in names] for get in [each.get for each in converted])
-            return connection.executemany(add_sql(record_type, names), values).rowcount
+        scores = [Span(**each) for each in given if record_type is Span and each.get("operation_type") == SCORE]
+        values = ([get(name) for name in names] for get in [each.get for each in converted])
+        return self._execute(add_sql(record_type, names), values, scores)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -123,8 +127,17 @@ class SqliteWriter:
             return 0
         record_type = type(first)
         sql = statement(record_type, tuple(each.name for each in columns(record_type)))
+        scores: list[Span] = []
+        return self._execute(sql, _rows(record_type, chain((first,), rest), scores), scores)
+
+    def _execute(self, sql: str, rows: Iterable[Sequence[Any]], scores: Sequence[Span]) -> int:
+        """Writes the rows, and puts the scores among them onto their spans. Returns how many rows were written."""
         with self.transaction() as connection:
-            return connection.executemany(sql, _rows(record_type, chain((first,), rest))).rowcount
+            written = connection.executemany(sql, rows).rowcount
+            waiting = [*self._early, *scores]
+            early = settle(connection, waiting) if waiting else ()
+        self._early = early[-EARLY_SCORES:]
+        return written
 
 
 def add_sql(record_type: type[Record], names: tuple[str, ...]) -> str:
@@ -221,7 +234,10 @@ def _values_sql(record_type: type[Record], names: tuple[str, ...]) -> str:
     return f"{record_type.table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
-def _rows(record_type: type[Record], records: Iterable[Record]) -> Iterator[Row]:
+def _rows(record_type: type[Record], records: Iterable[Record], scores: list[Span]) -> Iterator[Row]:
+    """The rows of these records; those that are scores are added to `scores`."""
     for record in records:
         assert type(record) is record_type, f"records of one type at a time: {record_type.__name__}"
+        if isinstance(record, Span) and record.operation_type == SCORE:
+            scores.append(record)
         yield to_row(record)
