@@ -56,7 +56,7 @@ def _resolved(words):
     command, rest = group, list(words)
     while rest and isinstance(command, click.Group) and (found := command.get_command(context, rest[0])):
         command, rest = found, rest[1:]
-    return command, {option for each in command.get_params(context) for option in each.opts}
+    return command, {option for each in command.get_params(context) for option in (*each.opts, *each.secondary_opts)}
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -88,7 +88,7 @@ def test_commands_that_are_named_exist(page):
 
 def _all_options(command):
     context = click.Context(command)
-    yield from (option for each in command.get_params(context) for option in each.opts)
+    yield from (option for each in command.get_params(context) for option in (*each.opts, *each.secondary_opts))
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             yield from _all_options(command.get_command(context, name))

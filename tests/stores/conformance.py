@@ -225,6 +225,40 @@ class Conformance:
         assert store.get(Span, key(first)).model_name == "first"
         assert store.add([]) == 0
 
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(many=st.lists(spans, min_size=1, max_size=4))
+    def test_rows_are_stored_as_records_are(self, store, many):
+        project = next(fresh_names)
+        whole = [Span(**values, project=project, trace_id="t", span_id=str(at)) for at, values in enumerate(many)]
+        given = [{**values, "project": project, "trace_id": "t", "span_id": str(at)} for at, values in enumerate(many)]
+        assert store.add_rows(Span, given) == len(whole)
+        assert [store.get(Span, key(each)) for each in whole] == whole
+        assert store.add_rows(Span, [{**given[0], "model_name": "again"}]) == 0
+        assert store.get(Span, key(whole[0])) == whole[0]
+
+    def test_rows_that_no_database_holds_are_treated_as_records_are(self, store):
+        at = {"trace_id": "t", "start_time": NOW}
+        odd = {
+            "error_message": "a\x00b\ud800c\n",
+            "duration_ms": math.nan,
+            "input_tokens": 10**30,
+            "end_time": NOW * 1000,
+        }
+        assert store.add_rows(Span, []) == 0
+        assert store.add_rows(Span, [{**at, **odd, "span_id": "odd"}, {**at, "span_id": "plain", "status": None}]) == 2
+        found = store.get(Span, {"project": "default", "trace_id": "t", "span_id": "odd"})
+        assert (found.error_message, found.duration_ms, found.input_tokens) == ("a\ufffdb\ufffdc\n", None, None)
+        assert (found.end_time, found.status) == (None, "ok")
+
+    def test_a_row_that_is_refused_takes_the_others_with_it(self, store):
+        good = {"trace_id": "t", "span_id": "s", "start_time": NOW}
+        for bad in ({**good, "start_time": math.inf}, {"trace_id": "t", "span_id": "s"}, {**good, "input_tokens": []}):
+            with pytest.raises(BadRecord):
+                store.add_rows(Span, [good, bad])
+        with pytest.raises(UnknownColumn, match="modle"):
+            store.add_rows(Span, [{**good, "modle": "x"}])
+        assert store.count(Span) == 0
+
     def test_put_replaces_by_key(self, store, a_span):
         first = a_span(model_name="first")
         assert store.put([first, a_span()]) == 2

@@ -19,8 +19,8 @@ JSON = {"content-type": "application/json"}
 class Running:
     """One `tracewatch serve` and what can be asked of it."""
 
-    def __init__(self, folder, process, port):
-        self.db, self.process, self.port = folder / "w.db", process, port
+    def __init__(self, folder, process, port, said):
+        self.db, self.process, self.port, self.said = folder / "w.db", process, port, said
 
     def ask(self, method, path, body=None, headers=None):
         """Status, headers and body of the answer."""
@@ -43,7 +43,7 @@ class Running:
         """Ends it and gives what it said and its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        said = self.process.stderr.read()
+        said = self.said + self.process.stderr.read()
         return said, self.process.wait(timeout=60)
 
 
@@ -59,10 +59,15 @@ def _serving(folder, *options, environ=None, before=()):
         env={**os.environ, **(environ or {})},
     )
     try:
-        first = process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", first)
-        assert found, first + process.stderr.read()
-        yield Running(folder, process, int(found[1]))
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            found = re.search(r"serves .* at http://127\.0\.0\.1:(\d+)", line)
+            if found:
+                break
+        else:
+            raise AssertionError("".join(said))
+        yield Running(folder, process, int(found[1]), "".join(said))
     finally:
         process.kill()
         process.wait()

@@ -105,3 +105,12 @@ def test_the_default_project_is_that_of_the_command(serve):
     with serve("--project", "mine") as running:
         assert running.post(a_body())[0] == 200
         assert running.rows("DISTINCT project") == [("mine",)]
+
+
+def test_a_call_that_two_libraries_report_is_counted_once(server):
+    first = a_body(1, trace="first report", attributes={"gen_ai.response.id": "chatcmpl-1"})
+    second = a_body(1, trace="second report", attributes={"gen_ai.response.id": "chatcmpl-1", "user.id": "u7"})
+    second = second.replace(b"instrumentation.openai_v2", b"instrumentation.openai_v3")
+    assert [server.post(each)[0] for each in (first, second, second, first)] == [200] * 4
+    rows = server.rows("trace_id, user_id, round(cost_usd, 6)", "response_id = 'chatcmpl-1'")
+    assert rows == [(b"first report".ljust(16, b".").hex(), "u7", 0.00021)]

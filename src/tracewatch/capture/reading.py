@@ -25,7 +25,7 @@ def read(thing: Any, *names: str) -> Any:
 
 def _attribute(thing: Any, name: str) -> Any:
     """An attribute, None without one. A model of pydantic's takes 10 us to say by itself that it has none."""
-    extra = getattr(thing, "__pydantic_extra__", _NOTHING)
+    extra: Any = getattr(thing, "__pydantic_extra__", _NOTHING)
     if extra is _NOTHING:
         return getattr(thing, name, None)
     fields = thing.__dict__

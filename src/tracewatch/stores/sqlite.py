@@ -254,15 +254,20 @@ class SqliteStore(Store):
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
-            connection = open_connection(self.path, create=False)
-            connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
-            sqlite_rollups.teach(connection)
+            connection = self._open_reader()
         try:
             with told(self.path, StoreUnreadable):
                 yield connection
         finally:
             with self._lock:
                 self._idle.append(connection)
+
+    def _open_reader(self) -> sqlite3.Connection:
+        connection = open_connection(self.path, create=False)
+        with told(self.path, StoreUnreadable):
+            connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+            sqlite_rollups.teach(connection)
+        return connection
 
     def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._writer.transaction() as connection:

@@ -48,10 +48,17 @@ def to_values(record_type: type[Record], given: Mapping[str, Any]) -> Mapping[st
     Raises BadRecord, or UnknownColumn.
     """
     writers = _writer_of(record_type)
+    plain = _plain(record_type)
     found = dict(_filled(record_type))
     try:
         for name, value in given.items():
-            if value is not None:
+            if value is None:
+                continue
+            # Short texts and small numbers are nearly all there is, and are stored as they are: half the time.
+            kind = type(value)
+            if kind is plain[name] and (value.isprintable() if kind is str else -_PLAIN < value < _PLAIN):
+                found[name] = value
+            else:
                 found[name] = writers[name](value)
         for name in _required(record_type):
             if found.get(name) is None:
@@ -212,6 +219,16 @@ def _writer_of(record_type: type[Record]) -> Mapping[str, Callable[[Any], Any]]:
 @_once
 def _filled(record_type: type[Record]) -> Mapping[str, Any]:
     return {name: value for name, value in defaults_of(record_type).items() if value is not None}
+
+
+_PLAIN = 10**10  # every number below this is one that a database holds, and every time below it one that calendars have
+
+
+@_once
+def _plain(record_type: type[Record]) -> Mapping[str, type | None]:
+    """The type in which values of each column need no conversion, if there is one."""
+    kinds: Mapping[str, type] = {"text": str, "integer": int, "real": float, "time": float}
+    return {each.name: kinds.get(each.kind) for each in columns(record_type)}
 
 
 @_once

@@ -1,4 +1,4 @@
-"""What was received is decoded, priced and stored here: by one thread, many requests in one transaction.
+"""What was received is stored here: by one thread, many requests in one transaction.
 
 One thread, because decoding holds Python's lock and SQLite has one writer anyway: a second one would only take turns
 with it. A request is answered when the transaction that holds it has been committed, and not before.
@@ -11,31 +11,17 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any
 
-from tracewatch import watch
-from tracewatch.errors import BadRecord, TooManySpans
-from tracewatch.otlp import Received, decode
-from tracewatch.pricing import INCONSISTENT_USAGE, PriceBook, price_row
-from tracewatch.records import Project, Span, columns
+from tracewatch.errors import BadRecord
+from tracewatch.records import Span
 from tracewatch.stores import Store
 from tracewatch.stores.values import to_values
 from tracewatch.web.counters import Counters
-from tracewatch.web.pieces import MOST_SPANS, pieces
+from tracewatch.web.reading import Reading, Ready, row_of
 
-GROUP_BYTES = 4 * 2**20  # of requests that share a transaction: some 8 000 spans, a third of a second
-PRICES_S = 5.0  # so often it is looked whether a project has set prices of its own
-MOST_KNOWN = 20_000  # names of models without a price that are remembered; a sender could make up any number
-
-Row = dict[str, Any]
-"""Columns of a span by their names; those that are empty may be left out."""
-
-_UNSAID = "default"  # what a program's spans are in when it names no project
-_NAMES = tuple(each.name for each in columns(Span))
-_values_of = attrgetter(*_NAMES)
+GROUP_BYTES = 4 * 2**20  # of requests that share a transaction: some 8 000 spans, half a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,32 +53,18 @@ class _Decoded:
     """A delivery that waits for the commit of its transaction."""
 
     delivery: Delivery
-    rows: list[Row] = field(default_factory=list)
+    spans: list[Span]
     reasons: Counter[str] = field(default_factory=Counter)
-
-    def leave_out_bad(self) -> None:
-        """Rejects the rows that no database would take, so that the others can be stored."""
-        good = []
-        for row in self.rows:
-            try:
-                to_values(Span, row)
-            except BadRecord as error:
-                self.reasons[str(error)] += 1
-            else:
-                good.append(row)
-        self.rows = good
 
 
 class Storing:
     """The thread, and the queue in front of it. `Room` bounds what waits in it."""
 
     def __init__(self, store: Store, counters: Counters, *, content: bool) -> None:
-        self.store, self.counters, self.content = store, counters, content
+        self.store, self.counters = store, counters
+        self.reading = Reading(store, content=content)
         self._waiting: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="tracewatch-storing", daemon=True)
-        self._book: PriceBook | None = None
-        self._overrides: Sequence[Any] = ()
-        self._asked_at = 0.0
 
     def start(self) -> None:
         """Begins to store."""
@@ -135,7 +107,14 @@ class Storing:
         decoded: list[_Decoded] = []
         for delivery in group:
             try:
-                decoded.append(self._decode(delivery))
+                spans, reasons = self.reading.read(
+                    delivery.body,
+                    json=delivery.json,
+                    project=delivery.project,
+                    or_project=delivery.or_project,
+                    user_id=delivery.user_id,
+                )
+                decoded.append(_Decoded(delivery, spans, reasons))
             except Exception as error:  # of any kind: a body that breaks us must not break the others
                 _answer(delivery, error)
         try:
@@ -147,74 +126,44 @@ class Storing:
         else:
             for each in decoded:
                 self.counters.reject(each.reasons)
-                _answer(each.delivery, Stored(len(each.rows), each.reasons))
+                _answer(each.delivery, Stored(len(each.spans), each.reasons))
         finally:
             self.counters.queued_spans = 0
 
     def _commit(self, decoded: Sequence[_Decoded]) -> None:
-        rows = [row for each in decoded for row in each.rows]
-        self.counters.queued_spans = len(rows)
+        self.counters.queued_spans = sum(len(each.spans) for each in decoded)
         started = time.perf_counter()
         try:
-            new = self.store.add_rows(Span, rows)
+            new = self._write(decoded)
         except BadRecord:
             for each in decoded:
-                each.leave_out_bad()
-            rows = [row for each in decoded for row in each.rows]
-            new = self.store.add_rows(Span, rows)
-        self.counters.commit(len(rows), new, time.perf_counter() - started)
+                _leave_out_bad(each)
+            new = self._write(decoded)
+        spans = sum(len(each.spans) for each in decoded)
+        self.counters.commit(spans, new, time.perf_counter() - started)
 
-    def _decode(self, delivery: Delivery) -> _Decoded:
-        """The spans of a delivery as rows that can be stored, priced. Raises BadOtlp or TooManySpans."""
-        done = _Decoded(delivery)
-        book = self._prices()
-        bodies: Iterator[bytes] = iter((delivery.body,)) if delivery.json else pieces(delivery.body)
-        for body in bodies:
-            received = self._received(body, delivery)
-            done.reasons.update(received.reasons)
-            if len(done.rows) + len(received.spans) + done.reasons.total() > MOST_SPANS:
-                raise TooManySpans(most=MOST_SPANS)
-            for span in received.spans:
-                row = dict(zip(_NAMES, _values_of(span), strict=True))
-                self._complete(row, delivery, book)
-                done.rows.append(row)
-        return done
+    def _write(self, decoded: Sequence[_Decoded]) -> int:
+        """Stores all of it; returns how many spans were new. What is cut short is done again when it comes again."""
+        ready: Ready = self.reading.complete([span for each in decoded for span in each.spans])
+        new = self.store.add_rows(Span, ready.rows)
+        if ready.duplicates:
+            self.store.add(ready.duplicates)
+        if ready.changed:
+            self.store.put(ready.changed)
+        return new
 
-    def _received(self, body: bytes, delivery: Delivery) -> Received:
-        """What a body holds: with its texts only where every project in it allows that."""
-        if delivery.project is not None:
-            content = self._content_allowed(delivery.project)
-            return decode(body, json=delivery.json, content=content, project=delivery.project)
-        received = decode(body, json=delivery.json)
-        if self.content and all(map(self._content_allowed, {each.project for each in received.spans})):
-            return decode(body, json=delivery.json, content=True)
-        return received
 
-    def _complete(self, row: Row, delivery: Delivery, book: PriceBook) -> None:
-        if delivery.project is None and row["project"] == _UNSAID:
-            row["project"] = delivery.or_project
-        if delivery.user_id is not None:
-            row["user_id"] = delivery.user_id
-        price, inconsistent = price_row(row, book)
-        row["cost_usd"], row["cost_status"], row["cost_source"] = price.cost_usd, price.cost_status, price.cost_source
-        if inconsistent:
-            flags = tuple(row.get("warning_flags") or ())
-            row["warning_flags"] = flags if INCONSISTENT_USAGE in flags else (*flags, INCONSISTENT_USAGE)
-
-    def _prices(self) -> PriceBook:
-        """The price book, with what projects have set themselves by now."""
-        now = time.monotonic()
-        if self._book is None or now - self._asked_at >= PRICES_S:
-            overrides = watch.overrides_of(self.store)
-            if self._book is None or overrides != self._overrides or len(self._book.unpriced) > MOST_KNOWN:
-                self._book, self._overrides = PriceBook(overrides), overrides
-            self._asked_at = now
-        return self._book
-
-    def _content_allowed(self, name: str) -> bool:
-        """Whether texts of this project may be kept: the server does not refuse them, and the project allows them."""
-        project = self.store.get(Project, {"project": name}) if self.content else None
-        return isinstance(project, Project) and project.content_allowed
+def _leave_out_bad(decoded: _Decoded) -> None:
+    """Rejects the spans that no database would take, so that the others can be stored."""
+    good = []
+    for span in decoded.spans:
+        try:
+            to_values(Span, row_of(span))
+        except BadRecord as error:
+            decoded.reasons[str(error)] += 1
+        else:
+            good.append(span)
+    decoded.spans = good
 
 
 def _answer(delivery: Delivery, result: Stored | Exception) -> None:
