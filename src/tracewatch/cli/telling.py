@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from tracewatch.cli.output import console, number, safe
 from tracewatch.cli.times import show_time
 from tracewatch.records import SEVERITIES, Span, column_of
+from tracewatch.times import DAY_S
 
 if TYPE_CHECKING:
     from tracewatch.backtest import Alert
     from tracewatch.incidents import Change
 
-DAY_S = 86_400
 SHOWN = 10  # told in words; all alerts are in the file
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from tracewatch.detectors.adaptive import Settings as EngineSettings
 from tracewatch.detectors.gaps import LEARNING
 from tracewatch.detectors.spec import MIN_HISTORY_DAYS, Floats
-from tracewatch.metrics.base import DAY_S, HOUR_S, Metric, summary
+from tracewatch.metrics.base import Metric, summary
 from tracewatch.metrics.custom import Custom, Offer, metric_of, offers
 from tracewatch.metrics.hourly import LEAST_VALUES
 from tracewatch.metrics.rows import Rows, table_of
@@ -22,6 +22,7 @@ from tracewatch.metrics.table import METRICS, Judges, judges_of
 from tracewatch.records import MESSAGES_SOURCE, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import ROLLED
+from tracewatch.times import DAY_S, HOUR_S
 
 MOST_ROWS = 10_000  # of a period, the newest: a quarter of a second
 STOP_ROWS = 5 * MOST_ROWS  # read at most, should a single hour have so many
@@ -53,7 +54,9 @@ class Standing:
 
     @property
     def name(self) -> str:
-        """The metric's key, with its part in brackets."""
+        """The metric's key; of a part the name its alerts have, or else the key with the part in brackets."""
+        if self.part and self.judges.engine.endswith("…"):
+            return self.judges.engine.removesuffix("…") + self.part
         return f"{self.metric.key}[{self.part}]" if self.part else self.metric.key
 
     @property
@@ -104,17 +107,23 @@ def standings(store: Store, project: str, since: float, until: float, customs: S
     table = table_of(_first(store.scan(Span, names, where)), names)
     rows = Rows(table)
     known = _known(store, ours, until)
+    own = frozenset(declared)
     hour = Rows(rows.since(float(rows.numbers("start_time").max()) - HOUR_S)) if len(rows) else rows
+    found = tuple(
+        one
+        for each in metrics
+        for one in _standings(each, judges_of(each, declared), rows, hour, known)
+        if not (one.part and one.name in own)
+    )
+    offered = offers({name: table[name] for name in OFFERED}, customs)
     return Standings(
         since=begin,
         until=until,
         rows=len(rows),
         calls=calls,
         cut=begin > since,
-        metrics=tuple(
-            one for each in metrics for one in _standings(each, judges_of(each, declared), rows, hour, known)
-        ),
-        offers=tuple(offers({name: table[name] for name in OFFERED}, customs)),
+        metrics=found,
+        offers=tuple(each for each in offered if each.name not in {standing.name for standing in found}),
     )
 
 
@@ -206,10 +215,10 @@ def _state(metric: Metric, judges: Judges, values: int, days: int, hours: int) -
 
 def _history(judges: Judges, days: int, hours: int) -> tuple[int, int, str]:
     """How much its first judge has seen, how much he needs, and of what."""
-    if judges.engine:
-        return days, _warmup_days(), "days"
     if judges.series:
         return hours, LEARNING, "hours"
+    if judges.engine:
+        return days, _warmup_days(), "days"
     return days, MIN_HISTORY_DAYS, "days"
 
 
