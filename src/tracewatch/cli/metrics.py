@@ -156,7 +156,7 @@ def _table(chosen: Sequence[Standing]) -> Table:
             Heading(name="metric", rank=0),
             Heading(name="what", rank=5, least=12),
             Heading(name="bad", rank=4),
-            Heading(name="last hour", right=True, rank=1),
+            Heading(name="latest", right=True, rank=1),
             Heading(name="typical", right=True, rank=0),
             Heading(name="values", right=True, rank=3),
             Heading(name="judged by", rank=2, least=10),

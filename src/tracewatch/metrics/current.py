@@ -19,7 +19,7 @@ from tracewatch.metrics.custom import Custom, Offer, metric_of, offers
 from tracewatch.metrics.hourly import LEAST_VALUES
 from tracewatch.metrics.rows import Rows, table_of
 from tracewatch.metrics.table import METRICS, Judges, judges_of
-from tracewatch.records import MESSAGES_SOURCE, Span
+from tracewatch.records import MESSAGES_SOURCE, Baseline, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import ROLLED
 from tracewatch.times import DAY_S, HOUR_S
@@ -42,7 +42,7 @@ class Standing:
     typical: float | None
     """Over the period: the median, or the mean of shares."""
     latest: float | None
-    """The same over the newest hour with calls; of hours and days the newest one."""
+    """The same over the newest hour with calls; of hours and days the newest whole one."""
     values: int
     """How many values there are in the period."""
     days: int
@@ -51,6 +51,8 @@ class Standing:
     """In how many hours of these days there were enough calls for a mean."""
     judges: Judges
     state: State
+    learned: bool = True
+    """Whether detection has run; before that, nothing is learned however much there is."""
 
     @property
     def name(self) -> str:
@@ -63,7 +65,8 @@ class Standing:
     def learning(self) -> str:
         """How far learning is, in words.
 
-        `learning 3/7 days`, `learned`, `not judged` (shown only) or `not recorded`.
+        `learning 3/7 days`, `learned`, `enough to learn` (detection has not run), `not judged` (shown only) or `not
+        recorded`.
         """
         match self.state:
             case "absent":
@@ -71,7 +74,7 @@ class Standing:
             case "shown":
                 return "not judged"
             case "judged":
-                return "learned"
+                return "learned" if self.learned else "enough to learn"
         have, need, unit = _history(self.judges, self.days, self.hours)
         return f"learning {min(have, need)}/{need} {unit}"
 
@@ -161,6 +164,8 @@ class Known:
     days: Mapping[str, int]
     """On how many days calls had each rolled column; under "" had any calls."""
     hours: int
+    learned: bool
+    """Whether there is anything that detection has learned."""
 
 
 def _known(store: Store, ours: Sequence[Filter], until: float) -> Known:
@@ -168,12 +173,18 @@ def _known(store: Store, ours: Sequence[Filter], until: float) -> Known:
     rolled = store.rollup(until - HISTORY_S, until, step_s=HOUR_S, where=ours, measures=list(counts.values()))
     day = rolled["bucket"].to_numpy() // DAY_S
     days = {name: len(np.unique(day[rolled[count].to_numpy() > 0])) for name, count in counts.items()}
-    return Known(days=days, hours=int(np.count_nonzero(rolled["calls"].to_numpy() >= LEAST_VALUES)))
+    return Known(
+        days=days,
+        hours=int(np.count_nonzero(rolled["calls"].to_numpy() >= LEAST_VALUES)),
+        learned=bool(store.page(Baseline, ours[:1], limit=1).records),
+    )
 
 
 def _standings(metric: Metric, judges: Judges, rows: Rows, hour: Rows, known: Known) -> Iterator[Standing]:
     """The metric's, and those of its parts."""
     values = _measured(metric, rows)
+    if metric.grain in ("hour", "day"):
+        values = values[1:-1] if len(values) > 2 else values  # the first and the last one are not whole
     of_hour = values[-1:] if metric.grain in ("hour", "day") else _measured(metric, hour)
     yield _standing(metric, "", values, of_hour, judges, known)
     if metric.parts is not None and len(rows):
@@ -195,6 +206,7 @@ def _standing(metric: Metric, part: str, values: Floats, of_hour: Floats, judges
         hours=known.hours,
         judges=judges,
         state=_state(metric, judges, there, days, known.hours),
+        learned=known.learned,
     )
 
 
