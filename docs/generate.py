@@ -106,14 +106,19 @@ def _listed(names: Iterable[str]) -> str:
 OF = {"share": "calls, each 1 or 0", "window": "a stretch of time"}
 OWN = """## Your own
 
-A number that an app keeps in `metadata`, or a dimension of `response_quality_breakdown`, becomes a metric by one line:
+Numbers and truths that an app keeps in `metadata`, the dimensions of `response_quality_breakdown`, warning flags,
+reasons to stop and the usual steps of a request are found by themselves, up to 24 names of each. Their alerts are
+named like `metadata.pages`, `metadata_true.reused`, `quality.tone`, `warning_flags.low_context`,
+`finish_reason.content_filter` and `missing_child.rerank`. A name that ends in `id`, `at`, `index` and the like, or a
+number over 100,000,000, is left out. To say which direction is bad, or to have what was left out watched as well,
+declare it by one line:
 
     TRACEWATCH_METRICS="metadata.judge_score:down, quality.faithfulness, cost_per_hour"
 
-The adaptive engine judges it for each operation. A metric above that says *series, once declared* is declared by its
-name; then its hours are judged, over all calls. After the colon stands the bad direction: `up`, `down` or `either`.
-Without it, it is that of the table; down is bad of a quality, and either of anything else. `tracewatch metrics` offers
-what it finds in your calls. True and false count as 1 and 0.
+The adaptive engine judges it for each operation, every five minutes. A metric above that says *series, once declared*
+is declared by its name; then its hours are judged, over all calls. After the colon stands the bad direction: `up`,
+`down` or `either`. Without it, it is that of the table; down is bad of a quality, and either of anything else.
+`tracewatch metrics` offers what it finds in your calls and does not watch. True and false count as 1 and 0.
 
 `tracewatch detect` and `tracewatch backtest` judge what is declared when they run. When that changes, what was learned
 is learned again from history."""

@@ -64,7 +64,7 @@ def test_it_lists_what_the_calls_have(filled):
     assert "902 ms" in lines["duration_ms"]
     assert "engine; type duration" in lines["duration_ms"]
     assert "learning 1/7 days" in lines["duration_ms"]
-    assert "once declared" in lines["spans_per_trace"]
+    assert "engine, as cost_usd; once declared" in lines["cost_per_hour"]
     assert "ttft_ms" not in lines
 
 
@@ -72,13 +72,13 @@ def test_each_value_of_a_column_has_its_line(filled):
     found = rows(db=filled)
     assert found["error_category_rate[rate_limit]"]["typical"] == 0.02
     assert found["provider_error_rate[openai]"]["told_as"] == "error_rate"
-    assert found["warning_rate[slow]"]["values"] == 50
+    assert found["warning_flags.slow"]["values"] == 50
 
 
 def test_a_row_of_the_table_is_judged_once_declared(filled, monkeypatch):
-    assert rows(db=filled)["spans_per_trace"]["series"] is False
-    monkeypatch.setenv("TRACEWATCH_METRICS", "spans_per_trace:down")
-    found = rows(db=filled)["spans_per_trace"]
+    assert rows(db=filled)["cost_per_hour"]["series"] is False
+    monkeypatch.setenv("TRACEWATCH_METRICS", "cost_per_hour:down")
+    found = rows(db=filled)["cost_per_hour"]
     assert (found["series"], found["bad"], found["learning"]) == (True, "down", "learning 1/200 hours")
 
 
@@ -131,9 +131,10 @@ def test_one_object_a_line(filled):
     assert [json.loads(line)["metric"] for line in lines] == ["duration_ms"]
 
 
-def test_numbers_in_the_metadata_are_offered_and_watched_when_declared(filled, monkeypatch):
-    assert "metadata.judge_score (in 100% of calls)" in run(db=filled).stderr
-    assert "feature" not in run(db=filled).stderr
+def test_numbers_in_the_metadata_are_found_and_keep_their_direction_when_declared(filled, monkeypatch):
+    assert rows(db=filled)["metadata.judge_score"]["told_as"] == "metadata.…"
+    assert "metadata.feature" not in rows("--all", db=filled)
+    assert "could watch" not in run(db=filled).stderr
     monkeypatch.setenv("TRACEWATCH_METRICS", "metadata.judge_score:down")
     found = rows(db=filled)
     assert found["metadata.judge_score"]["typical"] == pytest.approx(0.245)

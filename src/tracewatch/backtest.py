@@ -17,7 +17,7 @@ from tracewatch.detectors import adaptive
 from tracewatch.detectors.adaptive.errands import Second
 from tracewatch.detectors.adaptive.intake import WORDS
 from tracewatch.detectors.adaptive.names import Words, words_of
-from tracewatch.detectors.hourly import HOUR_S, TEXTS, Hourly
+from tracewatch.detectors.hourly import TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
 from tracewatch.findings import Scope
@@ -34,6 +34,7 @@ from tracewatch.metrics import TYPES, columns_of
 from tracewatch.metrics.custom import Custom
 from tracewatch.records import Span
 from tracewatch.stores.base import Filter, Progress, Store
+from tracewatch.times import HOUR_S
 
 BATCH_ROWS = 50_000  # at most: 100 MB while they are judged
 BATCH_S = 86_400  # rows go in by the day: by the hour the same alerts took 2.5 times as long

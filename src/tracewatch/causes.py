@@ -41,7 +41,7 @@ class Factor:
     advice: str
 
 
-Told = tuple[int, tuple[float, Factor]]
+Weighed = tuple[int, tuple[float, Factor]]
 """A place among the found rows, how telling the factor is, and the factor."""
 
 
@@ -208,7 +208,7 @@ def _most_telling(told: list[tuple[float, Factor]]) -> tuple[Factor, ...]:
     return tuple([factor for _, factor in told[:MOST_FACTORS]])
 
 
-def _driven(driver: Driver, like: Alike, positions: Integers) -> Iterator[Told]:
+def _driven(driver: Driver, like: Alike, positions: Integers) -> Iterator[Weighed]:
     """The rows in which this number is far from what calls of their kind have."""
     values, medians = like.values[driver.name][positions], like.medians[driver.name][positions]
     usable = (medians > 0) & np.isfinite(values)
@@ -225,7 +225,7 @@ def _driven(driver: Driver, like: Alike, positions: Integers) -> Iterator[Told]:
         yield place, (weight, Factor(name=driver.name, text=text, advice=driver.advice))
 
 
-def _circumstances(like: Alike, positions: Integers) -> Iterator[Told]:
+def _circumstances(like: Alike, positions: Integers) -> Iterator[Weighed]:
     """What happened to the call itself: retries and how it ended. They come before any ratio."""
     retries = like.values["retry_count"][positions]
     for place in np.flatnonzero(retries >= 1).tolist():

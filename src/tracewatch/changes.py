@@ -20,7 +20,7 @@ SURE = 1e-3  # chance of such a shift in calls whose size did not move
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Shift:
     """Something that became different near the onset, as a candidate cause."""
 
     column: str
@@ -60,7 +60,7 @@ def candidate_changes(
     values: Mapping[str, Coded],
     sizes: Mapping[str, Floats],
     affected: Bools | None = None,
-) -> tuple[Change, ...]:
+) -> tuple[Shift, ...]:
     """Changes of values and sizes within six hours of the onset, the best candidate first.
 
     One entry a call: `times` in epoch seconds, `metric` as it was measured (any unit, NaN for absent), `values`
@@ -117,7 +117,7 @@ def level_shift(values: Floats) -> tuple[int, float]:
     return place + 1, min(1.0, 2 * exp(-6 * float(split[place]) ** 2 / (n**3 + n**2)))
 
 
-def _new_values(calls: _Calls, name: str, column: Coded) -> list[tuple[Change, Bools]]:
+def _new_values(calls: _Calls, name: str, column: Coded) -> list[tuple[Shift, Bools]]:
     """The values of a column that came first near the onset."""
     codes, words = column
     reported = np.array([word is not None for word in words])[codes] if len(words) else np.zeros(0, dtype=np.bool_)
@@ -142,7 +142,7 @@ def _commonest(codes: Integers, words: Sequence[Value]) -> Value:
     return min((words[code] for code in np.flatnonzero(counts == counts.max()).tolist()), key=str)
 
 
-def _moved(calls: _Calls, name: str, sizes: Floats) -> list[tuple[Change, Bools]]:
+def _moved(calls: _Calls, name: str, sizes: Floats) -> list[tuple[Shift, Bools]]:
     """The level shift of a size near the onset, if there is one."""
     near = np.flatnonzero(np.isfinite(sizes) & (np.abs(calls.times - calls.onset_s) <= REACH_S))
     near = near[np.lexsort((sizes[near], calls.times[near]))]
@@ -160,7 +160,7 @@ def _moved(calls: _Calls, name: str, sizes: Floats) -> list[tuple[Change, Bools]
 
 def _change(
     calls: _Calls, column: str, value: Value | float, was: Value | float, time_s: float, carried: Bools
-) -> tuple[Change, Bools]:
+) -> tuple[Shift, Bools]:
     """The candidate and the calls that carry it."""
     later, measured = calls.times >= calls.onset_s, np.isfinite(calls.metric)
     before = _mean(calls.metric[~later & ~carried & measured])
@@ -170,7 +170,7 @@ def _change(
     carrying, hit = int((later & carried).sum()), int((calls.affected & carried).sum())
     coverage = hit / affected if affected else 0.0
     precision = min(1.0, hit / carrying) if carrying else 0.0
-    return Change(
+    return Shift(
         column=column,
         value=value,
         was=was,

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from tracewatch import words
 from tracewatch.findings import Scope, between
 from tracewatch.records import Anomaly, Span
-from tracewatch.rules import DAY_S, Period, reranks
+from tracewatch.rules import Period, reranks
 from tracewatch.stores.base import Filter, Store
+from tracewatch.times import DAY_S
 
 SMALLEST_SHARE = 0.2  # of the excess: what holds less is not where to look first
 MOST_KINDS = 2  # kinds of call that are told before the single columns

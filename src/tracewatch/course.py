@@ -38,6 +38,8 @@ class Change:
     """How bad it has been at its worst."""
     root: Alert
     """The finding that stands for it: the cause, as far as the metrics tell, or what hurts most."""
+    figures: Alert
+    """The finding whose figures stand for it: of the root's movement on the root's calls the one that went furthest."""
     members: tuple[Alert, ...]
     """The findings folded under it, the root included, in order; 50 at most."""
     joined: tuple[Alert, ...]
@@ -105,6 +107,14 @@ class Course:
         return None if None in ends else max(end for end in ends if end is not None)
 
     @property
+    def figures(self) -> Alert:
+        """Of the root's movement, on its calls or on more, the finding that went furthest: what came at the worst."""
+        if self.root.kind == "point":
+            return self.root
+        same = [each for each in self.members if self.of_root(each) and contains(each.slice, self.root.slice)]
+        return max([self.root, *same], key=move)
+
+    @property
     def healed_at(self) -> float | None:
         """When the root's movement ended."""
         return self.ended_at(filter(self.of_root, self.members))
@@ -168,7 +178,8 @@ class Course:
         self.updated_at = at
         return Change(
             at=at, what=what, id=self.id, state=self.state, severity=self.severity, root=self.root,
-            members=tuple(self.members), joined=tuple(joined), findings=self.findings, since=began(self.root),
-            detected=self.members[0].detected_at, closed=self.over_at, accepted=self.accepted, reopened=self.reopened,
+            figures=self.figures, members=tuple(self.members), joined=tuple(joined), findings=self.findings,
+            since=began(self.root), detected=self.members[0].detected_at, closed=self.over_at,
+            accepted=self.accepted, reopened=self.reopened,
             recovering=self.healed_at if self.state in (RECOVERING, CLOSED) else None,
         )  # fmt: skip

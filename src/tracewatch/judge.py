@@ -17,11 +17,15 @@ from tracewatch.detectors.adaptive.names import Words, joined
 from tracewatch.incidents import Change, Grouping
 from tracewatch.metrics.custom import TABLE, Custom, columns_of_floats, needed
 from tracewatch.metrics.declared import Declared
-from tracewatch.records import Span, column_of
+from tracewatch.metrics.observing import NEEDS as OBSERVED
+from tracewatch.metrics.observing import Observing
+from tracewatch.metrics.rows import is_text
+from tracewatch.times import DAY_S
 
-NEEDS = tuple(dict.fromkeys(("start_time", "trace_id", "span_id", "parent_span_id", *WORDS, *NUMBERS, *WATCHED)))
+NEEDS = tuple(
+    dict.fromkeys(("start_time", "trace_id", "span_id", "parent_span_id", *WORDS, *NUMBERS, *WATCHED, *OBSERVED))
+)
 """The columns of a call that are judged, and those that order calls of the same moment."""
-DAY_S = 86_400
 TICK_S = TICK
 """Calls are judged in steps of so many seconds."""
 REMEMBERED_DAYS = Settings().remember_days
@@ -59,6 +63,7 @@ class Judge:
         by_hour = [each for each in customs if each.root == TABLE]
         self.extra = tuple(each for each in customs if each.root != TABLE)
         self.engine = Engine(Settings(extra=tuple(each.name for each in self.extra)))
+        self.observing = Observing(frozenset(each.name for each in self.extra))
         self.declared = Declared(by_hour) if by_hour else None
         self.grouping = Grouping(project)
         self.waiting: list[dict[str, Any]] = []
@@ -134,8 +139,20 @@ class Judge:
 
     def _hand_over(self, before: float) -> None:
         """Gives the engine the calls that began before that moment, all that wait in one order."""
-        if not self.waiting:
+        calls = self._waited(before)
+        if calls is None:
+            self.engine.observe(self.observing.take(_NO_CALLS, before))
             return
+        if self.declared:
+            self.declared.feed({k: v.objects() if isinstance(v, Words) else v for k, v in calls.items()})
+        observed = list(self.observing.take(calls, before))
+        self.engine.observe(observed, self.observing.ended_runs())
+        self.engine.feed(calls | self._own(calls))
+
+    def _waited(self, before: float) -> dict[str, Any] | None:
+        """The calls that wait and began before that moment, in their order; None when there are none."""
+        if not self.waiting:
+            return None
         calls = {name: joined([each[name] for each in self.waiting]) for name in self.waiting[0]}
         order = ordered(calls)
         if order is not None:
@@ -144,10 +161,7 @@ class Judge:
         self.waiting = (
             [{name: values[cut:] for name, values in calls.items()}] if cut < len(calls["start_time"]) else []
         )
-        calls = {name: values[:cut] for name, values in calls.items()}
-        if self.declared:
-            self.declared.feed({k: v.objects() if isinstance(v, Words) else v for k, v in calls.items()})
-        self.engine.feed(calls | self._own(calls))
+        return {name: values[:cut] for name, values in calls.items()} if cut else None
 
     def _own(self, calls: Columns) -> dict[str, NDArray[Any]]:
         """The numbers in JSON columns that the user declared."""
@@ -157,6 +171,9 @@ class Judge:
     def _matters(self, alert: Alert) -> bool:
         """Whether it is bad news, as far as the user said which is."""
         return next((each.bad in ("either", alert.direction) for each in self.extra if each.name == alert.metric), True)
+
+
+_NO_CALLS = {name: np.zeros(0, object if is_text(name) else float) for name in OBSERVED}
 
 
 def is_note(alert: Alert) -> bool:
@@ -192,7 +209,7 @@ def columns_of(calls: pa.Table) -> dict[str, NDArray[Any]]:
 
 
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    kind = pa.string() if column_of(Span)[name].kind in ("text", "json", "list") else pa.float64()
+    kind = pa.string() if is_text(name) else pa.float64()
     if name not in batch.schema.names:
         return pa.nulls(batch.num_rows, kind)
     return batch.column(name).cast(kind, safe=False)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from tracewatch import watch, words
 from tracewatch.findings import Scope
 from tracewatch.records import MESSAGES_SOURCE, STATUSES, Anomaly, Span, iso
-from tracewatch.rules import HOUR_S, Period
+from tracewatch.rules import Period
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store
+from tracewatch.times import HOUR_S
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,8 +15,8 @@ from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Verdict
 from tracewatch.findings import Scope
 from tracewatch.records import Anomaly
+from tracewatch.times import DAY_S, HOUR_S
 
-HOUR_S, DAY_S = 3600, 86400
 HISTORY_DAYS = 7
 
 NEEDS = ("start_time", "status", "cost_usd", "usage_type", "operation_type", "trace_id")

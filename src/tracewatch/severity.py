@@ -9,6 +9,8 @@ from tracewatch.records import SEVERITIES
 VOLUME = "call_count"
 PERSONS = frozenset(("session_id", "user_id"))
 FAILURES = frozenset(("error_rate", "timeout_rate", "fallback_rate", "hallucination_rate"))
+ANSWERED = frozenset(("retry_rate", "truncation_rate", "ungrounded_rate", "batch_failure_rate"))  # not lost for good
+ROOTS_OF_SHARES = frozenset(("warning_flags", "finish_reason", "missing_child", "metadata_true"))
 GOOD_UP = frozenset(("tokens_per_second", "cache_hit_rate", "rag_relevance_score", "groundedness_score"))
 NEITHER = frozenset((VOLUME, "input_tokens", "output_tokens", "context_tokens", "total_tokens"))  # both ways may hurt
 SHARES = frozenset(("cache_hit_rate", "rag_relevance_score", "groundedness_score"))
@@ -58,16 +60,17 @@ def _step(alert: Alert) -> int:
         return _reached(_times(alert), SINGLE)
     if alert.metric in FAILURES:
         return _reached(alert.observed - alert.expected, FAILING)
-    if alert.metric == "retry_rate":
+    if alert.metric in ANSWERED or alert.metric.partition(".")[0] in ROOTS_OF_SHARES:
         return _reached(alert.observed - alert.expected, RETRIED)
     if alert.metric == VOLUME and alert.direction == "down":
         gone = alert.observed == 0 and alert.expected >= GONE
         return 3 if gone else _reached(_lost(alert), FEWER)
-    if alert.metric in SHARES:
+    if alert.metric in SHARES or alert.metric.startswith("quality."):
         return _reached(_lost(alert), LOST)
     if alert.metric == VOLUME and alert.slice.keys() & PERSONS:  # one of many: beside its limit, not its usual few
         return _reached(alert.observed / max(alert.upper, 1.0), (1.5, 5.0, 25.0))
-    step = _reached(_times(alert), AMOUNTS if alert.metric in NEITHER else TIMES)
+    amount = alert.metric in NEITHER or alert.metric.startswith("metadata.") or alert.metric.endswith("_tokens")
+    step = _reached(_times(alert), AMOUNTS if amount else TIMES)
     if alert.metric.endswith("_ms"):
         step = min(step, _reached(abs(alert.observed - alert.expected), WAITS_MS))
     return step

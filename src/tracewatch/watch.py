@@ -17,10 +17,11 @@ from tracewatch.findings import Scope, between
 from tracewatch.metrics import MESSAGES_TYPES, TYPES, AnomalyType, Rows
 from tracewatch.pricing import COLUMNS_READ, COLUMNS_WRITTEN, PriceBook, price_batch
 from tracewatch.records import Anomaly, PriceOverride, Span, columns, key_of
-from tracewatch.rules import DAY_S, HOUR_S, Counts, Period, Tally
+from tracewatch.rules import Counts, Period, Tally
 from tracewatch.stores.address import parse_address
 from tracewatch.stores.base import Filter, Progress, Store
 from tracewatch.stores.values import from_row
+from tracewatch.times import DAY_S, HOUR_S
 
 Source = Literal["traces", "messages"]
 UNPRICED = Filter("cost_status", "=", (None,))

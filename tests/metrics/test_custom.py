@@ -36,8 +36,8 @@ def test_one_line_declares_them():
 
 
 def test_a_row_of_the_table_is_declared_by_its_key():
-    found = parse("cost_per_hour, trace_loops:either")
-    assert [(each.name, each.bad) for each in found] == [("cost_per_hour", "up"), ("trace_loops", "either")]
+    found = parse("cost_per_hour, streaming_cost_ratio:either")
+    assert [(each.name, each.bad) for each in found] == [("cost_per_hour", "up"), ("streaming_cost_ratio", "either")]
     assert metric_of(found[0]) == METRIC_OF["cost_per_hour"]
     assert metric_of(found[1]).bad == "either"
     assert needed(found) == ()

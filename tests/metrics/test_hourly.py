@@ -114,7 +114,7 @@ def test_only_bad_news_is_told(line, expected):
         assert datetime.fromtimestamp(surprise.at, UTC).isoformat() == "2026-03-14T13:00:00+00:00"
 
 
-LINE = "metadata.judge:down, tokens_per_hour, trace_loops"
+LINE = "metadata.judge:down, tokens_per_hour, context_tokens"
 
 
 def ten_days(silent=()):

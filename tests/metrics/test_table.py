@@ -96,10 +96,11 @@ def test_what_the_engine_does_not_judge_is_judged_as_a_series_once_declared_if_i
     assert {each.key for each in SERIES} == {
         each.key
         for each in METRICS
-        if each.alert not in told_by_the_engine() and each.measured is not None and each.grain != "day"
+        if judges_of(each).engine != each.key and each.measured is not None and each.grain != "day"
     }
-    assert not judges_of(METRIC_OF["trace_loops"])
-    assert judges_of(METRIC_OF["trace_loops"], ["trace_loops"]).series
+    assert not judges_of(METRIC_OF["trace_loops"], ["trace_loops"]).series
+    assert not judges_of(METRIC_OF["cost_per_hour"]).series
+    assert judges_of(METRIC_OF["cost_per_hour"], ["cost_per_hour"]).series
     assert not judges_of(METRIC_OF["cost_usd"], ["cost_usd"]).series
     assert not judges_of(METRIC_OF["cost_per_day"], ["cost_per_day"]).series
     assert len(SERIES) + MOST <= ROOM

@@ -10,6 +10,7 @@ import click
 from tracewatch.cli.kept import SHORT_ID, find, pass_on, verbs
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
+    Heading,
     format_option,
     open_db,
     plain_table,
@@ -133,7 +134,7 @@ def _type_of(given: str) -> str:
 
 
 def _listing(found: Sequence[Anomaly]) -> Table:
-    table = plain_table(("id", "since", "severity", "status", "finding"))
+    table = plain_table(("id", Heading(name="since", rank=2), Heading(name="severity", rank=1), "status", "finding"))
     for each in found:
         table.add_row(
             each.id[:SHORT_ID],

@@ -24,13 +24,13 @@ from tracewatch.cli.telling import counted, summarise, told_alerts, told_inciden
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import OutputRefused
 from tracewatch.records import iso
+from tracewatch.times import DAY_S
 
 if TYPE_CHECKING:
     from tracewatch.backtest import Alert, Grouped, History, Member, Series
     from tracewatch.detectors.adaptive.errands import Second
     from tracewatch.imports import Source
 
-DAY_S = 86_400
 REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
 LARGE = 1_000_000  # bytes of a file: less is replayed while a second process would start
 DIGITS = 3  # of a confidence: more are not known

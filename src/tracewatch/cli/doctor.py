@@ -71,7 +71,7 @@ def _prices() -> Iterator[Check]:
     from tracewatch import pricing
 
     age_days = pricing.table_age_days(time.time())
-    found = f"table genai-prices {pricing.table_version()}, {age_days:.0f} days old"
+    found = f"table genai-prices {pricing.table_version()}, newest price {age_days:.0f} days old"
     if age_days > pricing.STALE_AFTER_DAYS:
         advice = "New models may lack a price. Update with: pip install --upgrade genai-prices"
         yield Check(what="prices", verdict="warning", found=found, advice=advice)

@@ -17,13 +17,13 @@ from tracewatch import settings
 from tracewatch.cli.output import format_option, open_db, progress_bar, say, show_json, store_options, visible
 from tracewatch.errors import ImportRefused, ImportStopped, StoreBusy, StoreUnwritable, TracewatchError
 from tracewatch.records import MESSAGES_SOURCE, iso
+from tracewatch.times import DAY_S
 
 if TYPE_CHECKING:
     from tracewatch.imports import Imported, Kind, Source, Step, Upgrade
     from tracewatch.pricing import PriceBook
     from tracewatch.stores import Store
 
-DAY_S = 86_400  # the window that detect looks at by default
 NAMED = 10  # models and columns named in full; a file has seldom more, and the JSON form has them all
 KINDS = ("usage-db", "messages", "traces")
 STDIN = "standard input"

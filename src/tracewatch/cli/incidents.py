@@ -139,7 +139,15 @@ def _findings(store: Store, incident: Incident) -> list[Anomaly]:
 
 
 def _listing(found: Sequence[Incident]) -> Table:
-    headings = ("id", "since", "state", "severity", "status", Heading(name="findings", right=True), "incident")
+    headings = (
+        "id",
+        Heading(name="since", rank=2),
+        Heading(name="state", rank=3),
+        Heading(name="severity", rank=1),
+        Heading(name="status", rank=4),
+        Heading(name="findings", right=True, rank=5),
+        "incident",
+    )
     table = plain_table(headings)
     for each in found:
         table.add_row(
@@ -222,7 +230,7 @@ def _list(title: str, entries: Sequence[str]) -> list[RenderableType]:
 
 
 def _folded(findings: Sequence[Anomaly]) -> Table:
-    table = plain_table(("id", "since", "until", "severity", "finding"))
+    table = plain_table(("id", "since", "until", Heading(name="severity", rank=1), "finding"))
     for each in findings:
         table.add_row(
             each.id[:SHORT_ID],

@@ -153,10 +153,10 @@ def _document(each: Standing) -> dict[str, Any]:
 def _table(chosen: Sequence[Standing]) -> Table:
     table = plain_table(
         [
-            Heading(name="metric", rank=0),
+            Heading(name="metric", rank=0, least=18),
             Heading(name="what", rank=5, least=12),
             Heading(name="bad", rank=4),
-            Heading(name="last hour", right=True, rank=1),
+            Heading(name="latest", right=True, rank=1),
             Heading(name="typical", right=True, rank=0),
             Heading(name="values", right=True, rank=3),
             Heading(name="judged by", rank=2, least=10),

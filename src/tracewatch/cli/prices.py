@@ -28,7 +28,7 @@ from tracewatch.records import MESSAGES_SOURCE, PriceOverride, Span, as_dict
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tracewatch.pricing import Change, Money
+    from tracewatch.pricing import Difference, Money
     from tracewatch.stores.base import Filter, Store
 
 _EMPTY = "There is no call in {db} (project {project}) yet. Load something with: tracewatch import FILE --db {db}"
@@ -291,7 +291,7 @@ def _summed_up(
     yield f"Prices: {summary['price_table']}, newest price {summary['price_table_age_days']:.0f} days old."
 
 
-def _outcome(whole: Change, db: str, project: str, models: tuple[str, ...], dry_run: bool) -> str:
+def _outcome(whole: Difference, db: str, project: str, models: tuple[str, ...], dry_run: bool) -> str:
     if not whole.calls:
         of = f" of {', '.join(models)}" if models else " in this window"
         return f"There is no call{of} in {db} (project {project}). See the models with: tracewatch prices check"
@@ -327,7 +327,7 @@ def _models_table(seen: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _changes_table(models: Mapping[str, Change]) -> Table:
+def _changes_table(models: Mapping[str, Difference]) -> Table:
     table = plain_table(("model", "calls", "changed", "before", "after"), right=("calls", "changed", "before", "after"))
     for name, each in models.items():
         counts = number(each.calls), number(each.changed)

@@ -135,6 +135,7 @@ def fit(columns: Sequence[_Column], width: int) -> list[_Column]:
         shown.remove(max(shown, key=lambda each: (each.rank, each.place)))
     while _total(shown) > width:
         able = [each for each in shown if each.width > each.least]
+        able = able or [each for each in shown if each.wraps and each.width > SHORT]  # no letter is lost by wrapping
         if not able:
             break
         max(able, key=lambda each: each.width).width -= 1

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from tracewatch.cli.output import console, number, safe
 from tracewatch.cli.times import show_time
 from tracewatch.records import SEVERITIES, Span, column_of
+from tracewatch.times import DAY_S
 
 if TYPE_CHECKING:
     from tracewatch.backtest import Alert
     from tracewatch.incidents import Change
 
-DAY_S = 86_400
 SHOWN = 10  # told in words; all alerts are in the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Summary:
     """What was found, as the screen tells it: lines in the order in which they deserve to be read."""
 
     noun: str
@@ -35,20 +35,20 @@ class Told:
     """What else came up that is no alarm."""
 
 
-def told_alerts(found: Sequence[Alert]) -> Told:
+def told_alerts(found: Sequence[Alert]) -> Summary:
     """Alerts in order of time."""
-    return Told(
+    return Summary(
         noun="alert", metrics=[alert.metric for alert in found], lines=list(map(in_words, found)), which="first"
     )
 
 
-def told_incidents(changes: Sequence[Change], ids: Set[str], alerts: int, notes: Sequence[Alert] = ()) -> Told:
+def told_incidents(changes: Sequence[Change], ids: Set[str], alerts: int, notes: Sequence[Alert] = ()) -> Summary:
     """The incidents of these ids, of so many alerts: the worst first, single calls last among their like."""
     found = [each for each in {change.id: change for change in changes}.values() if each.id in ids]
     found.sort(key=lambda each: (-SEVERITIES.index(each.severity), each.root.kind == "point", each.detected))
     single = sum(each.root.kind == "point" for each in found)
     calls = f"; {single:,} of the incidents are of single calls" if single else ""
-    return Told(
+    return Summary(
         noun="incident",
         metrics=[each.root.metric for each in found],
         lines=list(map(incident_in_words, found)),
@@ -70,7 +70,7 @@ def _noted(notes: Sequence[Alert]) -> str:
     return f"And {counted(len(notes), 'note')}: first seen {', '.join(kinds[:SHOWN])}{more}."
 
 
-def summarise(told: Told, rows: str, period: tuple[float, float], took_s: float, out: Path | None) -> None:
+def summarise(told: Summary, rows: str, period: tuple[float, float], took_s: float, out: Path | None) -> None:
     """How much was found, of what, and some of it in words; on stderr."""
     screen = console(stderr=True)
     count, days = len(told.lines), (period[1] - period[0]) / DAY_S

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Direction, Floats, Integers, Outliers
+from tracewatch.times import HOUR_S
 
-HOUR_S = 3600
 WINDOW_S = 24 * HOUR_S  # what the detections are defined over
 NAMED = 20  # traces an alert names; nobody opens more
 SLICE = ("operation_type", "model_name")

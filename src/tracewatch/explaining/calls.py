@@ -17,8 +17,8 @@ from tracewatch.records import MESSAGES_SOURCE, Incident, Span, column_of
 from tracewatch.slices import Bools, Coded, Floats
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.columns import arrow_schema
+from tracewatch.times import DAY_S, HOUR_S
 
-DAY_S, HOUR_S = 86400.0, 3600.0
 MOST_SINCE, MOST_USUAL, MOST_LEAD = 8_000, 10_000, 3_000  # rows; 18,000 of 40 columns are read in 0.4 s
 PIECES = 40  # of a time too long to be read whole; each costs about 1.5 ms
 LEAST_WINDOW_S = 3 * HOUR_S  # what is usual is not learned from less of a day

@@ -11,7 +11,7 @@ import numpy as np
 
 from tracewatch import words
 from tracewatch.attribution import Attribution
-from tracewatch.changes import LEAST_STEP, SURE, Change, candidate_changes, level_shift
+from tracewatch.changes import LEAST_STEP, SURE, Shift, candidate_changes, level_shift
 from tracewatch.explaining import saying
 from tracewatch.explaining.calls import LEAD_S, Calls
 from tracewatch.explaining.measures import MEASURES
@@ -62,7 +62,7 @@ class Changed:
     """Candidate changes, the best first, and the onset that they are near."""
 
     onset_s: float
-    found: tuple[Change, ...]
+    found: tuple[Shift, ...]
 
 
 def changes(calls: Calls, narrowed: Bools) -> Changed:
@@ -166,7 +166,7 @@ def news(calls: Calls, found: Attribution) -> Iterator[Cause]:
         yield Cause(kind=kind, weight=0.9 * each.of_excess, text=text, names={name: str(value), "was": str(was)})
 
 
-def _what(each: Change) -> str:
+def _what(each: Shift) -> str:
     """What became different."""
     noun = saying.noun(each.column)
     if isinstance(each.value, float):
@@ -204,7 +204,7 @@ def _column(calls: Calls, name: str, which: Bools) -> Coded | None:
     return (codes[which], found) if len(np.unique(codes[which])) > 1 else None
 
 
-def _holds(calls: Calls, each: Change) -> bool:
+def _holds(calls: Calls, each: Shift) -> bool:
     """Whether a size is as far from that of the same hours of other days: else it moves so every day."""
     if not isinstance(each.value, float) or not isinstance(each.was, float):
         return True

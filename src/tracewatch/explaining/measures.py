@@ -10,6 +10,8 @@ import numpy as np
 
 from tracewatch.metrics import Rows
 from tracewatch.metrics.custom import COLUMN_OF, Custom, metric_of
+from tracewatch.metrics.found import TRUTH, has_word
+from tracewatch.metrics.table import METRIC_OF
 from tracewatch.records import Span, column_of
 from tracewatch.slices import Floats
 
@@ -33,7 +35,7 @@ class Measure:
     @property
     def is_rate(self) -> bool:
         """Whether a call either counts or does not."""
-        return self.name in RATES or self.name.startswith("error_category")
+        return self.name in RATES or self.name.partition(".")[0] in {"error_category", *_SHARES_OF}
 
 
 def _column(name: str) -> Values:
@@ -134,7 +136,9 @@ _MEASURES = (
     _of("call_count", "volume", None, "come {value} times", ("start_time",), _each),
 )
 MEASURES = {each.name: each for each in _MEASURES}
-RATES = frozenset(each.name for each in _MEASURES if each.unit == "share" and each.name != "cache_hit_rate")
+RATES = frozenset(
+    {*(each.name for each in _MEASURES if each.unit == "share" and each.name != "cache_hit_rate"), "truncation_rate"}
+)
 
 
 def measure_of(metric: str) -> Measure:
@@ -146,20 +150,80 @@ def measure_of(metric: str) -> Measure:
             category = metric.removeprefix(mark)
             verb = f"fail with {category} in {{value}} of cases"
             return _of(metric, "failures", "share", verb, ("error_category",), _category(category))
-    if metric.partition(".")[0] in COLUMN_OF:
-        return _custom(metric)
+    root, _, entry = metric.partition(".")
+    if root in COLUMN_OF:
+        return _custom(root, entry)
+    if root in _SHARES_OF and entry:
+        return _of(metric, *_share(root, entry))
     known = column_of(Span).get(metric)
     if known is not None and known.kind in ("integer", "real", "boolean"):
-        return _of(metric, "other", known.unit, f"have {known.label.lower()} {{value}}")
-    return _of(metric, "other", None, f"have {metric} {{value}}", ("start_time",), _absent)
+        return _of(metric, "other", known.unit, _VERBS.get(metric, f"have {known.label.lower()} {{value}}"))
+    return _watched(metric)
 
 
-def _custom(metric: str) -> Measure:
-    """A number in a JSON column, which the user declared."""
-    root, _, entry = metric.partition(".")
+_VERBS = {
+    "unexplained_time_ms": "spend {value} on what no part of them explains",
+    "chunk_gap_ms": "pause for {value} between two chunks of an answer",
+    "context_share": "send prompts of which {value} is context",
+    "cache_creation_input_tokens": "write {value} to the cache",
+    "truncation_rate": "are cut off at the limit of tokens in {value} of cases",
+    "spans_per_trace": "come in requests of {value} spans",
+    "trace_depth": "come in requests that are {value} levels deep",
+    "trace_loops": "come in requests that repeat one step {value} times",
+    "self_time_ms": "spend {value} outside of their steps",
+    "turns_per_conversation": "are at turn {value} of their conversation",
+    "cost_per_conversation": "are in conversations that have cost {value} so far",
+    "growth_per_turn": "send {value} more than the turn before",
+    "batch_duration_ms": "take {value}",
+    "batch_failure_rate": "fail in {value} of cases",
+}
+"""What calls do, of the metrics that are watched beside a call's own measures."""
+
+_FAMILY: dict[str, Family] = {
+    "latency": "time", "tokens": "tokens", "cost": "money", "cache": "cache", "quality": "quality",
+    "failure": "failures",
+}  # fmt: skip
+_SHARES_OF: dict[str, tuple[Family, str]] = {
+    "warning_flags": ("failures", "carry the warning {entry} in {{value}} of cases"),
+    "finish_reason": ("other", "stop because of {entry} in {{value}} of cases"),
+    "missing_child": ("other", "lack the step {entry} in {{value}} of cases"),
+    TRUTH: ("other", "have {entry} true in {{value}} of cases"),
+}
+"""Shares of calls by a word of their own."""
+
+
+def _share(root: str, entry: str) -> tuple[Family, str, str, tuple[str, ...], Values]:
+    family, verb = _SHARES_OF[root]
+    if root == TRUTH:
+        own = metric_of(Custom(root="metadata", entry=entry, bad="either"))
+        assert own.measured is not None, "a number in a JSON column is read off calls"
+        return family, "share", verb.format(entry=entry.replace("_", " ")), own.needs, own.measured
+    if root == "missing_child":  # of a whole request
+        return family, "share", verb.format(entry=entry), ("start_time",), _absent
+    return family, "share", verb.format(entry=entry), (root,), lambda rows: has_word(rows, root, entry)
+
+
+def _watched(metric: str) -> Measure:
+    """A row of the table of metrics; what is of no single call has no value of any."""
+    row = METRIC_OF.get(metric)
+    if row is None:
+        return _of(metric, "other", None, f"have {metric} {{value}}", ("start_time",), _absent)
+    verb = _VERBS.get(metric, f"have {row.label.lower()} {{value}}")
+    unit = row.unit if row.unit in _SAID else None
+    if row.measured is None or row.grain not in ("call", "share") or row.family == "hierarchy":
+        return _of(metric, "other", unit, verb, ("start_time",), _absent)
+    return _of(metric, _FAMILY.get(row.family, "other"), unit, verb, row.needs, row.measured)
+
+
+_SAID = ("ms", "tokens", "share", "USD", "score")
+"""Units that the verbs do not say."""
+
+
+def _custom(root: str, entry: str) -> Measure:
+    """A number in a JSON column."""
     own = metric_of(Custom(root=root, entry=entry, bad="either"))
     assert own.measured is not None, "a number in a JSON column is read off calls"
-    return _of(metric, "other", None, f"have {entry.replace('_', ' ')} {{value}}", own.needs, own.measured)
+    return _of(own.key, "other", None, f"have {entry.replace('_', ' ')} {{value}}", own.needs, own.measured)
 
 
 def _absent(rows: Rows) -> Floats:

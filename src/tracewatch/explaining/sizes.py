@@ -17,6 +17,8 @@ from tracewatch.slices import Floats
 FEWEST = 10  # calls on either side; a tenth of fewer is no call
 LOW, HIGH = 0.1, 0.9  # quantiles for the shortest and the longest
 FIXED = 0.6  # of the mean's move that the shortest made too: then the same was added to all
+WIDE = 1.5  # times as long the longest are as the shortest: else a factor and a sum cannot be told apart
+ALIKE = 0.75  # of the growth of the shortest, for their size, is that of the longest at least, when it is a factor
 LEAST = 0.05  # of the usual size; less is no change
 PILED, USUALLY = 0.15, 0.05  # shares of answers of exactly one length, now and usually, when a limit cuts them
 
@@ -38,6 +40,21 @@ class Size:
     def change(self) -> float:
         """Tokens of a call more than usual, in the mean."""
         return self.after[1] - self.before[1]
+
+    @property
+    def by_a_factor(self) -> bool:
+        """Whether short and long ones grew by the same factor, rather than by the same number of tokens.
+
+        >>> Size(column="", before=(100, 200, 300), after=(200, 400, 600), piled_at=None, piled=0).by_a_factor
+        True
+        >>> Size(column="", before=(100, 200, 300), after=(300, 400, 500), piled_at=None, piled=0).by_a_factor
+        False
+        """
+        (small, _, large), (now_small, _, now_large) = self.before, self.after
+        if min(small, now_small - small, now_large - large) <= 0 or large < WIDE * small:
+            return False
+        grew = (now_large - large) / (now_small - small)  # 1 when the same was added to both
+        return bool(ALIKE * (large / small) <= grew <= large / small / ALIKE)
 
 
 def sizes(calls: Calls) -> list[Size]:
@@ -79,10 +96,13 @@ def _cause(each: Size, share: float) -> Cause:
     if each.column == "output_tokens":
         return Cause(kind="longer_answers", weight=0.6 * share, text=f"answers have {after}, usually {before}")
     shortest = each.after[0] - each.before[0]
+    small = f"a tenth have under {each.after[0]:,.0f} tokens, usually under {each.before[0]:,.0f}"
+    if each.change > 0 and each.by_a_factor:
+        text = f"every {noun} has become about {words.times(each.after[1] / each.before[1])} as long: {small}"
+        return Cause(kind="tokens", weight=0.7 * share, text=text)
     if each.change > 0 and shortest >= FIXED * each.change:
-        added = words.amount(each.change, "tokens")
-        text = f"about {added} were added to every {noun}: even the shortest have {each.after[0]:,.0f}"
-        return Cause(kind="prompt", weight=0.7 * share, text=f"{text}, usually {each.before[0]:,.0f}")
+        text = f"about {words.amount(each.change, 'tokens')} were added to every {noun}: {small}"
+        return Cause(kind="prompt", weight=0.7 * share, text=text)
     if each.change > 0:
         text = (
             f"the long {noun}s grew most: a tenth have over {each.after[2]:,.0f} tokens, usually {each.before[2]:,.0f}"

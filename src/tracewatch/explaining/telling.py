@@ -77,6 +77,8 @@ def _what(story: Story, measure: Measure) -> str:
     if measure.family == "volume":
         return _volume(story, measure, when)
     subject = _subject(story)
+    if story.metric.startswith("batch_"):
+        return _run(story, measure, since)
     value = (
         words.amount(story.observed, measure.unit) if story.observed is not None else "more" if _up(story) else "less"
     )
@@ -97,6 +99,23 @@ def _volume(story: Story, measure: Measure, when: str) -> str:
     noun = subject.removeprefix("calls")
     told = f"{count} calls{noun} {when}"
     return told + (f", usually {usual}" if usual else "")
+
+
+def _run(story: Story, measure: Measure, at: str) -> str:
+    """One run of a job.
+
+    >>> from tracewatch.explaining.measures import measure_of
+    >>> of_job = Story(metric="batch_failure_rate", direction="up", kind="rate", slice={"usage_type": "sync"},
+    ...                since=0.0, observed=1.0, expected=0.0, lower=0.0, upper=0.0)
+    >>> _run(of_job, measure_of("batch_failure_rate"), "2026-03-12 10:11 UTC")
+    'a run of sync failed (ended at 2026-03-12 10:11 UTC), usually 0 % of them do'
+    """
+    job = next((str(value) for value in story.slice.values()), "a job")
+    if story.metric == "batch_failure_rate":
+        usual = words.amount(story.expected or 0.0, "share")
+        return f"a run of {job} failed (ended at {at}), usually {usual} of them do"
+    took = words.amount(story.observed or 0.0, measure.unit)
+    return f"a run of {job} took {took} (ended at {at}){_compared(story, measure)}"
 
 
 def _first_seen(story: Story, since: str) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 
 from tracewatch import words
 from tracewatch.explaining import saying
-from tracewatch.explaining.calls import DAY_S, HOUR_S, UNIQUE, Calls, between
+from tracewatch.explaining.calls import UNIQUE, Calls, between
 from tracewatch.explaining.story import Cause, Story
 from tracewatch.metrics import Rows, table_of
 from tracewatch.records import MESSAGES_SOURCE, Span, iso
 from tracewatch.slices import Floats
 from tracewatch.stores.base import Filter, Store
+from tracewatch.times import DAY_S, HOUR_S
 
 REMEMBERED_S = 14 * DAY_S  # of calls before the onset, to learn a habit from
 GAP_S = 3 * HOUR_S  # of quiet between two runs of a job

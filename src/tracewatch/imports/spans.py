@@ -17,12 +17,12 @@ from tracewatch.imports.naming import Plan, plan
 from tracewatch.imports.times import times
 from tracewatch.imports.values import READERS, as_text, statuses
 from tracewatch.records import Column, Span, column_of, columns
+from tracewatch.times import DAY_S
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 EARLIEST = 1_420_070_400.0  # 2015-01-01: before it nobody called a language model, so the time was misread
-DAY_S = 86_400.0  # clocks and time zones may put a call up to a day ahead
 LARGEST = 1e15  # of any unit; sums and squares of such numbers stay finite, and no call cost that or took that long
 AT_ONCE = 2  # chunks: a third would wait for the file
 LONGEST_NAME = 256  # characters of an id or of what rows are grouped by: longer ones are no names

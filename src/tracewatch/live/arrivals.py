@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from tracewatch.findings import Scope
 from tracewatch.judge import NEEDS, chosen, columns_of
-from tracewatch.live.state import HOUR_S, Keys, Reading
+from tracewatch.live.state import Keys, Reading
 from tracewatch.records import Span
 from tracewatch.stores.base import Filter, Store
+from tracewatch.times import HOUR_S
 
 CHUNK_ROWS = 50_000  # some 60 MB as columns of Python's texts; a day or two of a busy product
 LEARNED_FROM_S = 60 * 86_400.0  # what is older than a month before a silence is forgotten, so twice as much is plenty

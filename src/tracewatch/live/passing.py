@@ -58,7 +58,7 @@ class Passed:
 
 
 @dataclass(slots=True)
-class _Told:
+class _News:
     """What a pass has to tell, as it comes up."""
 
     rows: int = 0
@@ -82,7 +82,7 @@ class Watcher:
 
         `total` is called with how many rows there are to be read, and gives what is told of how many are done.
         """
-        told = _Told()
+        told = _News()
         self._restore(told)
         self._check_clock(told, now)
         if self.saved_at == -inf:
@@ -104,7 +104,7 @@ class Watcher:
         self.saved_rows, self.saved_at = self.state.reading.rows, now
         return True
 
-    def _restore(self, told: _Told) -> None:
+    def _restore(self, told: _News) -> None:
         """Takes the state from the store, unless it is the one at hand."""
         if self.restored.revision == baselines.revision_of(self.store, self.project):
             return
@@ -122,18 +122,18 @@ class Watcher:
         """What is known before anything was learned."""
         return State(judge=Judge(self.project, self.customs))
 
-    def _start_anew(self, told: _Told, why: str) -> None:
+    def _start_anew(self, told: _News, why: str) -> None:
         told.sentences.append(f"{why} Learning again from history.")
         self.state = self._nothing()
         self.saved_rows = 0
 
-    def _check_clock(self, told: _Told, now: float) -> None:
+    def _check_clock(self, told: _News, now: float) -> None:
         """After the clock was far ahead once, what has been judged since then was judged too early."""
         reading = self.state.reading
         if now < reading.judged - LATE_S and reading.newest <= now + SKEW_S:
             self._start_anew(told, "The clock has gone back.")
 
-    def _read(self, told: _Told, now: float, total: Callable[[int], Progress] | None) -> None:
+    def _read(self, told: _News, now: float, total: Callable[[int], Progress] | None) -> None:
         if self.state.reading.target is not None:  # a pass was broken off; what came since is a round of its own
             self._read_round(told, now, total)
         self._read_round(told, now, total)
@@ -141,7 +141,7 @@ class Watcher:
             close_forgotten(self.store, self.project, self.state)
             self.state.anew = False
 
-    def _read_round(self, told: _Told, now: float, total: Callable[[int], Progress] | None) -> None:
+    def _read_round(self, told: _News, now: float, total: Callable[[int], Progress] | None) -> None:
         state = self.state
         hours = waiting(self.store, self.project, state.reading, now)
         progress = total(hours.total()) if total else None
@@ -187,7 +187,7 @@ class Watcher:
         rows = self.state.reading.rows - self.saved_rows
         return rows >= SAVE_EVERY_ROWS or (rows > 0 and now - self.saved_at >= SAVE_EVERY_S)
 
-    def _passed(self, told: _Told, late: int, before: float) -> Passed:
+    def _passed(self, told: _News, late: int, before: float) -> Passed:
         reading = self.state.reading
         return Passed(
             rows=told.rows,

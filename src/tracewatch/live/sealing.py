@@ -33,9 +33,15 @@ ROOMS = (
     "tracewatch.incidents",
     "tracewatch.judge",
     "tracewatch.live.state",
+    "tracewatch.metrics.crowd",
     "tracewatch.metrics.custom",
     "tracewatch.metrics.declared",
+    "tracewatch.metrics.found",
     "tracewatch.metrics.hourly",
+    "tracewatch.metrics.jobs",
+    "tracewatch.metrics.observing",
+    "tracewatch.metrics.requests",
+    "tracewatch.metrics.turns",
 )
 """Modules whose classes make up the state; a package stands for all its modules."""
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from tracewatch.judge import Judge
+from tracewatch.times import HOUR_S
 
-HOUR_S = 3600
 MOST_KEYS = 1_000_000  # remembered keys: 100 rows a second for almost three hours; 20 bytes each in the file
 
 

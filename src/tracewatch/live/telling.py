@@ -59,13 +59,14 @@ def anomaly_of(project: str, alert: Alert, incident_id: str | None, known_days: 
 
 def incident_of(project: str, change: Change) -> Incident:
     """The incident that is kept, as it stands after a change."""
-    root, sure = change.root, confidence(change.root)
+    root, seen, sure = change.root, change.figures, confidence(change.root)
+    closed = change.closed if change.state == "closed" else None
     return Incident(
         project=project,
         id=change.id,
         state=change.state,
         severity=change.severity,
-        title=sentence(root, sure),
+        title=sentence(replace(seen, kind=root.kind, slice=root.slice), sure, change.since, closed),
         root_id=identity(project, root),
         metric_name=root.metric,
         kind=root.kind,
@@ -76,26 +77,30 @@ def incident_of(project: str, change: Change) -> Incident:
         detected_at=change.detected,
         updated_at=change.at,
         recovering_at=change.recovering,
-        closed_at=change.closed if change.state == "closed" else None,
+        closed_at=closed,
         reopened=change.reopened,
         findings=change.findings,
-        observed=root.observed,
-        expected=root.expected,
-        lower=root.lower,
-        upper=root.upper,
+        observed=seen.observed,
+        expected=seen.expected,
+        lower=seen.lower,
+        upper=seen.upper,
         trace_ids=root.trace_ids,
         detector=DETECTOR,
     )
 
 
-def sentence(alert: Alert, confidence: float) -> str:
-    """An alert in one sentence: what came, where, what is usual, and how sure it is."""
+def sentence(alert: Alert, confidence: float, since: float | None = None, until: float | None = None) -> str:
+    """An alert in one sentence: what came, where, what is usual, and how sure it is.
+
+    `since` is when it began where that is not when the alert says, `until` when it was over (epoch seconds).
+    """
     story = Story(
         metric=alert.metric,
         direction=alert.direction,
         kind=alert.kind,
         slice=alert.slice,
-        since=began(alert),
+        since=began(alert) if since is None else since,
+        until=until if until is not None and until > began(alert) else None,
         observed=alert.observed,
         expected=alert.expected,
         lower=alert.lower,

@@ -11,8 +11,6 @@ import numpy as np
 from tracewatch.detectors.spec import Floats, Integers
 from tracewatch.metrics.rows import Rows
 
-HOUR_S, DAY_S = 3600, 86_400
-
 Bad = Literal["up", "down", "either"]
 Grain = Literal["call", "share", "hour", "day", "trace", "conversation", "session", "job", "window"]
 Family = Literal[

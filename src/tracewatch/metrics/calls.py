@@ -11,6 +11,7 @@ import numpy as np
 from tracewatch.detectors.spec import Floats
 from tracewatch.metrics.base import Bad, Family, Metric, or_nothing, ratio
 from tracewatch.metrics.entries import numbers
+from tracewatch.metrics.found import TRUTH, parts_of
 from tracewatch.metrics.rows import Rows
 from tracewatch.records import Column, Span, columns
 
@@ -30,6 +31,12 @@ _FAMILY: dict[str, Family] = {
     "rag_nodes_retrieved": "quality",
     "rag_chunks_used": "quality",
     "retry_count": "failure",
+}
+_TOLD_AS = {
+    "total_tokens": "input_tokens",
+    "context_tokens": "context_share",
+    "cache_read_input_tokens": "cache_hit_rate",
+    "retry_count": "retry_rate",
 }
 _SCORES = ("rag_relevance_score", "groundedness_score")
 
@@ -53,6 +60,7 @@ def _field(column: Column) -> Metric:
         needs=(name,),
         formula=name,
         measured=_plain(name),
+        told_as=_TOLD_AS.get(name, ""),
     )
 
 
@@ -123,6 +131,7 @@ DERIVED = (
         needs=("cost_usd", "input_tokens", "output_tokens"),
         formula="1000 × cost_usd / (input_tokens + output_tokens)",
         measured=_cost_per_1k,
+        told_as="cost_usd",
     ),
     Metric(
         key="context_share",
@@ -147,6 +156,7 @@ DERIVED = (
         needs=("reasoning_tokens", "output_tokens"),
         formula="reasoning_tokens / output_tokens",
         measured=lambda rows: ratio(rows.numbers("reasoning_tokens"), rows.numbers("output_tokens")),
+        told_as="reasoning_tokens",
     ),
     Metric(
         key="unexplained_time_ms",
@@ -175,7 +185,7 @@ DERIVED = (
     Metric(
         key="quality",
         label="Quality",
-        help="Mean over the dimensions of the quality breakdown; each dimension can be a metric of its own.",
+        help="Mean over the dimensions of the quality breakdown; each dimension that comes is watched by itself.",
         family="quality",
         grain="call",
         unit="score",
@@ -183,6 +193,37 @@ DERIVED = (
         needs=("response_quality_breakdown",),
         formula="mean of response_quality_breakdown",
         measured=_quality,
+        by="response_quality_breakdown",
+        parts=parts_of("response_quality_breakdown", "quality"),
+        told_as="quality.…",
+    ),
+    Metric(
+        key="metadata_number",
+        label="Number in metadata",
+        help="A number that calls keep in metadata, up to 24 of them; what looks like an id or a moment is left out.",
+        family="custom",
+        grain="call",
+        bad="either",
+        needs=("metadata",),
+        formula="each number of metadata",
+        told_as="metadata.…",
+        by="metadata",
+        parts=parts_of("metadata", "metadata"),
+    ),
+    Metric(
+        key="metadata_true_rate",
+        label="Truth in metadata",
+        help="Calls in which an entry of metadata is true.",
+        family="custom",
+        grain="share",
+        unit="share",
+        bad="up",
+        needs=("metadata",),
+        formula="each truth of metadata",
+        shown="mean",
+        told_as="metadata_true.…",
+        by="metadata",
+        parts=parts_of("metadata", TRUTH),
     ),
 )
 """What follows from several columns of a call."""

@@ -51,11 +51,17 @@ def _slowest_to_fastest(rows: Rows) -> Floats:
 
 
 def _comparison(
-    key: str, label: str, help: str, needs: tuple[str, ...], formula: str, measured: Callable[[Rows], Floats]
+    key: str,
+    label: str,
+    help: str,
+    needs: tuple[str, ...],
+    formula: str,
+    measured: Callable[[Rows], Floats],
+    told_as: str,
 ) -> Metric:
     return Metric(
         key=key, label=label, help=help, family="comparison", grain="window", unit="×", needs=needs,
-        bad="down" if "relevance" in key else "up", formula=formula, measured=measured,
+        bad="down" if "relevance" in key else "up", formula=formula, measured=measured, told_as=told_as,
     )  # fmt: skip
 
 
@@ -67,6 +73,7 @@ COMPARISONS = (
         ("streaming_enabled", "duration_ms", *KIND),
         "median duration_ms with streaming_enabled / without, by operation_type × model_name",
         _with_and_without("streaming_enabled", "duration_ms"),
+        "duration_ms",
     ),
     _comparison(
         "streaming_cost_ratio",
@@ -75,6 +82,7 @@ COMPARISONS = (
         ("streaming_enabled", "cost_usd", *KIND),
         "median cost_usd with streaming_enabled / without, by operation_type × model_name",
         _with_and_without("streaming_enabled", "cost_usd"),
+        "cost_usd",
     ),
     _comparison(
         "graph_latency_ratio",
@@ -83,6 +91,7 @@ COMPARISONS = (
         ("rag_graph_used", "retrieval_latency_ms", *KIND),
         "median retrieval_latency_ms with rag_graph_used / without, by operation_type × model_name",
         _with_and_without("rag_graph_used", "retrieval_latency_ms"),
+        "retrieval_latency_ms",
     ),
     _comparison(
         "graph_relevance_ratio",
@@ -91,6 +100,7 @@ COMPARISONS = (
         ("rag_graph_used", "rag_relevance_score", *KIND),
         "median rag_relevance_score with rag_graph_used / without, by operation_type × model_name",
         _with_and_without("rag_graph_used", "rag_relevance_score"),
+        "rag_relevance_score",
     ),
     _comparison(
         "method_latency_ratio",
@@ -99,5 +109,6 @@ COMPARISONS = (
         ("rag_retrieval_method", "retrieval_latency_ms"),
         "largest median retrieval_latency_ms by rag_retrieval_method / smallest",
         _slowest_to_fastest,
+        "retrieval_latency_ms",
     ),
 )

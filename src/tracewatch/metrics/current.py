@@ -14,14 +14,15 @@ import pyarrow as pa
 from tracewatch.detectors.adaptive import Settings as EngineSettings
 from tracewatch.detectors.gaps import LEARNING
 from tracewatch.detectors.spec import MIN_HISTORY_DAYS, Floats
-from tracewatch.metrics.base import DAY_S, HOUR_S, Metric, summary
+from tracewatch.metrics.base import Metric, summary
 from tracewatch.metrics.custom import Custom, Offer, metric_of, offers
 from tracewatch.metrics.hourly import LEAST_VALUES
 from tracewatch.metrics.rows import Rows, table_of
 from tracewatch.metrics.table import METRICS, Judges, judges_of
-from tracewatch.records import MESSAGES_SOURCE, Span
+from tracewatch.records import MESSAGES_SOURCE, Baseline, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import ROLLED
+from tracewatch.times import DAY_S, HOUR_S
 
 MOST_ROWS = 10_000  # of a period, the newest: a quarter of a second
 STOP_ROWS = 5 * MOST_ROWS  # read at most, should a single hour have so many
@@ -41,7 +42,7 @@ class Standing:
     typical: float | None
     """Over the period: the median, or the mean of shares."""
     latest: float | None
-    """The same over the newest hour with calls; of hours and days the newest one."""
+    """The same over the newest hour with calls; of hours and days the newest whole one."""
     values: int
     """How many values there are in the period."""
     days: int
@@ -50,17 +51,22 @@ class Standing:
     """In how many hours of these days there were enough calls for a mean."""
     judges: Judges
     state: State
+    learned: bool = True
+    """Whether detection has run; before that, nothing is learned however much there is."""
 
     @property
     def name(self) -> str:
-        """The metric's key, with its part in brackets."""
+        """The metric's key; of a part the name its alerts have, or else the key with the part in brackets."""
+        if self.part and self.judges.engine.endswith("…"):
+            return self.judges.engine.removesuffix("…") + self.part
         return f"{self.metric.key}[{self.part}]" if self.part else self.metric.key
 
     @property
     def learning(self) -> str:
         """How far learning is, in words.
 
-        `learning 3/7 days`, `learned`, `not judged` (shown only) or `not recorded`.
+        `learning 3/7 days`, `learned`, `enough to learn` (detection has not run), `not judged` (shown only) or `not
+        recorded`.
         """
         match self.state:
             case "absent":
@@ -68,7 +74,7 @@ class Standing:
             case "shown":
                 return "not judged"
             case "judged":
-                return "learned"
+                return "learned" if self.learned else "enough to learn"
         have, need, unit = _history(self.judges, self.days, self.hours)
         return f"learning {min(have, need)}/{need} {unit}"
 
@@ -104,17 +110,23 @@ def standings(store: Store, project: str, since: float, until: float, customs: S
     table = table_of(_first(store.scan(Span, names, where)), names)
     rows = Rows(table)
     known = _known(store, ours, until)
+    own = frozenset(declared)
     hour = Rows(rows.since(float(rows.numbers("start_time").max()) - HOUR_S)) if len(rows) else rows
+    found = tuple(
+        one
+        for each in metrics
+        for one in _standings(each, judges_of(each, declared), rows, hour, known)
+        if not (one.part and one.name in own)
+    )
+    offered = offers({name: table[name] for name in OFFERED}, customs)
     return Standings(
         since=begin,
         until=until,
         rows=len(rows),
         calls=calls,
         cut=begin > since,
-        metrics=tuple(
-            one for each in metrics for one in _standings(each, judges_of(each, declared), rows, hour, known)
-        ),
-        offers=tuple(offers({name: table[name] for name in OFFERED}, customs)),
+        metrics=found,
+        offers=tuple(each for each in offered if each.name not in {standing.name for standing in found}),
     )
 
 
@@ -152,6 +164,8 @@ class Known:
     days: Mapping[str, int]
     """On how many days calls had each rolled column; under "" had any calls."""
     hours: int
+    learned: bool
+    """Whether there is anything that detection has learned."""
 
 
 def _known(store: Store, ours: Sequence[Filter], until: float) -> Known:
@@ -159,12 +173,18 @@ def _known(store: Store, ours: Sequence[Filter], until: float) -> Known:
     rolled = store.rollup(until - HISTORY_S, until, step_s=HOUR_S, where=ours, measures=list(counts.values()))
     day = rolled["bucket"].to_numpy() // DAY_S
     days = {name: len(np.unique(day[rolled[count].to_numpy() > 0])) for name, count in counts.items()}
-    return Known(days=days, hours=int(np.count_nonzero(rolled["calls"].to_numpy() >= LEAST_VALUES)))
+    return Known(
+        days=days,
+        hours=int(np.count_nonzero(rolled["calls"].to_numpy() >= LEAST_VALUES)),
+        learned=bool(store.page(Baseline, ours[:1], limit=1).records),
+    )
 
 
 def _standings(metric: Metric, judges: Judges, rows: Rows, hour: Rows, known: Known) -> Iterator[Standing]:
     """The metric's, and those of its parts."""
     values = _measured(metric, rows)
+    if metric.grain in ("hour", "day"):
+        values = values[1:-1] if len(values) > 2 else values  # the first and the last one are not whole
     of_hour = values[-1:] if metric.grain in ("hour", "day") else _measured(metric, hour)
     yield _standing(metric, "", values, of_hour, judges, known)
     if metric.parts is not None and len(rows):
@@ -186,6 +206,7 @@ def _standing(metric: Metric, part: str, values: Floats, of_hour: Floats, judges
         hours=known.hours,
         judges=judges,
         state=_state(metric, judges, there, days, known.hours),
+        learned=known.learned,
     )
 
 
@@ -206,10 +227,10 @@ def _state(metric: Metric, judges: Judges, values: int, days: int, hours: int) -
 
 def _history(judges: Judges, days: int, hours: int) -> tuple[int, int, str]:
     """How much its first judge has seen, how much he needs, and of what."""
-    if judges.engine:
-        return days, _warmup_days(), "days"
     if judges.series:
         return hours, LEARNING, "hours"
+    if judges.engine:
+        return days, _warmup_days(), "days"
     return days, MIN_HISTORY_DAYS, "days"
 
 

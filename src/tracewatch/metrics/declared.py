@@ -12,9 +12,9 @@ from tracewatch.detectors.adaptive import Alert, Ending
 from tracewatch.detectors.adaptive.alerts import score_of
 from tracewatch.detectors.aggregates import Surprise
 from tracewatch.detectors.nearest import ALARM, decades
-from tracewatch.metrics.base import HOUR_S
 from tracewatch.metrics.custom import Custom
 from tracewatch.metrics.hourly import Hour, Hourly
+from tracewatch.times import HOUR_S
 
 ACCEPTED_S = 120 * HOUR_S  # a value is no surprise again to its series for so many values: by then the level is normal
 HALFWAY = 0.5  # of the way back to what was expected: nearer to it than to the surprise, it is over

@@ -39,7 +39,7 @@ def numbers(texts: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> dict[str
     """
     encoded = _encoded(texts)
     found = np.full((len(names), len(encoded.dictionary) + 1), np.nan)
-    for place, given in enumerate(_objects(encoded.dictionary)):
+    for place, given in enumerate(objects(encoded.dictionary.to_pylist())):
         for row, name in enumerate(names):
             if name in given:
                 found[row, place] = _number(given[name])
@@ -59,7 +59,7 @@ def discovered(texts: pa.Array | pa.ChunkedArray, least_share: float = LEAST_SHA
     encoded = _encoded(sample)
     times = np.bincount(encoded.indices.drop_null().to_numpy(), minlength=len(encoded.dictionary))
     counted: Counter[str] = Counter()
-    for given, count in zip(_objects(encoded.dictionary), times.tolist(), strict=True):
+    for given, count in zip(objects(encoded.dictionary.to_pylist()), times.tolist(), strict=True):
         for name, value in given.items():
             if (name in counted or len(counted) < MOST_ENTRIES) and isfinite(_number(value)):
                 counted[name] += count
@@ -72,10 +72,10 @@ def _encoded(texts: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
     return joined.cast(pa.string()).dictionary_encode()
 
 
-def _objects(texts: pa.Array) -> Iterator[Mapping[str, Any]]:
+def objects(texts: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """Each text as an object; an empty one for what is none."""
     for begin in range(0, len(texts), CHUNK):
-        chunk = texts.slice(begin, CHUNK).to_pylist()
+        chunk = texts[begin : begin + CHUNK]
         try:
             parsed = json.loads(f"[{','.join(chunk)}]")
         except (ValueError, RecursionError):

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracewatch.detectors.aggregates import Aggregates, Surprise
 from tracewatch.detectors.spec import Integers
-from tracewatch.metrics.base import HOUR_S, Metric
+from tracewatch.metrics.base import Metric
 from tracewatch.metrics.custom import Custom, metric_of
-from tracewatch.metrics.rows import Rows
-from tracewatch.records import Span, column_of
+from tracewatch.metrics.rows import Rows, arrow_of
+from tracewatch.times import HOUR_S
 
 LEAST_VALUES = 10  # in an hour: the mean of fewer is mostly chance
 LEAST_EFFECT = 0.1  # of what is usual: a smaller move is nobody's incident, however new
@@ -77,7 +76,7 @@ class Hourly:
         judged = []
         for hour in self._due(hours, end):
             first, last = np.searchsorted(hours, [hour, hour + 1]).tolist()
-            rows = Rows(_table({name: values[first:last] for name, values in calls.items()}))
+            rows = Rows(arrow_of({name: values[first:last] for name, values in calls.items()}))
             judged.append(judge_hour(self._aggregates, metrics, rows, float((hour + 1) * HOUR_S)))
             self._hour = hour + 1
             self._heard = hour if last > first else self._heard
@@ -103,13 +102,6 @@ class Hourly:
             due += [hour] if hour < end else []
             heard, begin = hour, hour + 1
         return due
-
-
-def _table(calls: Mapping[str, NDArray[Any]]) -> pa.Table:
-    """Calls as Arrow has them; texts may all be absent."""
-    texts = {name: column_of(Span)[name].kind in ("text", "json", "list") for name in calls}
-    kinds = {name: pa.string() if text else pa.float64() for name, text in texts.items()}
-    return pa.table({name: pa.array(values if len(values) else [], kinds[name]) for name, values in calls.items()})
 
 
 def columns_for(metrics: Sequence[Metric]) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from tracewatch.detectors.adaptive.names import Words
 from tracewatch.detectors.spec import Floats, Integers
 from tracewatch.records import Span, column_of
 
@@ -77,7 +79,31 @@ def table_of(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> pa.Tabl
     return pa.Table.from_batches(kept) if kept else pa.table({name: _empty(name) for name in names})
 
 
+def is_text(name: str) -> bool:
+    """Whether a column of a span holds texts rather than numbers."""
+    return column_of(Span)[name].kind in ("text", "json", "list")
+
+
+def present(texts: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of these objects are there at all."""
+    nothing: Any = None
+    found: NDArray[np.bool_] = np.not_equal(texts, nothing).astype(bool)
+    return found
+
+
+def arrow_of(calls: Mapping[str, NDArray[Any] | Words]) -> pa.Table:
+    """Calls as Arrow has them; texts may all be absent."""
+    return pa.table(
+        {name: _column(values, pa.string() if is_text(name) else pa.float64()) for name, values in calls.items()}
+    )
+
+
+def _column(values: NDArray[Any] | Words, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, Words):
+        return pa.array(values.words, kind).take(pa.array(values.places, mask=values.places < 0))
+    return pa.array(values if len(values) else [], kind)
+
+
 def _empty(name: str) -> pa.Array:
     """A column of a scan that found nothing."""
-    text = column_of(Span)[name].kind in ("text", "json", "list")
-    return pa.array([], pa.string() if text else pa.float64())
+    return pa.array([], pa.string() if is_text(name) else pa.float64())

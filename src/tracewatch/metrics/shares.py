@@ -15,6 +15,8 @@ from tracewatch.metrics.rows import Rows
 
 Flags = NDArray[np.bool_]
 FAILED = ("error", "timeout")
+CUT_SHORT = frozenset(("length", "max_tokens", "MAX_TOKENS"))
+"""Why a model stopped, where it is that there was no more room."""
 MOST_PARTS = 12  # values of a column that have a metric of their own on screen, the most frequent ones
 
 
@@ -76,6 +78,14 @@ def _flags(rows: Rows) -> Iterator[tuple[str, Floats]]:
         yield flag, np.array([float(flag in flags) for flags in lists])[codes]
 
 
+def _reasons(rows: Rows) -> Iterator[tuple[str, Floats]]:
+    """Of the calls that say why the model stopped, those with each reason."""
+    codes, words = rows.codes("finish_reason")
+    said = codes < len(words) - 1
+    for code, word in frequent(rows, "finish_reason", said):
+        yield word, np.where(said, (codes == code).astype(float), np.nan)
+
+
 def _listed(text: str | None) -> tuple[str, ...]:
     try:
         given = json.loads(text or "[]")
@@ -99,7 +109,7 @@ def _unpriced(rows: Rows) -> Floats:
 def _cut_short(rows: Rows) -> Floats:
     """Of the calls that say why the model stopped."""
     codes, words = rows.codes("finish_reason")
-    cut = [np.nan if word is None else float(word in ("length", "max_tokens", "MAX_TOKENS")) for word in words]
+    cut = [np.nan if word is None else float(word in CUT_SHORT) for word in words]
     return np.array(cut)[codes]
 
 
@@ -178,8 +188,21 @@ SHARES = (
         ("warning_flags",),
         "warning_flags has …",
         _filled("warning_flags"),
+        told_as="warning_flags.…",
         by="warning_flags",
         parts=_flags,
+    ),
+    _share(
+        "finish_reason_rate",
+        "Reason to stop",
+        "Calls in which the model stopped for one reason, such as a content filter or a tool to be called.",
+        ("finish_reason",),
+        "finish_reason = …",
+        _filled("finish_reason"),
+        bad="either",
+        told_as="finish_reason.…",
+        by="finish_reason",
+        parts=_reasons,
     ),
     _share(
         "ungrounded_rate",

@@ -154,11 +154,12 @@ def _of_trace(
     measured: Callable[[Rows], Floats],
     unit: str | None = None,
     grain: Grain = "trace",
+    told_as: str = "",
 ) -> Metric:
     return Metric(
         key=key, label=label, help=help, family="hierarchy", grain=grain, unit=unit, bad="up",
         needs=("trace_id", *needs), formula=formula, measured=measured,
-        shown="mean" if unit == "share" and grain == "trace" else "median",
+        shown="mean" if unit == "share" and grain == "trace" else "median", told_as=told_as,
     )  # fmt: skip
 
 
@@ -174,14 +175,21 @@ HIERARCHY = (
               "most spans of one operation_type × model_name under one parent, by trace_id", _loops, "times"),
     _of_trace("missing_child_rate", "Missing step", "Requests without a step that nine in ten of their like have.",
               (*_LINKS, "operation_type"), "an operation_type of 90 % of traces with this root is absent", _missing,
-              "share"),
+              "share", told_as="missing_child.…"),
     _of_trace("self_time_ms", "Self time", "Time of a step during which none of its children ran.",
               (*_LINKS, "start_time", "duration_ms"), "duration_ms - time covered by children", _self_time, "ms",
               "call"),
     _of_trace("slow_child_share", "Slow child", "Share of a step's time that its slowest child explains.",
               (*_LINKS, "duration_ms"), "largest duration_ms of the children / duration_ms", _slow_child, "share",
-              "call"),
+              "call", "duration_ms"),
 )  # fmt: skip
+
+
+def measured_of(key: str, rows: Rows) -> Floats:
+    """What one of these is of some calls."""
+    measured = next(each.measured for each in HIERARCHY if each.key == key)
+    assert measured is not None, "what belongs to a trace is measured on its calls"
+    return measured(rows)
 
 
 def _of_group(
@@ -203,11 +211,22 @@ def _of_group(
     )  # fmt: skip
 
 
+def _turns(rows: Rows) -> Floats:
+    """The requests of each conversation."""
+    conversation, count = groups(rows, "conversation_id")
+    trace, traces = groups(rows, "trace_id")
+    trace = np.where(trace < 0, traces + np.arange(len(trace)), trace)
+    traces += len(trace)
+    there = conversation >= 0
+    pairs = np.unique(conversation[there] * (traces + 1) + trace[there])
+    return np.bincount(pairs // (traces + 1), minlength=count).astype(float)
+
+
 _GROWTH_NEEDS = ("operation_type", "start_time", "input_tokens")
 
 CONVERSATIONS = (
-    _of_group("turns_per_conversation", "Turns", "Calls of one conversation.", "conversation", ("conversation_id",),
-              "calls by conversation_id", lambda rows: added_up(rows, "conversation_id"), unit="calls"),
+    _of_group("turns_per_conversation", "Turns", "Requests of one conversation.", "conversation",
+              ("conversation_id", "trace_id"), "different trace_id by conversation_id", _turns, unit="turns"),
     _of_group("cost_per_conversation", "Cost per conversation", "What a conversation costs.", "conversation",
               ("conversation_id", "cost_usd"), "sum of cost_usd by conversation_id",
               lambda rows: added_up(rows, "conversation_id", rows.numbers("cost_usd")), unit="USD"),
@@ -218,9 +237,10 @@ CONVERSATIONS = (
     _of_group("calls_per_session", "Calls per session", "Calls of one session: more is a runaway.", "session",
               ("session_id",), "calls by session_id", lambda rows: added_up(rows, "session_id"), unit="calls",
               told_as="call_count"),
-    _of_group("cost_per_session", "Cost per session", "What a session costs.", "session", ("session_id", "cost_usd"),
-              "sum of cost_usd by session_id",
-              lambda rows: added_up(rows, "session_id", rows.numbers("cost_usd")), unit="USD"),
+    _of_group("cost_per_session", "Cost per session", "What a session costs: more is told as a runaway.", "session",
+              ("session_id", "cost_usd"), "sum of cost_usd by session_id",
+              lambda rows: added_up(rows, "session_id", rows.numbers("cost_usd")), unit="USD",
+              told_as="call_count"),
     _of_group("prompt_growth", "Prompt growth", "Tokens the prompt grows by from call to call.", "session",
               ("session_id", *_GROWTH_NEEDS),
               "input_tokens - input_tokens of the previous call of session_id × operation_type",

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tracewatch.detectors.spec import Floats
-from tracewatch.metrics.base import DAY_S, HOUR_S, Bad, Grain, Metric, distinct_per_step, is_word, or_nothing, per_step
+from tracewatch.metrics.base import Bad, Grain, Metric, distinct_per_step, is_word, or_nothing, per_step
 from tracewatch.metrics.rows import Rows
+from tracewatch.times import DAY_S, HOUR_S
 
 
 def _sum(step_s: int, *names: str) -> Callable[[Rows], Floats]:
@@ -70,13 +71,14 @@ VOLUMES = (
             lambda rows: per_step(rows, HOUR_S), unit="calls", told_as="call_count"),
     _volume("calls_per_day", "Calls per day", "Calls that began on a day (UTC).", (), "calls by day",
             lambda rows: per_step(rows, DAY_S), grain="day", unit="calls"),
-    _volume("cost_per_hour", "Cost per hour", "What an hour's calls cost.", ("cost_usd",), "sum of cost_usd by hour",
-            _sum(HOUR_S, "cost_usd"), unit="USD", bad="up"),
+    _volume("cost_per_hour", "Cost per hour", "What an hour's calls cost: more calls are told as call_count.",
+            ("cost_usd",), "sum of cost_usd by hour",
+            _sum(HOUR_S, "cost_usd"), unit="USD", bad="up", told_as="cost_usd"),
     _volume("cost_per_day", "Cost per day", "What a day's calls cost (UTC).", ("cost_usd",), "sum of cost_usd by day",
             _sum(DAY_S, "cost_usd"), grain="day", unit="USD", bad="up"),
-    _volume("tokens_per_hour", "Tokens per hour", "Input and output tokens of an hour.",
+    _volume("tokens_per_hour", "Tokens per hour", "Tokens of an hour: more calls are told as call_count.",
             ("input_tokens", "output_tokens"), "sum of input_tokens + output_tokens by hour",
-            _sum(HOUR_S, "input_tokens", "output_tokens"), unit="tokens"),
+            _sum(HOUR_S, "input_tokens", "output_tokens"), unit="tokens", told_as="input_tokens"),
     _volume("sessions_per_hour", "Sessions per hour", "Sessions with calls.", ("session_id",),
             "different session_id by hour", _distinct("session_id"), unit="sessions", told_as="call_count"),
     _volume("users_per_hour", "Users per hour", "Users with calls.", ("user_id",), "different user_id by hour",
@@ -148,7 +150,7 @@ BATCHES = (
 )
 
 
-def _first_seen(key: str, label: str, help: str, column: str) -> Metric:
+def _first_seen(key: str, label: str, help: str, column: str, told_as: str = "") -> Metric:
     return Metric(
         key=key,
         label=label,
@@ -158,14 +160,17 @@ def _first_seen(key: str, label: str, help: str, column: str) -> Metric:
         bad="up",
         needs=(column,),
         formula=f"a {column} that no call had before",
+        told_as=told_as,
     )
 
 
 NEWS = (
     _first_seen("first_seen_model", "New model", "A model that was not called before.", "model_name"),
-    _first_seen("first_seen_provider", "New provider", "A provider that was not called before.", "model_provider"),
+    _first_seen("first_seen_provider", "New provider", "A provider that was not called before.", "model_provider",
+                "first_seen_model"),
     _first_seen("first_seen_error_type", "New error", "An error that did not come before.", "error_type"),
-    _first_seen("first_seen_version", "New version", "A version of the app not seen before.", "app_version"),
-    _first_seen("first_seen_method", "New retrieval method", "A way to retrieve text not seen before.",
+    _first_seen("first_seen_version", "New version", "A version of the app not seen before: a cause.",
+                "app_version"),
+    _first_seen("first_seen_method", "New retrieval method", "A way to retrieve text not seen before: a cause.",
                 "rag_retrieval_method"),
 )  # fmt: skip

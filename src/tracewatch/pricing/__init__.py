@@ -3,7 +3,7 @@
 from tracewatch.pricing.batches import COLUMNS_READ, COLUMNS_WRITTEN, INCONSISTENT_USAGE, Price, price_batch, price_span
 from tracewatch.pricing.book import NO_MODEL, STALE_AFTER_DAYS, PriceBook, checked
 from tracewatch.pricing.coverage import SURVEYED_FROM, coverage, percent_down, survey
-from tracewatch.pricing.repricing import REPORTED_KEY, REPRICED_FROM, Change, Money, Repricing
+from tracewatch.pricing.repricing import REPORTED_KEY, REPRICED_FROM, Difference, Money, Repricing
 from tracewatch.pricing.single import price_row
 from tracewatch.pricing.table import table_age_days, table_version
 
@@ -16,7 +16,7 @@ __all__ = [
     "REPRICED_FROM",
     "STALE_AFTER_DAYS",
     "SURVEYED_FROM",
-    "Change",
+    "Difference",
     "Money",
     "Price",
     "PriceBook",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tracewatch.pricing.book import FREE, Call, PriceBook, Tariff
 from tracewatch.pricing.notes import Notes, read_notes
-from tracewatch.pricing.table import DAY_S
 from tracewatch.records import Span, as_dict
+from tracewatch.times import DAY_S
 
 if TYPE_CHECKING:
     import pyarrow as pa

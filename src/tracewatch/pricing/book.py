@@ -14,8 +14,9 @@ from types import MappingProxyType
 from tracewatch.errors import BadPrice
 from tracewatch.pricing.names import is_local, squash
 from tracewatch.pricing.rates import Band, Rates
-from tracewatch.pricing.table import DAY_S, Entry, price_table
+from tracewatch.pricing.table import Entry, price_table
 from tracewatch.records import PriceOverride, iso
+from tracewatch.times import DAY_S
 
 NO_MODEL = "(no model)"
 STALE_AFTER_DAYS = 30.0  # providers change prices about weekly; a month is what a careful owner would still accept

@@ -47,7 +47,7 @@ class Money:
 
 
 @dataclass(slots=True)
-class Change:
+class Difference:
     """What pricing anew did to one model's calls."""
 
     calls: int = 0
@@ -55,7 +55,7 @@ class Change:
     before: Money = field(default_factory=Money)
     after: Money = field(default_factory=Money)
 
-    def add(self, other: Change) -> None:
+    def add(self, other: Difference) -> None:
         """Counts those calls in."""
         self.calls += other.calls
         self.changed += other.changed
@@ -79,7 +79,7 @@ class Repricing:
     """Prices calls anew and keeps count of what that changes, by the model's name."""
 
     book: PriceBook
-    models: dict[str, Change] = field(default_factory=dict)
+    models: dict[str, Difference] = field(default_factory=dict)
 
     def changes(self, batch: pa.RecordBatch) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """The calls of the batch whose price changes: the key of each, and what is to be written to it.
@@ -92,9 +92,9 @@ class Repricing:
         return _written(batch.filter(changed), priced.filter(changed))
 
     @property
-    def whole(self) -> Change:
+    def whole(self) -> Difference:
         """All models together."""
-        whole = Change()
+        whole = Difference()
         for each in self.models.values():
             whole.add(each)
         return whole
@@ -109,8 +109,8 @@ class Repricing:
         sums: list[Any] = [([], "count_all"), *((name, "sum") for name in columns if name != "model")]
         sums += [(f"{side}_usd", "count") for side in ("before", "after")]
         for row in pa.table(columns).group_by("model").aggregate(sums).to_pylist():
-            change = Change(row["count_all"], row["changed_sum"], _money(row, "before"), _money(row, "after"))
-            self.models.setdefault(row["model"], Change()).add(change)
+            change = Difference(row["count_all"], row["changed_sum"], _money(row, "before"), _money(row, "after"))
+            self.models.setdefault(row["model"], Difference()).add(change)
 
 
 def _unknown(batch: pa.RecordBatch) -> pa.Array:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tracewatch.pricing.names import GATEWAYS, PROVIDERS, Spelling, spellings, squash, undated
 from tracewatch.pricing.rates import Band, bands_of
+from tracewatch.times import DAY_S
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
 
 PACKAGE = "genai-prices"
-DAY_S = 86_400
 _LATEST_S = 4_102_444_800.0  # 2100-01-01: a clock that is wrong by ages shall not break the calendar
 
 

@@ -37,6 +37,7 @@ from tracewatch.stores.sqlite_schema import VERSION
 from tracewatch.stores.sqlite_stream import stream
 from tracewatch.stores.sqlite_writing import BULK, SqliteWriter, add_sql, open_connection, put_sql, told
 from tracewatch.stores.values import from_row, to_row, to_value
+from tracewatch.times import HOUR_S
 
 INSERT_ROWS = 2_000  # Python objects of 2 000 rows are some 4 MB; larger slices gained nothing (measured)
 FETCH_ROWS = 8_192
@@ -218,7 +219,7 @@ class SqliteStore(Store):
 
     def retain(self, before: float) -> int:
         self.roll_up()
-        hour = before // sqlite_rollups.HOUR_S * sqlite_rollups.HOUR_S
+        hour = before // HOUR_S * HOUR_S
         with self._writer.transaction() as connection:
             sqlite_rollups.forget_spans_before(connection, hour)
         gone = 0

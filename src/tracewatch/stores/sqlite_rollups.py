@@ -24,8 +24,8 @@ from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
 from tracewatch.stores.sqlite_queries import Condition, condition
 from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
+from tracewatch.times import HOUR_S
 
-HOUR_S = 3600
 MINUTE_S = 60
 MINUTES_KEPT_S = 2 * 86_400  # charts by the minute look at today and yesterday; older ones are made from the spans
 DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait

@@ -44,3 +44,4 @@ class Notice:
     segment: int = -1  # of a single call
     excess: float = 0.0  # of a single call: log units over its segment's limit
     segments: tuple[int, ...] = ()  # of a part: it is no news while an incident of its family is open in one of them
+    families: tuple[str, ...] = ()  # those, where the key does not name one

@@ -1,6 +1,6 @@
 """The order of things: take rows, measure, test windows, open and close incidents, learn once a day."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import numpy as np
@@ -18,9 +18,11 @@ from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
 from .intake import PARTS, TICK, Waiting
 from .knowledge import Knowledge
+from .observations import Observations
 from .parts import Parts, compare
 from .points import Points
 from .rates import mark
+from .runs import Run, Runs
 from .schedules import Schedules
 from .search import search, sight
 from .series import MANY, K, by_hour, cells_of
@@ -62,7 +64,7 @@ class Engine:
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
-        self.extras = Extras(known.settings.extra)
+        self.extras, self.runs = Extras(known.settings.extra), Runs()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
         self.lessons: list[Lesson] = []  # left of the last midnight's
@@ -73,6 +75,11 @@ class Engine:
         Columns of words may be arrays of objects or `Words`.
         """
         self.known.intake.feed(batch)
+
+    def observe(self, observations: Iterable[Observations], runs: Iterable[Run] = ()) -> None:
+        """Take values of other things than calls' own measures, and runs of jobs; earlier ones count as now."""
+        self.extras.feed(observations)
+        self.runs.feed(runs)
 
     def advance(self, now: float) -> list[Alert]:
         """Alerts of all ticks that end by `now` (epoch seconds), in order. An earlier moment than before is no news."""
@@ -117,8 +124,10 @@ class Engine:
 
     def skip(self, end: int) -> bool:
         """After a month of silence nothing learned applies: begin anew at the next row, or at the end."""
-        waiting, ordered = self.known.intake.waiting, self.known.intake.ordered
+        waiting, ordered, observed = self.known.intake.waiting, self.known.intake.ordered, self.extras.kept()
+        runs = self.runs.waiting
         self.start_anew(Knowledge(self.known.settings))
+        self.observe(observed, runs)
         self.known.intake.waiting, self.known.intake.ordered = waiting, ordered
         return self.begin() and self.now is not None and self.now < end
 
@@ -183,6 +192,7 @@ class Engine:
             self.points.scan(first, rows, known.expect.known, names, alarming),
             self.firsts.scan(known, first, ticks, rows, alarming),
             self.extras.scan(known, first, ticks, rows, names["operation_type"], alarming),
+            self.runs.scan(first, ticks, alarming, known.settings.z),
         ):
             for i, notices in said.items():
                 out.setdefault(i, []).extend(notices)
@@ -206,7 +216,6 @@ class Engine:
         known, day = self.known, tick // DAY
         known.clumps.close_day()
         self.parts.learn(day, known.memory.today)
-        self.extras.learn()
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         due = self.due(day)
         self.incidents.close_day(tick)
@@ -218,6 +227,7 @@ class Engine:
         self.users.learn(self.incidents.reported_users(tick - DAY))
         self.schedules.learn(tick, known.first)
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
+        self.extras.learn(day, soon)
         slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
         self.lessons = []
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
@@ -322,7 +332,6 @@ class Engine:
         if len(keep) < len(known.intake.segments):
             self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
-            self.extras.forget(known.intake.names["operation_type"])
             place = {int(old): new for new, old in enumerate(keep)}
             self.failover.keep_segments(place)
             left = [(name, place.get(which, -1) if name == "segment" else which) for name, which in self.lessons]

@@ -6,7 +6,7 @@ import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
 from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TIME, C, reported
-from .intake import PARTS, TICK
+from .intake import PARTS, TICK, TRUTHS
 from .knowledge import Knowledge
 from .panel import Panel
 from .ramps import creeps
@@ -138,7 +138,7 @@ def who_alone(panel: Panel, c: Candidate, rows: Rows, value: Floats, p: float, u
 
 def value_of(word: str, value: object) -> object:
     """A value as its column has it: truth arrives as a number."""
-    return bool(value) if word == "streaming_enabled" else value
+    return bool(value) if word in TRUTHS else value
 
 
 def holds_by_session(panel: Panel, c: Candidate, session: Ints, value: Floats, p: float, upper: float) -> bool:

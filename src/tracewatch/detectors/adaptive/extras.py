@@ -1,202 +1,263 @@
-"""Numbers without a model of their own: fields few products report, and a user's metrics from metadata or quality.
+"""Values without a model of their own: fields few products report, derived figures, a user's numbers, new shares.
 
-Per operation a value is compared with the median of 14 days, in robust deviations, as evidence that grows (CUSUM, Page
-1954: see `parts`). A metric of one's own is one name: a column of floats, called as in `Settings.extra`. Our own.
+Per operation a value is compared with the median of 14 days, in robust deviations, and a share with its own base, as
+evidence that grows (CUSUM, Page 1954: see `parts`). A metric of one's own is one name: a column of floats, called as in
+`Settings.extra`, or `Observations` of a `Thing`. Our own.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
-from .expectations import CLIP, exact
+from .expectations import exact
 from .intake import TICK, WATCHED
 from .knowledge import Knowledge
 from .ledger import Groups
 from .names import Names
-from .parts import KEPT, PRIOR_DAY, PRIOR_DAYS, climb, of_means
+from .observations import SEEN, VALUE, Observations, Thing
+from .pairs import Pairs
+from .parts import KEPT, climb, of_means, of_rates
+from .rates import LEAST, LEAST_PART
 from .windows import DAY
 
-DAYS, A_DAY = 14, 110  # of values remembered, per operation and metric
-LEAST_VALUES, LEAST_DAYS = 60, 4  # before a metric is judged
 FEW_CALLS, FEW_SESSIONS = 8, 3  # with fewer it is one person's odd hour
 LEFT = 0.42  # of the evidence must remain without the worst session or ten minutes: .65 of its deviations
 EFFECT, PART_OF_SCALE = 0.1, 0.3  # least move: log ratio, or part of the median; and of a deviation
-SKEWED = 4.0  # times from the 10 % to the 90 % quantile: such values are judged as logarithms
-NARROWEST = 0.02  # of the median: a value that never changes has some width all the same
-MOST_PAIRS = 2_000  # of operation and metric
 PAUSE, DOUBTED, HOLD = 12, 3, 72  # ticks after evidence that was told, not borne out; of silence about the same
 LONG = 72  # ticks: a level rather than a spike
-
-
-@dataclass(slots=True)
-class Watched:
-    """One metric of one operation."""
-
-    today: list[Floats] = field(default_factory=list)
-    days: list[Floats] = field(default_factory=list)
-    logs: bool = False
-    middle: float = 0.0
-    scale: float = 0.0  # 0: not known yet
-    centre: float = 0.0
-    slack: float = 0.0
-    evidence: Floats = field(default_factory=lambda: np.zeros((4, 1)))
-    pause: int = 0  # no evidence is gathered before this tick
-    odd: int = 0  # days in a row on which it was borne out
-
-    def apart(self, values: Floats) -> Floats:
-        """Deviations from the middle, clipped and centred."""
-        with np.errstate(all="ignore"):
-            x = np.log(values) if self.logs else values
-        off = np.where(np.isfinite(x), (x - self.middle) / self.scale, -CLIP)
-        return exact(np.clip(off, -CLIP, CLIP) - self.centre)
-
-    def learn(self, hidden: bool) -> None:
-        """A day is over; a day that was odd is not believed, unless it is the third in a row."""
-        values = np.concatenate(self.today) if self.today else np.zeros(0)
-        self.today, self.odd = [], self.odd + 1 if hidden else 0
-        if self.odd and self.odd < 3:
-            return
-        self.days = [*self.days, spread_out(values)][-DAYS:]
-        known = [day for day in self.days if len(day)]
-        pooled = np.concatenate(known) if known else np.zeros(0)
-        if len(pooled) >= LEAST_VALUES and len(known) >= LEAST_DAYS:
-            self.fit(pooled, known)
-
-    def fit(self, pooled: Floats, days: list[Floats]) -> None:
-        """Middle and width of all, and how far days differ by themselves."""
-        low, tenth, half, ninth, high = np.quantile(pooled, (0.16, 0.1, 0.5, 0.9, 0.84))
-        self.logs = bool(pooled.min() > 0 and ninth > SKEWED * tenth)
-        if self.logs:
-            low, half, high = np.log((low, half, high))
-        least = NARROWEST if self.logs else NARROWEST * abs(half) + 1e-9
-        self.middle, self.scale, self.centre = float(half), float(max((high - low) / 2, least)), 0.0
-        self.centre = float(self.apart(pooled).mean())
-        v = [float(self.apart(day).mean()) ** 2 - 1 / len(day) for day in days]
-        self.slack = float(np.sqrt((max(sum(v), 0.0) + PRIOR_DAY * PRIOR_DAYS) / (len(v) + PRIOR_DAYS)))
+Table = NDArray[np.void]  # of VALUE, or of SEEN
+LATEST = 400  # values of a pair at hand, of a day at most
 
 
 class Extras:
-    """Every watched metric of every operation."""
+    """Every watched value of every operation."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = (*WATCHED, *names)
-        self.watched: dict[tuple[int, str], Watched] = {}
-        self.borne: set[tuple[int, str]] = set()  # of today
+        self.things = tuple(Thing(name=name) for name in (*WATCHED, *names))
+        self.pairs = Pairs()
+        self.waiting = np.zeros(0, VALUE)
+        self.recent = np.zeros(0, VALUE)  # by pair, each in order of time
+        self.now = np.zeros(0, VALUE)  # the same of the run
+        self.today: list[Table] = []
+
+    def feed(self, observations: Iterable[Observations]) -> None:
+        """Take values; those of earlier ticks count as now."""
+        tables = [self.waiting]
+        for each in observations:
+            used = np.flatnonzero(np.bincount(each.operation, minlength=len(each.words)))
+            place = np.full(len(each.words), -1)
+            place[used] = self.pairs.places(each.thing, tuple(each.words[code] for code in used.tolist()))
+            pair = place[each.operation]
+            new = np.zeros(len(pair), VALUE)
+            new["t"], new["value"], new["weight"], new["who"], new["pair"] = (
+                each.t, each.value, each.weight, each.who, pair
+            )  # fmt: skip
+            tables.append(new if (pair >= 0).all() else new[pair >= 0])
+        self.waiting = np.concatenate(tables)
+
+    def kept(self) -> list[Observations]:
+        """The values that wait, to be fed to another."""
+        groups = Groups(self.waiting["pair"].astype(np.int64))
+        out = []
+        for pair, begin, size in zip(groups.keys.tolist(), groups.starts.tolist(), groups.sizes.tolist(), strict=True):
+            mine, (thing, word) = self.waiting[groups.order[begin : begin + size]], self.pairs.keys[pair]
+            out.append(
+                Observations(
+                    thing=thing,
+                    words=(word,),
+                    operation=np.zeros(size, np.int64),
+                    t=mine["t"],
+                    value=mine["value"],
+                    weight=mine["weight"],
+                    who=mine["who"],
+                )
+            )
+        return out
 
     def scan(
         self, known: Knowledge, first: int, ticks: int, rows: Rows | None, names: Names, alarming: bool
     ) -> dict[int, list[Notice]]:  # fmt: skip
         """Notices by tick read; names are those of operations."""
+        if rows is not None:
+            self.feed(self.read(rows, names))
+        soon = self.waiting["t"] < (first + ticks) * TICK
+        table, self.waiting = (self.waiting, self.waiting[:0]) if soon.all() else (
+            self.waiting[soon], self.waiting[~soon]
+        )  # fmt: skip
+        if not len(table):
+            return {}
+        seen = np.zeros(len(table), SEEN)
+        seen["pair"], seen["value"] = table["pair"], table["value"]
+        self.today.append(seen)
+        # Each pair's values come in order of time; sixteen bits sort in linear time.
+        self.now = table = table[np.argsort(np.ascontiguousarray(table["pair"]), kind="stable")]
+        self.pairs.begin(np.flatnonzero(np.bincount(table["pair"])))
         out: dict[int, list[Notice]] = {}
-        for name in self.names if rows is not None else ():
-            assert rows is not None
-            has = np.flatnonzero(np.isfinite(rows[name]) & rows["good"] & (rows["operation_type"] >= 0))
-            for operation in np.unique(rows["operation_type"][has]).tolist() if len(has) else ():
-                at = has[rows["operation_type"][has] == operation]
-                if (operation, name) in self.watched or len(self.watched) < MOST_PAIRS:
-                    watched = self.watched.setdefault((operation, name), Watched())
-                    watched.today.append(rows[name][at])
-                    label = {"operation_type": names.word[operation]}
-                    for tick, alert in self.follow(known, watched, (operation, name), first, rows, at, label):
-                        if alarming:
-                            notice = Notice(alert=alert, key=("extra", name, names.word[operation]), hold=HOLD)
-                            out.setdefault(tick, []).append(notice)
+        for tick, pair, alert in self.follow(known, table, first, ticks):
+            if alarming:
+                thing, word = self.pairs.keys[pair]
+                mine = self.segments(known, names, thing, word)
+                key = ("extra", thing.group or thing.name, word)
+                notice = Notice(alert=alert, key=key, hold=HOLD, segments=mine, families=thing.covers)
+                out.setdefault(tick, []).append(notice)
+        self.forget(first + ticks)
         return out
 
-    def follow(
-        self, known: Knowledge, watched: Watched, key: tuple[int, str], first: int, rows: Rows, at: Ints,
-        label: dict[str, object],
-    ) -> list[tuple[int, Alert]]:  # fmt: skip
-        """Evidence of one metric over the ticks read; what was borne out, by tick."""
-        out = list[tuple[int, Alert]]()
-        if watched.scale == 0:
+    def read(self, rows: Rows, names: Names) -> Iterable[Observations]:
+        """The columns of calls that are watched by name."""
+        for thing in self.things:
+            at = np.flatnonzero(np.isfinite(rows[thing.name]) & rows["good"] & (rows["operation_type"] >= 0))
+            if len(at):
+                codes, operation = np.unique(rows["operation_type"][at], return_inverse=True)
+                yield Observations(
+                    thing=thing, words=tuple(str(names.word[code]) for code in codes.tolist()), operation=operation,
+                    t=rows["t"][at], value=rows[thing.name][at], weight=rows["weight"][at], who=rows["session_id"][at],
+                )  # fmt: skip
+
+    @staticmethod
+    def segments(known: Knowledge, names: Names, thing: Thing, word: str) -> tuple[int, ...]:
+        """The segments in which an incident may say the same: of a thing that covers nothing none."""
+        code = names.code.get(word)
+        return tuple(
+            g
+            for g, segment in enumerate(known.intake.segments)
+            if thing.covers and (thing.everywhere or segment[0] == code)
+        )
+
+    def forget(self, tick: int) -> None:
+        """Of each pair all but the latest of a day; those of the run are no longer apart."""
+        both = np.concatenate([self.recent, latest(self.now)])
+        both = latest(both[np.argsort(np.ascontiguousarray(both["pair"]), kind="stable")])
+        self.recent, self.now = both[both["t"] >= (tick - DAY) * TICK], self.now[:0]
+
+    def follow(self, known: Knowledge, table: Table, first: int, ticks: int) -> list[tuple[int, int, Alert]]:
+        """Evidence of all pairs over the ticks read; what was borne out: tick, pair and alert, in order."""
+        pairs, out = self.pairs, list[tuple[int, int, Alert]]()
+        table = table[pairs.ready[table["pair"]]]
+        if not len(table):
             return out
-        groups = Groups(rows["tick"][at])
-        weight, x = rows["weight"][at], watched.apart(rows[key[1]][at])
-        w, s = (exact(np.add.reduceat(y[groups.order], groups.starts)) for y in (weight, weight * x))
-        gain = exact(np.stack(of_means(w, s, 0.0, watched.slack)))
-        limit, begin = known.settings.z**2 / 2, 0
-        gain[:, first + groups.keys < watched.pause] = 0
-        path = climb(gain, alone(gain.shape[1]), watched.evidence)
-        while len(over := begin + np.flatnonzero((path[:, begin:] > limit).any(0))):
-            i, which = int(over[0]), int(path[:, over[0]].argmax())
-            tick = int(groups.keys[i])
-            alert = self.judge(known, watched, key, first + tick + 1, 1.0 if which < 2 else -1.0, label)
+        at = table["pair"].astype(np.int64)
+        tick = np.maximum((table["t"] // TICK).astype(np.int64) - first, 0)
+        cells = Groups(at * ticks + tick)
+        begin, weight = cells.starts, table["weight"].astype(float)[cells.order]
+        values = weight * pairs.apart(at, table["value"])[cells.order]
+        w, s = (exact(np.add.reduceat(x, begin)) for x in (weight, values))
+        part, when = cells.keys // ticks, cells.keys % ticks
+        gain = exact(self.gains(part, w, s))
+        gain[:, first + when < pairs.pause[part]] = 0
+        groups = Groups(part)
+        path = climb(gain, groups, pairs.evidence[:, groups.keys])
+        limit = known.settings.z**2 / 2 * pairs.patience
+        over = np.flatnonzero(path.max(0) > limit[part])
+        ends = dict(zip(groups.keys.tolist(), (groups.starts + groups.sizes).tolist(), strict=True))
+        waiting = sorted((int(when[i]), pairs.names[part[i]], int(i)) for i in over.tolist())
+        while waiting:
+            now, _, i = waiting.pop(0)
+            pair = int(part[i])
+            if not path[:, i].max() > limit[pair]:  # a former crossing took its evidence
+                continue
+            which, end = int(path[:, i].argmax()), ends[pair]
+            alert = self.judge(known, pair, first + now + 1, 1.0 if which < 2 else -1.0)
             path[:, i] = 0.0
             if alert is None:
-                path[which, i] = KEPT * limit
+                path[which, i] = KEPT * limit[pair]
             else:
-                self.borne.add(key)
-                out.append((tick, alert))
-            watched.pause, begin = first + tick + 1 + (DOUBTED if alert is None else PAUSE), i + 1
-            gain[:, first + groups.keys < watched.pause] = 0
-            if begin < gain.shape[1]:
-                path[:, begin:] = climb(gain[:, begin:], alone(gain.shape[1] - begin), path[:, i : i + 1].copy())
-        watched.evidence = path[:, -1:].copy()
+                pairs.borne.add(pair)
+                if pairs.keys[pair][0].bad in ("either", alert.direction):
+                    out.append((now, pair, alert))
+            pairs.pause[pair] = first + now + 1 + (DOUBTED if alert is None else PAUSE)
+            rest = slice(i + 1, end)
+            gain[:, rest][:, first + when[rest] < pairs.pause[pair]] = 0
+            if i + 1 < end:
+                path[:, rest] = climb(gain[:, rest], Groups(part[rest]), path[:, i : i + 1].copy())
+                later = i + 1 + np.flatnonzero(path[:, rest].max(0) > limit[pair])
+                mine = [(int(when[j]), pairs.names[pair], int(j)) for j in later.tolist()]
+                waiting = sorted([each for each in waiting if part[each[2]] != pair] + mine)
+        pairs.evidence[:, groups.keys] = path[:, groups.starts + groups.sizes - 1]
         return out
 
-    def judge(
-        self, known: Knowledge, watched: Watched, key: tuple[int, str], end: int, sign: float, label: dict[str, object]
-    ) -> Alert | None:
-        """What is to be said of evidence over its limit, if the calls of a day bear it out."""
-        value, weight, t, session = recent(known, key, end)
-        x = watched.apart(value)
-        up, far, down, further = of_means(weight, weight * x, 0.0, watched.slack)
+    def gains(self, pair: Ints, w: Floats, s: Floats) -> Floats:
+        """Evidence of weighted sums: up, far up, down, far down; a share only rises."""
+        pairs, out = self.pairs, np.zeros((4, len(pair)))
+        share = pairs.share[pair]
+        mean, rate = np.flatnonzero(~share), np.flatnonzero(share)
+        out[:, mean] = of_means(w[mean], s[mean], 0.0, pairs.slack[pair[mean]])
+        out[:2, rate] = of_rates(w[rate], s[rate], w[rate] * pairs.middle[pair[rate]], 1.0)
+        return out
+
+    def judge(self, known: Knowledge, pair: int, end: int, sign: float) -> Alert | None:
+        """What is to be said of evidence over its limit, if the values of a day bear it out."""
+        pairs, table = self.pairs, self.lately(pair, end)
+        same = np.full(len(table), pair)
+        x, weight = pairs.apart(same, table["value"]), table["weight"].astype(float)
+        up, far, down, further = self.gains(same, weight, weight * x)
         near, far = (up, far) if sign > 0 else (down, further)
         gain = near if near.sum() >= far.sum() else far
         begin = int(np.argmax(np.cumsum(gain[::-1])[::-1])) if len(gain) else 0
-        gain, value, t, session = gain[begin:], value[begin:], t[begin:], session[begin:]
-        least = LEFT * known.settings.z**2 / 2
-        if len(gain) < FEW_CALLS or not lasting(gain, t, session, least):
+        gain, table = gain[begin:], table[begin:]
+        least = LEFT * known.settings.z**2 / 2 * float(pairs.patience[pair])
+        if len(gain) < FEW_CALLS or not lasting(gain, table["t"], table["who"], least):
             return None
-        seen, usual = (float(np.median(value)), np.exp(watched.middle)) if watched.logs else (
-            float(value.mean()), watched.middle + watched.centre * watched.scale
-        )  # fmt: skip
-        move = abs(np.log(max(seen, 1e-12) / usual)) if watched.logs else abs(seen - usual)
-        if move < max(EFFECT * (1 if watched.logs else abs(usual)), PART_OF_SCALE * watched.scale):
+        seen, usual = self.reading(pair, table["value"])
+        if not self.matters(pair, seen, usual):
             return None
-        wide = known.settings.z * watched.scale * float(np.sqrt(1 / len(gain) + watched.slack**2))
-        ends = (usual * np.exp(-wide), usual * np.exp(wide)) if watched.logs else (usual - wide, usual + wide)
-        severity, since = float(np.sqrt(2 * max(gain.sum(), 0.0))), float(t[0] // TICK * TICK)
+        low, high = pairs.within(pair, usual, len(gain), known.settings.z)
+        severity, since = float(np.sqrt(2 * max(gain.sum(), 0.0))), float(table["t"][0] // TICK * TICK)
+        thing, word = pairs.keys[pair]
         level = end - since / TICK >= LONG
+        kind = "rate" if thing.share else "level_shift" if level else "spike" if sign > 0 else "drop"
         return Alert(
-            detected_at=float(end * TICK), metric=key[1], direction="up" if sign > 0 else "down", slice=label,
-            severity=severity, kind="level_shift" if level else "spike" if sign > 0 else "drop", since=since,
-            observed=seen, expected=float(usual), lower=float(ends[0]), upper=float(ends[1]), n=len(gain),
-            score=score_of(severity, known.settings.z),
+            detected_at=float(end * TICK), metric=thing.name, direction="up" if sign > 0 else "down",
+            slice={"operation_type": word}, severity=severity, kind=kind, since=since, observed=seen, expected=usual,
+            lower=low, upper=high, n=len(gain), score=score_of(severity, known.settings.z),
         )  # fmt: skip
 
-    def learn(self) -> None:
-        """A day is over."""
-        for key, watched in list(self.watched.items()):
-            watched.learn(key in self.borne)
-            if not any(len(day) for day in watched.days) and not watched.odd:
-                del self.watched[key]
-        self.borne = set()
+    def lately(self, pair: int, end: int) -> Table:
+        """The latest values of a pair within the day before a tick."""
+        tables = []
+        for table in (self.recent, self.now):
+            first, last = np.searchsorted(table["pair"], [pair, pair + 1])
+            tables.append(table[first:last])
+        mine = np.concatenate(tables)
+        mine = mine[(mine["t"] >= (end - DAY) * TICK) & (mine["t"] < end * TICK)]
+        return mine[-LATEST:]
 
-    def forget(self, names: Names) -> None:
-        """Operations whose codes go to others."""
-        self.watched = {key: watched for key, watched in self.watched.items() if key[0] in names.word}
+    def reading(self, pair: int, values: Floats) -> tuple[float, float]:
+        """What was seen, and what is usual."""
+        if self.pairs.logs[pair]:
+            return float(np.median(values)), float(np.exp(self.pairs.middle[pair]))
+        return float(values.mean()), float(self.pairs.mean[pair])
+
+    def matters(self, pair: int, seen: float, usual: float) -> bool:
+        """Is it a move that anybody would act on?"""
+        pairs, move = self.pairs, abs(seen - usual)
+        thing = pairs.keys[pair][0]
+        if thing.share:
+            return move >= max(LEAST, LEAST_PART * usual)
+        if pairs.logs[pair]:
+            ratio = abs(float(np.log(max(seen, 1e-12) / usual)))
+            return move >= thing.least and ratio >= max(EFFECT, PART_OF_SCALE * pairs.scale[pair])
+        return bool(move >= max(thing.least, EFFECT * abs(usual), PART_OF_SCALE * pairs.spread[pair]))
+
+    def learn(self, day: int, soon: bool) -> None:
+        """A day is over; before anything is soon to be told nothing is made of the days."""
+        today = np.concatenate(self.today) if self.today else np.zeros(0, SEEN)
+        self.today = []
+        gone = self.pairs.learn(today["pair"].astype(np.int64), today["value"].astype(float), day, soon)
+        if gone is not None:
+            for held in (self.recent, self.waiting):
+                held["pair"] = np.append(gone, -1)[held["pair"]]
+            self.recent, self.waiting = (held[held["pair"] >= 0] for held in (self.recent, self.waiting))
+            self.recent = self.recent[np.argsort(self.recent["pair"], kind="stable")]
 
 
-def recent(known: Knowledge, key: tuple[int, str], end: int) -> tuple[Floats, Floats, Floats, Ints]:
-    """Value, weight, time and session of the calls of a day before a tick."""
-    columns: list[list[Floats]] = [[], [], [], []]
-    for until, rows in known.recent:
-        if until > end - DAY:
-            keep = (rows["t"] >= (end - DAY) * TICK) & (rows["t"] < end * TICK) & (rows["operation_type"] == key[0])
-            keep &= np.isfinite(rows[key[1]]) & rows["good"]
-            for column, name in zip(columns, (key[1], "worth", "t", "session_id"), strict=True):
-                column.append(rows[name][keep])
-    value, weight, t, session = (np.concatenate(column) if column else np.zeros(0) for column in columns)
-    return value, weight, t, session.astype(np.int64)
-
-
-def alone(n: int) -> Groups:
-    """So many cells of one group."""
-    return Groups(np.zeros(n, np.int64))
+def latest(table: Table) -> Table:
+    """The latest values of each pair; the table stands by pair, each in order of time."""
+    groups = Groups(table["pair"].astype(np.int64))
+    return table[groups.spread(groups.sizes) - groups.rank <= LATEST]
 
 
 def lasting(gain: Floats, t: Floats, session: Ints, least: float) -> bool:
@@ -208,8 +269,3 @@ def lasting(gain: Floats, t: Floats, session: Ints, least: float) -> bool:
     tick = (t // TICK).astype(np.int64)
     by_tick = np.bincount(tick - tick.min(), gain)
     return bool(gain.sum() - np.convolve(by_tick, [1, 1]).max() >= least)
-
-
-def spread_out(values: Floats) -> Floats:
-    """An even sample of a day."""
-    return values[np.linspace(0, len(values) - 1, min(A_DAY, len(values))).astype(np.int64)]

@@ -330,10 +330,11 @@ class Incidents:
         return replace(alert, story=story)
 
     def covered(self, notice: Notice) -> bool:
-        """Is an incident of its family open in the segments of a part?"""
+        """Is an incident of its family, or of one of its families, open in the segments of a part?"""
         assert notice.key is not None
-        members, family = self.known.slices.members[:, list(notice.segments)], FAMILIES.index(str(notice.key[1]))
-        return any(x.family == family and members[x.slice].any() for x in self.open)
+        members, named = self.known.slices.members[:, list(notice.segments)], notice.families
+        families = [FAMILIES.index(each) for each in named or (str(notice.key[1]),)]
+        return any(x.family in families and members[x.slice].any() for x in self.open)
 
     def prolong(self, operation: int, now: int) -> None:
         """The odd volume of an operation goes on."""

@@ -31,10 +31,16 @@ WORDS = {  # how many of each are told apart at a time; what comes beyond is cou
     "environment": 50,
     "service_name": 200,
     "streaming_enabled": 2,
+    "rag_retrieval_method": 50,
+    "rag_graph_used": 2,
     "error_type": 500,
     "cost_status": 20,
 }
-PARTS = ("user_id", "app_version", "usage_type", "environment", "service_name", "streaming_enabled")  # beside slices
+PARTS = (
+    "user_id", "app_version", "usage_type", "environment", "service_name", "streaming_enabled", "rag_retrieval_method",
+    "rag_graph_used",
+)  # beside slices  # fmt: skip
+TRUTHS = frozenset(("streaming_enabled", "rag_graph_used"))
 SEGMENT = ("operation_type", "model_name", "model_provider")
 SEGMENTS = 500  # beyond, new ones share a segment of their operation, until the least recently used are forgotten
 STRIDE = 1 << 20  # two codes in one key: session x STRIDE + operation

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from tracewatch.times import DAY_S
+
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Rows
 from .intake import TICK
 from .names import Names
 
-DAY_S = 86400
 GAP = 3 * 3600  # s without calls between two runs
 LEAST_CALLS, LONGEST, AGREE = 5, 5 * 3600, 3600  # of a run: calls, s, s between starts
 ALMOST_ALL, MOST = 0.9, 0.8  # of the calls lie in runs, of the starts agree, of the days have one
