@@ -12,7 +12,7 @@ from tracewatch.capture import noting, sending, tracing
 from tracewatch.capture.categories import category_of
 from tracewatch.capture.chunks import Chunks
 from tracewatch.capture.headers import header_fields, processing_ms, read_headers
-from tracewatch.capture.reading import document
+from tracewatch.capture.reading import document, present
 
 ABANDONED = "abandoned"
 """The warning on a call whose stream was left before its end."""
@@ -222,7 +222,8 @@ class Call:
         except Exception as mistake:
             noting.swallowed(mistake)
         self._span.end()
-        _OPEN.discard(self)
+        if self._chunks is not None:
+            _OPEN.discard(self)
 
     def _began(self) -> float:
         """When it began by `perf_counter`."""
@@ -241,7 +242,7 @@ class Call:
             consumer_ms = self._chunks.consumer_ms
         if self._headers is not None:
             self._span.set(**header_fields(self._headers))
-        fields = self._said(answer)
+        fields = present(self._said(answer))
         model = fields.get("model_name")
         asked = self._asked.fields.get("model_name")
         if model and asked and model != asked:
@@ -314,7 +315,8 @@ def leave_all() -> None:
 
 
 def _name(fields: Mapping[str, Any]) -> str:
-    return " ".join(str(fields[name]) for name in ("operation_type", "model_name") if fields.get(name)) or "call"
+    operation, model = fields.get("operation_type") or "call", fields.get("model_name")
+    return f"{operation} {model}" if model else str(operation)
 
 
 def _reason(status: int | None, error: BaseException | None) -> str:

@@ -13,11 +13,12 @@ _UPSTREAM_MS = "x-envoy-upstream-service-time"
 
 _KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
 _LIMITS = {
-    name: (end, kind.replace("-", "_"))
+    name: (kind, f"ratelimit_{end}_{kind.replace('-', '_')}")
     for kind in _KINDS
     for end in ("limit", "remaining")
     for name in (f"x-ratelimit-{end}-{kind}", f"anthropic-ratelimit-{kind}-{end}")
 }
+_LIMIT = "ratelimit_limit_"
 
 
 def read_headers(headers: Any) -> dict[str, str]:
@@ -34,17 +35,18 @@ def header_fields(headers: Mapping[str, str]) -> dict[str, Any]:
     [('ratelimit_headroom', 0.25), ('ratelimit_limit_tokens', 1000), ('ratelimit_remaining_tokens', 250)]
     """
     fields: dict[str, Any] = {}
-    request_id = next((headers[name] for name in _REQUEST_ID if name in headers), None)
-    if request_id:
-        fields["request_id"] = request_id
-    found: dict[str, dict[str, float]] = {"limit": {}, "remaining": {}}
-    for name in headers.keys() & _LIMITS.keys():
-        end, kind = _LIMITS[name]
-        number = _number(headers[name])
-        if number is not None:
-            fields[f"ratelimit_{end}_{kind}"] = int(number)
-            found[end][kind] = number
-    limits, left = found["limit"], found["remaining"]
+    for name in _REQUEST_ID:
+        if name in headers:
+            fields["request_id"] = headers[name]
+            break
+    limits: dict[str, float] = {}
+    left: dict[str, float] = {}
+    for name, value in headers.items():
+        known = _LIMITS.get(name)
+        if known is not None and (found := _number(value)) is not None:
+            kind, field = known
+            fields[field] = int(found)
+            (limits if field.startswith(_LIMIT) else left)[kind] = found
     shares = [left[kind] / limit for kind, limit in limits.items() if limit and kind in left]
     if shares:
         fields["ratelimit_headroom"] = round(min(shares), 4)

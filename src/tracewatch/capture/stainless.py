@@ -118,7 +118,7 @@ def _settle(call: Call, result: Any) -> Any:
         if response is None:
             response = result.response
         watch_close(response, call)
-    elif response is None or not (result is response or hasattr(result, "http_response")):
+    elif response is None or not (result is response or "http_response" in getattr(result, "__dict__", ())):
         call.answered(result)
     elif not response.is_closed:
         watch_body(response, call)
