@@ -21,10 +21,14 @@ _LIMITS = {
 _LIMIT = "ratelimit_limit_"
 
 
+_WANTED = {name.encode(): name for name in (*_REQUEST_ID, *_PROCESSING_MS, *_LIMITS)}
+
+
 def read_headers(headers: Any) -> dict[str, str]:
-    """The headers of a response of httpx (either generation of it) by name in lower case."""
+    """What is of use among the headers of a response of httpx (either generation of it), by name in lower case."""
     raw: Iterable[tuple[bytes, bytes]] = headers.raw
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+    found = ((_WANTED.get(name.lower()), value) for name, value in raw)
+    return {name: value.decode("latin-1") for name, value in found if name is not None}
 
 
 def header_fields(headers: Mapping[str, str]) -> dict[str, Any]:
@@ -58,11 +62,11 @@ def processing_ms(headers: Mapping[str, str]) -> tuple[float | None, float | Non
 
     The second is what its outer proxy measured beyond its own word; None where only one of them speaks.
     """
-    told = [name for name in _PROCESSING_MS if name in headers]
-    working = _number(headers[told[0]]) if told else None
+    name = next((each for each in _PROCESSING_MS if each in headers), None)
+    working = _number(headers[name]) if name else None
     if working is None:
         return None, None
-    whole = _number(headers.get(_UPSTREAM_MS)) if told[0] != _UPSTREAM_MS else None
+    whole = _number(headers.get(_UPSTREAM_MS)) if name != _UPSTREAM_MS else None
     return working, max(whole - working, 0.0) if whole is not None else None
 
 
