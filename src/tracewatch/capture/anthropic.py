@@ -44,7 +44,7 @@ def answered(asked: Asked, answer: Any, *, content: bool) -> dict[str, Any]:
     fields.update(usage_fields(values.get("usage")))
     if content:
         blocks = [fields_of(each) for each in values.get("content") or ()]
-        fields["answer"] = joined(each.get("text") for each in blocks)
+        fields["answer_text"] = joined(each.get("text") for each in blocks)
         fields["reasoning"] = joined(each.get("thinking") for each in blocks)
     return fields
 
@@ -95,7 +95,7 @@ class MessageReader:
         if self._reason is None:  # the only count of the output is the 1 that a stream begins with
             fields["output_tokens"] = None
         if self._content:
-            fields["answer"] = joined(self._texts)
+            fields["answer_text"] = joined(self._texts)
             fields["reasoning"] = joined(self._thoughts)
         return fields
 

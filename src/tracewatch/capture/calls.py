@@ -248,7 +248,7 @@ class Call:
         if model and asked and model != asked:
             fields["requested_model"] = asked
         if sending.keeps_content() and self._asked.prompt is not None:
-            fields["prompt"] = self._asked.prompt
+            fields["prompt_text"] = self._asked.prompt
         self._share(fields, (now - self._attempt) * 1e3 - consumer_ms)
         self._span.set(**fields)
 

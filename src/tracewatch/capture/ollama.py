@@ -55,7 +55,7 @@ def answered(asked: Asked, answer: Any, *, content: bool) -> dict[str, Any]:
         **_durations(values),
     }
     if content:
-        fields["answer"] = _said(values)
+        fields["answer_text"] = _said(values)
         fields["reasoning"] = _thought(values)
     return fields
 
@@ -91,7 +91,7 @@ class LineReader:
         """The fields of the row, as far as the answer came."""
         fields = answered(self._asked, self._last, content=False)
         if self._texts:
-            fields["answer"] = "".join(self._texts)
+            fields["answer_text"] = "".join(self._texts)
         return fields
 
 

@@ -58,7 +58,7 @@ def answered(asked: Asked, answer: Any, *, content: bool) -> dict[str, Any]:
     fields.update(present(usage_fields(values.get("usage"))))
     if content and choices:
         message = read(choices[0], "message")
-        fields["answer"] = text(read(message, "content")) or text(read(choices[0], "text"))
+        fields["answer_text"] = text(read(message, "content")) or text(read(choices[0], "text"))
         fields["reasoning"] = text(read(message, "reasoning_content")) or text(read(message, "reasoning"))
     if not choices and values.get("error"):  # OpenRouter: 200, and the failure of the provider behind it in the body
         fields["refusal"] = _refusal(values["error"])
@@ -113,7 +113,7 @@ class ChatReader:
             fields.update(present(usage_fields(values.get("usage"))))
         fields["finish_reason"] = _reasons(self._reasons)
         if self._texts:
-            fields["answer"] = "".join(each for each in self._texts if isinstance(each, str))
+            fields["answer_text"] = "".join(each for each in self._texts if isinstance(each, str))
         return fields
 
 
@@ -218,7 +218,7 @@ def _response_fields(values: Mapping[str, Any], *, content: bool) -> dict[str, A
     if status == "failed":
         fields["refusal"] = _refusal(values.get("error"))
     if content:
-        fields["answer"] = "".join(_texts(values)) or None
+        fields["answer_text"] = "".join(_texts(values)) or None
     return fields
 
 

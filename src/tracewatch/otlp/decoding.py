@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from tracewatch.otlp import own
 from tracewatch.otlp.received import Received
 from tracewatch.otlp.wire import Group, Scope, Unreadable, WireSpan, read_json
-from tracewatch.records import Span
+from tracewatch.records import CONTENT_ENTRIES, Span
 
 _LATEST_NS = 10**20  # the year 5138: beyond it a time is no time, see `stores.values.MOMENTS`
 
@@ -81,4 +81,7 @@ def _own_span(span: WireSpan, program: dict[str, str], content: bool) -> Span:
                 values[column] = read
     if not content:
         values.pop("reasoning", None)
+        metadata = values.get("metadata")
+        if isinstance(metadata, dict) and not metadata.keys().isdisjoint(CONTENT_ENTRIES):
+            values["metadata"] = {name: each for name, each in metadata.items() if name not in CONTENT_ENTRIES}
     return Span(**values)  # type: ignore[arg-type]
