@@ -96,8 +96,7 @@ class Call:
         self._retries: _Retries | None = None
         self._headers: Mapping[str, str] | None = None
         self._response: Any = None
-        fields = dict(asked.fields)
-        self._span = tracing.start(_name(fields), **fields)
+        self._span = tracing.start(_name(asked.fields), **asked.fields)
 
     @property
     def ended(self) -> bool:
