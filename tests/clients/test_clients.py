@@ -123,7 +123,7 @@ def test_who_answered_and_how_much_room_is_left(provider, row, way):
     metadata = found["metadata"]
     assert found["model_name"] == "gpt-4o-mini-2024-07-18"
     assert metadata["requested_model"] == "gpt-4o-mini"
-    assert metadata["response_id"].startswith("resp_" if "response" in way else "chatcmpl-")
+    assert found["response_id"].startswith("resp_" if "response" in way else "chatcmpl-")
     assert metadata["service_tier"] == "default"
     assert metadata["ratelimit_remaining_tokens"] == 50_000
     assert metadata["ratelimit_headroom"] == 0.25

@@ -20,4 +20,5 @@ def read_rows(path):
     for each in found:
         for name in ("metadata", "chunk_usage", "warning_flags"):
             each[name] = json.loads(each[name]) if each[name] else None
+        each.setdefault("response_id", (each["metadata"] or {}).get("response_id"))
     return [{name: value for name, value in each.items() if value is not None} for each in found]

@@ -76,6 +76,12 @@ def test_reasoning_text_is_dropped_unless_content_is_allowed():
     assert arrived(span) == (dataclasses.replace(span, reasoning=None),)
 
 
+def test_prompt_and_answer_are_dropped_unless_content_is_allowed():
+    span = a_full_span(reasoning=None, metadata={"prompt_text": "capital?", "answer_text": "Paris", "kept": 1})
+    assert arrived(span) == (dataclasses.replace(span, metadata={"kept": 1}),)
+    assert arrived(span, content=True) == (span,)
+
+
 def test_a_project_that_is_given_stands_before_the_one_that_is_said():
     assert arrived(a_full_span(project="theirs"), project="ours")[0].project == "ours"
 

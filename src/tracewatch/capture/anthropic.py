@@ -7,7 +7,7 @@ from typing import Any
 
 from tracewatch.capture.calls import Asked, Refusal
 from tracewatch.capture.providers import provider_of
-from tracewatch.capture.reading import count, present, read, text
+from tracewatch.capture.reading import count, fields_of, joined, present, read, text
 
 PACKAGE = "anthropic"
 CLIENTS = ("Anthropic", "AsyncAnthropic")
@@ -39,14 +39,14 @@ def asked(client: Any, address: str, body: Any) -> Asked | None:
 
 def answered(asked: Asked, answer: Any, *, content: bool) -> dict[str, Any]:
     """The fields of the row from a whole message."""
-    fields = _message_fields(answer)
-    fields["finish_reason"] = text(answer, "stop_reason")
-    fields.update(usage_fields(read(answer, "usage")))
+    values = fields_of(answer)
+    fields = {**_message_fields(values), "finish_reason": text(values.get("stop_reason"))}
+    fields.update(usage_fields(values.get("usage")))
     if content:
-        blocks = read(answer, "content") or ()
-        fields["answer"] = "".join(text(each, "text") or "" for each in blocks) or None
-        fields["reasoning"] = "".join(text(each, "thinking") or "" for each in blocks) or None
-    return present(fields)
+        blocks = [fields_of(each) for each in values.get("content") or ()]
+        fields["answer_text"] = joined(each.get("text") for each in blocks)
+        fields["reasoning"] = joined(each.get("thinking") for each in blocks)
+    return fields
 
 
 def reader(asked: Asked, *, content: bool) -> MessageReader:
@@ -61,8 +61,8 @@ class MessageReader:
         self.complete = False
         self.refusal: Refusal | None = None
         self._content = content
-        self._texts: list[str] = []
-        self._thoughts: list[str] = []
+        self._texts: list[Any] = []
+        self._thoughts: list[Any] = []
         self._message: Any = None
         self._usage: dict[str, Any] = {}
         self._reason: str | None = None
@@ -72,65 +72,54 @@ class MessageReader:
         kind = piece.get("type") if type(piece) is dict else piece.type
         if kind == _DELTA:
             if self._content:
-                self._texts.append(text(piece, "delta", "text") or "")
-                self._thoughts.append(text(piece, "delta", "thinking") or "")
+                self._texts.append(read(piece, "delta", "text"))
+                self._thoughts.append(read(piece, "delta", "thinking"))
             return True
         if kind == _START:
             self._message = read(piece, "message")
-            self._usage = _as_dict(read(self._message, "usage"))
+            self._usage = dict(fields_of(read(self._message, "usage")))
         elif kind == _END:
-            self._reason = text(piece, "delta", "stop_reason") or self._reason
-            self._usage.update(present(_as_dict(read(piece, "usage"))))
+            self._reason = text(read(piece, "delta", "stop_reason")) or self._reason
+            self._usage.update(present(fields_of(read(piece, "usage"))))
         elif kind == _LAST:
             self.complete = True
         elif kind == _ERROR:
             error = read(piece, "error")
-            self.refusal = Refusal(text(error, "message") or str(error), text(error, "type"))
+            self.refusal = Refusal(text(read(error, "message")) or str(error), text(read(error, "type")))
         return False
 
     def fields(self) -> dict[str, Any]:
         """The fields of the row, as far as the answer came."""
-        fields = _message_fields(self._message)
-        fields["finish_reason"] = self._reason
-        usage = usage_fields(self._usage)
+        fields = {**_message_fields(fields_of(self._message)), "finish_reason": self._reason}
+        fields.update(usage_fields(self._usage))
         if self._reason is None:  # the only count of the output is the 1 that a stream begins with
-            usage.pop("output_tokens", None)
-        fields.update(usage)
+            fields["output_tokens"] = None
         if self._content:
-            fields["answer"] = "".join(self._texts) or None
-            fields["reasoning"] = "".join(self._thoughts) or None
-        return present(fields)
+            fields["answer_text"] = joined(self._texts)
+            fields["reasoning"] = joined(self._thoughts)
+        return fields
 
 
 def usage_fields(usage: Any) -> dict[str, Any]:
     """Tokens. Anthropic counts the input without what its cache read or wrote; a row counts all of it."""
-    fresh = count(usage, "input_tokens")
-    written, cached = count(usage, "cache_creation_input_tokens"), count(usage, "cache_read_input_tokens")
-    return present(
-        {
-            "input_tokens": None if fresh is None else fresh + (written or 0) + (cached or 0),
-            "output_tokens": count(usage, "output_tokens"),
-            "reasoning_tokens": count(usage, "output_tokens_details", "thinking_tokens"),
-            "cache_creation_input_tokens": written,
-            "cache_read_input_tokens": cached,
-            "cache_creation_5m_input_tokens": count(usage, "cache_creation", "ephemeral_5m_input_tokens"),
-            "cache_creation_1h_input_tokens": count(usage, "cache_creation", "ephemeral_1h_input_tokens"),
-            "web_search_requests": count(usage, "server_tool_use", "web_search_requests"),
-            "service_tier": text(usage, "service_tier"),
-            "speed": text(usage, "speed"),
-        }
-    )
+    values = fields_of(usage)
+    fresh = count(values.get("input_tokens"))
+    written = count(values.get("cache_creation_input_tokens"))
+    cached = count(values.get("cache_read_input_tokens"))
+    for_times = fields_of(values.get("cache_creation"))
+    return {
+        "input_tokens": None if fresh is None else fresh + (written or 0) + (cached or 0),
+        "output_tokens": count(values.get("output_tokens")),
+        "reasoning_tokens": count(read(values.get("output_tokens_details"), "thinking_tokens")),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+        "cache_creation_5m_input_tokens": count(for_times.get("ephemeral_5m_input_tokens")),
+        "cache_creation_1h_input_tokens": count(for_times.get("ephemeral_1h_input_tokens")),
+        "web_search_requests": count(read(values.get("server_tool_use"), "web_search_requests")),
+        "service_tier": text(values.get("service_tier")),
+        "speed": text(values.get("speed")),
+    }
 
 
-def _message_fields(message: Any) -> dict[str, Any]:
-    return {"response_id": text(message, "id"), "model_name": text(message, "model")}
-
-
-_USAGE = (
-    *("input_tokens", "output_tokens", "output_tokens_details", "cache_creation_input_tokens"),
-    *("cache_read_input_tokens", "cache_creation", "server_tool_use", "service_tier", "speed"),
-)
-
-
-def _as_dict(usage: Any) -> dict[str, Any]:
-    return {name: read(usage, name) for name in _USAGE}
+def _message_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"response_id": text(values.get("id")), "model_name": text(values.get("model"))}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tracewatch.capture import noting, sending, tracing
 from tracewatch.capture.chunks import Chunks
 from tracewatch.capture.headers import header_fields, processing_ms, read_headers
-from tracewatch.capture.reading import document
+from tracewatch.capture.reading import document, present
 from tracewatch.categories import category_of
 
 ABANDONED = "abandoned"
@@ -21,7 +21,7 @@ TRUNCATED = "truncated"
 """The warning on a call whose stream ended without the provider having said that it was complete."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # frozen it would take three times as long to make
 class Asked:
     """What a client is about to ask of a model."""
 
@@ -96,8 +96,7 @@ class Call:
         self._retries: _Retries | None = None
         self._headers: Mapping[str, str] | None = None
         self._response: Any = None
-        fields = dict(asked.fields)
-        self._span = tracing.start(_name(fields), **fields)
+        self._span = tracing.start(_name(asked.fields), **asked.fields)
 
     @property
     def ended(self) -> bool:
@@ -222,7 +221,8 @@ class Call:
         except Exception as mistake:
             noting.swallowed(mistake)
         self._span.end()
-        _OPEN.discard(self)
+        if self._chunks is not None:
+            _OPEN.discard(self)
 
     def _began(self) -> float:
         """When it began by `perf_counter`."""
@@ -241,13 +241,13 @@ class Call:
             consumer_ms = self._chunks.consumer_ms
         if self._headers is not None:
             self._span.set(**header_fields(self._headers))
-        fields = self._said(answer)
+        fields = present(self._said(answer))
         model = fields.get("model_name")
         asked = self._asked.fields.get("model_name")
         if model and asked and model != asked:
             fields["requested_model"] = asked
         if sending.keeps_content() and self._asked.prompt is not None:
-            fields["prompt"] = self._asked.prompt
+            fields["prompt_text"] = self._asked.prompt
         self._share(fields, (now - self._attempt) * 1e3 - consumer_ms)
         self._span.set(**fields)
 
@@ -314,7 +314,8 @@ def leave_all() -> None:
 
 
 def _name(fields: Mapping[str, Any]) -> str:
-    return " ".join(str(fields[name]) for name in ("operation_type", "model_name") if fields.get(name)) or "call"
+    operation, model = fields.get("operation_type") or "call", fields.get("model_name")
+    return f"{operation} {model}" if model else str(operation)
 
 
 def _reason(status: int | None, error: BaseException | None) -> str:

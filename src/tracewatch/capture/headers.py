@@ -13,17 +13,22 @@ _UPSTREAM_MS = "x-envoy-upstream-service-time"
 
 _KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
 _LIMITS = {
-    name: (end, kind.replace("-", "_"))
+    name: (kind, f"ratelimit_{end}_{kind.replace('-', '_')}")
     for kind in _KINDS
     for end in ("limit", "remaining")
     for name in (f"x-ratelimit-{end}-{kind}", f"anthropic-ratelimit-{kind}-{end}")
 }
+_LIMIT = "ratelimit_limit_"
+
+
+_WANTED = {name.encode(): name for name in (*_REQUEST_ID, *_PROCESSING_MS, *_LIMITS)}
 
 
 def read_headers(headers: Any) -> dict[str, str]:
-    """The headers of a response of httpx (either generation of it) by name in lower case."""
+    """What is of use among the headers of a response of httpx (either generation of it), by name in lower case."""
     raw: Iterable[tuple[bytes, bytes]] = headers.raw
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+    found = ((_WANTED.get(name.lower()), value) for name, value in raw)
+    return {name: value.decode("latin-1") for name, value in found if name is not None}
 
 
 def header_fields(headers: Mapping[str, str]) -> dict[str, Any]:
@@ -34,17 +39,18 @@ def header_fields(headers: Mapping[str, str]) -> dict[str, Any]:
     [('ratelimit_headroom', 0.25), ('ratelimit_limit_tokens', 1000), ('ratelimit_remaining_tokens', 250)]
     """
     fields: dict[str, Any] = {}
-    request_id = next((headers[name] for name in _REQUEST_ID if name in headers), None)
-    if request_id:
-        fields["request_id"] = request_id
-    found: dict[str, dict[str, float]] = {"limit": {}, "remaining": {}}
-    for name in headers.keys() & _LIMITS.keys():
-        end, kind = _LIMITS[name]
-        number = _number(headers[name])
-        if number is not None:
-            fields[f"ratelimit_{end}_{kind}"] = int(number)
-            found[end][kind] = number
-    limits, left = found["limit"], found["remaining"]
+    for name in _REQUEST_ID:
+        if name in headers:
+            fields["request_id"] = headers[name]
+            break
+    limits: dict[str, float] = {}
+    left: dict[str, float] = {}
+    for name, value in headers.items():
+        known = _LIMITS.get(name)
+        if known is not None and (found := _number(value)) is not None:
+            kind, field = known
+            fields[field] = int(found)
+            (limits if field.startswith(_LIMIT) else left)[kind] = found
     shares = [left[kind] / limit for kind, limit in limits.items() if limit and kind in left]
     if shares:
         fields["ratelimit_headroom"] = round(min(shares), 4)
@@ -56,11 +62,11 @@ def processing_ms(headers: Mapping[str, str]) -> tuple[float | None, float | Non
 
     The second is what its outer proxy measured beyond its own word; None where only one of them speaks.
     """
-    told = [name for name in _PROCESSING_MS if name in headers]
-    working = _number(headers[told[0]]) if told else None
+    name = next((each for each in _PROCESSING_MS if each in headers), None)
+    working = _number(headers[name]) if name else None
     if working is None:
         return None, None
-    whole = _number(headers.get(_UPSTREAM_MS)) if told[0] != _UPSTREAM_MS else None
+    whole = _number(headers.get(_UPSTREAM_MS)) if name != _UPSTREAM_MS else None
     return working, max(whole - working, 0.0) if whole is not None else None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tracewatch.capture.calls import Asked, Call, Refusal, begin
 from tracewatch.capture.patching import Patch
 from tracewatch.capture.providers import provider_of
-from tracewatch.capture.reading import count, present, read, text
+from tracewatch.capture.reading import count, fields_of, read, text
 from tracewatch.capture.wrapping import pieces, pieces_async, wrapped
 
 PACKAGE = "ollama"
@@ -22,6 +22,7 @@ _OPERATIONS = {
     "/api/embed": "embedding",
     "/api/embeddings": "embedding",
 }
+_DURATIONS = ("load_duration", "prompt_eval_duration", "eval_duration", "total_duration")
 _MS_PER_NS = 1e-6
 
 
@@ -45,17 +46,18 @@ def asked(client: Any, address: str, body: Any) -> Asked | None:
 
 def answered(asked: Asked, answer: Any, *, content: bool) -> dict[str, Any]:
     """The fields of the row from a whole answer, or from the last piece of a streamed one: tokens and durations."""
+    values = fields_of(answer)
     fields = {
-        "model_name": text(answer, "model"),
-        "finish_reason": text(answer, "done_reason"),
-        "input_tokens": count(answer, "prompt_eval_count"),
-        "output_tokens": count(answer, "eval_count"),
-        **_durations(answer),
+        "model_name": text(values.get("model")),
+        "finish_reason": text(values.get("done_reason")),
+        "input_tokens": count(values.get("prompt_eval_count")),
+        "output_tokens": count(values.get("eval_count")),
+        **_durations(values),
     }
     if content:
-        fields["answer"] = _said(answer) or None
-        fields["reasoning"] = text(answer, "message", "thinking") or text(answer, "thinking")
-    return present(fields)
+        fields["answer_text"] = _said(values)
+        fields["reasoning"] = _thought(values)
+    return fields
 
 
 def reader(asked: Asked, *, content: bool) -> LineReader:
@@ -79,18 +81,17 @@ class LineReader:
         self._last = piece
         self.complete = bool(piece.done)
         if self._texts is not None:
-            self._texts.append(_said(piece))
+            self._texts.append(_said(fields_of(piece)) or "")
         if not self._begun:
-            self._begun = bool(
-                _said(piece) or read(piece, "message", "tool_calls") or read(piece, "message", "thinking")
-            ) or bool(read(piece, "thinking"))
+            values = fields_of(piece)
+            self._begun = bool(_said(values) or _thought(values) or read(values.get("message"), "tool_calls"))
         return self._begun and not self.complete
 
     def fields(self) -> dict[str, Any]:
         """The fields of the row, as far as the answer came."""
         fields = answered(self._asked, self._last, content=False)
         if self._texts:
-            fields["answer"] = "".join(self._texts)
+            fields["answer_text"] = "".join(self._texts)
         return fields
 
 
@@ -169,17 +170,18 @@ def _settle(call: Call, result: Any) -> Any:
     return result
 
 
-def _said(answer: Any) -> str:
-    return text(answer, "message", "content") or text(answer, "response") or ""
+def _said(values: Mapping[str, Any]) -> str | None:
+    return text(read(values.get("message"), "content")) or text(values.get("response"))
 
 
-def _durations(answer: Any) -> dict[str, Any]:
+def _thought(values: Mapping[str, Any]) -> str | None:
+    return text(read(values.get("message"), "thinking")) or text(values.get("thinking"))
+
+
+def _durations(values: Mapping[str, Any]) -> dict[str, Any]:
     """Ollama's own times: loading the model (and waiting for it) is the queue, reading and writing the inference."""
-    load, prompt, output, total = (
-        _milliseconds(answer, name)
-        for name in ("load_duration", "prompt_eval_duration", "eval_duration", "total_duration")
-    )
-    tokens = count(answer, "eval_count")
+    load, prompt, output, total = (_milliseconds(values.get(name)) for name in _DURATIONS)
+    tokens = count(values.get("eval_count"))
     inference = (prompt or 0.0) + (output or 0.0) if prompt is not None or output is not None else None
     if inference is None and total is not None:  # an embedding, which tells the whole alone
         inference = max(total - (load or 0.0), 0.0)
@@ -194,9 +196,9 @@ def _durations(answer: Any) -> dict[str, Any]:
     }
 
 
-def _milliseconds(answer: Any, name: str) -> float | None:
-    nanoseconds = count(answer, name)
-    return None if nanoseconds is None else nanoseconds * _MS_PER_NS
+def _milliseconds(nanoseconds: Any) -> float | None:
+    found = count(nanoseconds)
+    return None if found is None else found * _MS_PER_NS
 
 
 class _Dialect:

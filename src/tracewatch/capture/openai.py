@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tracewatch.capture.calls import Asked, Refusal
 from tracewatch.capture.providers import provider_of
-from tracewatch.capture.reading import count, first_count, present, read, text
+from tracewatch.capture.reading import count, fields_of, number, present, read, text
 
 PACKAGE = "openai"
 CLIENTS = ("OpenAI", "AsyncOpenAI")
 
-_PATHS = {
+_KINDS = {
     "/chat/completions": "chat",
     "/completions": "completion",
     "/responses": "responses",
     "/embeddings": "embedding",
 }
-_OPERATIONS = {"responses": "chat"}
 
 # Words that only one program answers with, whatever address it stands behind.
 _OLLAMA_FINGERPRINT = "fp_ollama"
-_VLLM_ENTRIES = ("prompt_logprobs", "kv_transfer_params")
+_VLLM_ENTRIES = frozenset(("prompt_logprobs", "kv_transfer_params"))
+
+_SAYING = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio")
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_FINISHED = {"completed": "stop", "in_progress": None}
 
 
 def asked(client: Any, address: str, body: Any) -> Asked | None:
     """What a request asks of a model; None when it asks none."""
-    path = "/" + address.partition("?")[0].rstrip("/").rpartition("/")[2]
-    if path == "/completions" and "/chat/" in address:
-        path = "/chat/completions"
-    kind = _PATHS.get(path)
+    kind = _KINDS.get(address) or _KINDS.get(_path(address))
     if kind is None or not isinstance(body, Mapping):
         return None
     provider, host = provider_of(client.base_url, PACKAGE)
     fields: dict[str, Any] = {
-        "operation_type": _OPERATIONS.get(kind, kind),
+        "operation_type": "chat" if kind == "responses" else kind,
         "model_provider": provider,
         "model_name": body.get("model"),
         "retry_count": 0,
@@ -49,20 +49,20 @@ def asked(client: Any, address: str, body: Any) -> Asked | None:
 
 def answered(asked: Asked, answer: Any, *, content: bool) -> dict[str, Any]:
     """The fields of the row from a whole answer."""
+    values = fields_of(answer)
     if asked.kind == "responses":
-        return _responses_fields(answer, content=content)
-    choices = read(answer, "choices") or ()
-    fields = _common(answer)
-    fields["finish_reason"] = _joined(text(each, "finish_reason") for each in choices)
-    fields.update(usage_fields(read(answer, "usage")))
+        return _response_fields(values, content=content)
+    choices = values.get("choices") or ()
+    fields = _common(values)
+    fields["finish_reason"] = _reasons(fields_of(each).get("finish_reason") for each in choices)
+    fields.update(present(usage_fields(values.get("usage"))))
     if content and choices:
-        first = choices[0]
-        fields["answer"] = text(first, "message", "content") or text(first, "text")
-        fields["reasoning"] = text(first, "message", "reasoning_content") or text(first, "message", "reasoning")
-    error = read(answer, "error")  # OpenRouter: 200, and the failure of the provider behind it in the body
-    if not choices and error:
-        fields["refusal"] = _refusal(error)
-    return present(fields)
+        message = read(choices[0], "message")
+        fields["answer_text"] = text(read(message, "content")) or text(read(choices[0], "text"))
+        fields["reasoning"] = text(read(message, "reasoning_content")) or text(read(message, "reasoning"))
+    if not choices and values.get("error"):  # OpenRouter: 200, and the failure of the provider behind it in the body
+        fields["refusal"] = _refusal(values["error"])
+    return fields
 
 
 def reader(asked: Asked, *, content: bool) -> ChatReader | ResponsesReader:
@@ -76,35 +76,29 @@ class ChatReader:
     def __init__(self, *, content: bool) -> None:
         self.complete = False
         self.refusal: Refusal | None = None
-        self._content: list[str] | None = [] if content else None
+        self._texts: list[Any] | None = [] if content else None
         self._reasons: list[str] = []
         self._begun = False
-        self._first: Any = None
-        self._usage: Any = None
-        self._tier: Any = None
+        self._telling: list[Any] = []  # the pieces that say more than the next words: the first, and those at the end
 
     def read(self, piece: Any) -> bool:
         """Takes in one piece; whether it was part of the answer."""
-        if type(piece) is dict:
-            choices, usage = piece.get("choices"), piece.get("usage")
-            if not choices and piece.get("error"):
-                self.refusal = _refusal(piece["error"])
-        else:
-            choices, usage = piece.choices, getattr(piece, "usage", None)
-        if self._first is None:
-            self._first = piece
-        if usage is not None:
-            self._usage = piece
+        values = piece if type(piece) is dict else piece.__dict__
+        choices = values.get("choices")
+        if not self._telling or values.get("usage") is not None:
+            self._telling.append(piece)
         if not choices:
+            if (error := fields_of(piece).get("error")) is not None:
+                self.refusal = _refusal(error)
             return False
         choice = choices[0]
         reason = choice.get("finish_reason") if type(choice) is dict else choice.finish_reason
         if reason:
             self.complete = True
             self._reasons.append(reason)
-            self._tier = piece
-        if self._content is not None:
-            self._content.append(text(choice, "delta", "content") or text(choice, "text") or "")
+            self._telling.append(piece)
+        if self._texts is not None:
+            self._texts.append(read(choice, "delta", "content") or read(choice, "text"))
         if self._begun:
             return not reason
         self._begun = _says(choice)
@@ -112,15 +106,15 @@ class ChatReader:
 
     def fields(self) -> dict[str, Any]:
         """The fields of the row, as far as the answer came."""
-        fields = _common(self._first)
-        fields.update(_common(self._usage))
-        fields["service_tier"] = text(self._tier, "service_tier") or fields.get("service_tier")
-        fields["finish_reason"] = _joined(self._reasons)
-        usage = read(self._usage, "usage")
-        fields.update(usage_fields(usage))
-        if self._content:
-            fields["answer"] = "".join(self._content)
-        return present(fields)
+        fields: dict[str, Any] = {}
+        for piece in self._telling:
+            values = fields_of(piece)
+            fields.update(present(_common(values)))
+            fields.update(present(usage_fields(values.get("usage"))))
+        fields["finish_reason"] = _reasons(self._reasons)
+        if self._texts:
+            fields["answer_text"] = "".join(each for each in self._texts if isinstance(each, str))
+        return fields
 
 
 class ResponsesReader:
@@ -130,7 +124,6 @@ class ResponsesReader:
         self.complete = False
         self.refusal: Refusal | None = None
         self._content = content
-        self._begun = False
         self._response: Any = None
 
     def read(self, piece: Any) -> bool:
@@ -140,18 +133,20 @@ class ResponsesReader:
             return False
         if kind.endswith(".delta"):
             return True
-        if kind == "error" or (kind == "response.failed" and read(piece, "response", "error") is None):
-            self.refusal = _refusal(read(piece, "error") or piece)
-        elif (response := read(piece, "response")) is not None:
+        values = fields_of(piece)
+        response = values.get("response")
+        if kind == "error":
+            self.refusal = _refusal(values.get("error") or piece)
+        elif response is not None:
             self._response = response
-            self.complete = kind in ("response.completed", "response.incomplete", "response.failed")
+            self.complete = kind in _ENDS
             if kind == "response.failed":
                 self.refusal = _refusal(read(response, "error"))
         return False
 
     def fields(self) -> dict[str, Any]:
         """The fields of the row, as far as the answer came."""
-        fields = _responses_fields(self._response, content=self._content and self.complete)
+        fields = _response_fields(fields_of(self._response), content=self._content and self.complete)
         fields.pop("refusal", None)
         return fields
 
@@ -160,99 +155,99 @@ def usage_fields(usage: Any) -> dict[str, Any]:
     """Tokens, and what some providers add to them: times (Groq), money (OpenRouter). Absent stays absent."""
     if usage is None:
         return {}
-    given = first_count(usage, ("prompt_tokens",), ("input_tokens",))
-    out = first_count(usage, ("completion_tokens",), ("output_tokens",))
-    total = count(usage, "total_tokens")
-    thought = first_count(
-        usage, ("completion_tokens_details", "reasoning_tokens"), ("output_tokens_details", "reasoning_tokens")
-    )
-    if thought and None not in (given, out, total) and total == (given or 0) + (out or 0) + thought:
-        out = (out or 0) + thought  # xAI counts thinking beside the output
-    details = read(usage, "prompt_tokens_details") or read(usage, "input_tokens_details")
-    cached = first_count(details, ("cached_tokens",))
-    cost = read(usage, "cost")
-    priced = isinstance(cost, (int, float)) and not isinstance(cost, bool)
-    return present(
-        {
-            "input_tokens": given,
-            "output_tokens": out,
-            "total_tokens": total,
-            "reasoning_tokens": thought,
-            "cache_read_input_tokens": count(usage, "prompt_cache_hit_tokens") if cached is None else cached,
-            "cache_creation_input_tokens": count(details, "cache_write_tokens"),
-            "cost_usd": cost if priced else None,
-            "cost_status": "reported" if priced else None,
-            "queue_time_ms": _milliseconds(read(usage, "queue_time")),
-            "inference_time_ms": _milliseconds(read(usage, "total_time")),
-        }
-    )
-
-
-def _common(answer: Any) -> dict[str, Any]:
-    """What whole answers and pieces have alike."""
-    if answer is None:
-        return {}
-    fields = {
-        "response_id": text(answer, "id"),
-        "model_name": text(answer, "model"),
-        "service_tier": text(answer, "service_tier"),
-        "upstream_provider": text(answer, "provider"),  # OpenRouter: whom it asked
+    values = fields_of(usage)
+    given = count(values.get("prompt_tokens", values.get("input_tokens")))
+    out = count(values.get("completion_tokens", values.get("output_tokens")))
+    total = count(values.get("total_tokens"))
+    parts = fields_of(values.get("prompt_tokens_details") or values.get("input_tokens_details"))
+    parts_out = fields_of(values.get("completion_tokens_details") or values.get("output_tokens_details"))
+    thought = count(parts_out.get("reasoning_tokens"))
+    if thought and given is not None and out is not None and total == given + out + thought:
+        out += thought  # xAI counts thinking beside the output
+    cost = number(values.get("cost"))
+    return {
+        "input_tokens": given,
+        "output_tokens": out,
+        "total_tokens": total,
+        "reasoning_tokens": thought,
+        "cache_read_input_tokens": count(parts.get("cached_tokens", values.get("prompt_cache_hit_tokens"))),
+        "cache_creation_input_tokens": count(parts.get("cache_write_tokens")),
+        "cost_usd": cost,
+        "cost_status": None if cost is None else "reported",
+        "queue_time_ms": _milliseconds(values.get("queue_time")),
+        "inference_time_ms": _milliseconds(values.get("total_time")),
     }
-    if text(answer, "system_fingerprint") == _OLLAMA_FINGERPRINT:
+
+
+def _path(address: str) -> str:
+    """The path of a request that was written as a whole address, or with more than it needs."""
+    path = address.partition("?")[0].rstrip("/")
+    return next((each for each in _KINDS if path.endswith(each)), "")
+
+
+def _common(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What whole answers and pieces have alike."""
+    fields = {
+        "response_id": text(values.get("id")),
+        "model_name": text(values.get("model")),
+        "service_tier": text(values.get("service_tier")),
+        "upstream_provider": text(values.get("provider")),  # OpenRouter: whom it asked
+    }
+    if values.get("system_fingerprint") == _OLLAMA_FINGERPRINT:
         fields["model_provider"] = "ollama"
-    elif _has_any(answer, _VLLM_ENTRIES):
+    elif not _VLLM_ENTRIES.isdisjoint(values):
         fields["model_provider"] = "vllm"
-    timings = read(answer, "timings")
-    if read(timings, "predicted_ms") is not None:
-        fields["model_provider"] = "llamacpp"
-        fields["inference_time_ms"] = (read(timings, "prompt_ms") or 0.0) + read(timings, "predicted_ms")
-    return present(fields)
+    elif "timings" in values:
+        fields.update(_llamacpp_fields(fields_of(values["timings"])))
+    return fields
 
 
-def _responses_fields(answer: Any, *, content: bool) -> dict[str, Any]:
-    status = text(answer, "status")
-    fields = _common(answer)
-    reason = text(answer, "incomplete_details", "reason")
-    fields["finish_reason"] = reason or ("stop" if status == "completed" else None if status is None else status)
-    if status == "in_progress":
-        fields["finish_reason"] = None
-    fields.update(usage_fields(read(answer, "usage")))
+def _llamacpp_fields(timings: Mapping[str, Any]) -> dict[str, Any]:
+    prompt, predicted = number(timings.get("prompt_ms")), number(timings.get("predicted_ms"))
+    if predicted is None:
+        return {}
+    return {"model_provider": "llamacpp", "inference_time_ms": (prompt or 0.0) + predicted}
+
+
+def _response_fields(values: Mapping[str, Any], *, content: bool) -> dict[str, Any]:
+    status = text(values.get("status"))
+    fields = _common(values)
+    reason = text(read(values.get("incomplete_details"), "reason"))
+    fields["finish_reason"] = reason or _FINISHED.get(status or "", status)
+    fields.update(present(usage_fields(values.get("usage"))))
     if status == "failed":
-        fields["refusal"] = _refusal(read(answer, "error"))
+        fields["refusal"] = _refusal(values.get("error"))
     if content:
-        fields["answer"] = "".join(_texts(answer)) or None
-    return present(fields)
+        fields["answer_text"] = "".join(_texts(values)) or None
+    return fields
 
 
-def _texts(answer: Any) -> Iterator[str]:
-    for item in read(answer, "output") or ():
+def _texts(values: Mapping[str, Any]) -> Iterator[str]:
+    for item in values.get("output") or ():
         for part in read(item, "content") or ():
-            yield text(part, "text") or ""
+            yield text(read(part, "text")) or ""
 
 
 def _says(choice: Any) -> bool:
     """Whether a piece holds a first part of the answer, and no mere frame such as the role."""
-    delta = read(choice, "delta")
-    if delta is None:
-        return bool(read(choice, "text"))
-    names = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio")
-    return any(read(delta, name) for name in names)
-
-
-def _has_any(answer: Any, names: tuple[str, ...]) -> bool:
-    extra = answer if isinstance(answer, Mapping) else getattr(answer, "model_extra", None) or {}
-    return any(name in extra for name in names)
+    values = fields_of(choice)
+    if values.get("delta") is None:
+        return bool(values.get("text"))
+    delta = fields_of(values["delta"])
+    return any(delta.get(name) for name in _SAYING)
 
 
 def _refusal(error: Any) -> Refusal:
     code = read(error, "code") or read(error, "type")
-    message = text(error, "message") or (error if isinstance(error, str) else "the provider said no more")
+    message = text(read(error, "message")) or text(error) or "the provider said no more"
     return Refusal(message, None if code is None else str(code))
 
 
-def _joined(reasons: Any) -> str | None:
+def _reasons(reasons: Iterable[Any]) -> str | None:
+    """Why the model stopped: of several answers each reason once."""
     return ",".join(dict.fromkeys(each for each in reasons if each)) or None
 
 
 def _milliseconds(seconds: Any) -> float | None:
-    return seconds * 1e3 if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else None
+    found = number(seconds)
+    return None if found is None else found * 1e3

@@ -1,4 +1,4 @@
-"""How clients' answers are read: objects of any library and plain dictionaries alike, and nothing that is not there."""
+"""How clients' answers are read: objects of any library and plain dictionaries alike, and only what is there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+_NONE: Mapping[str, Any] = {}
 _NUMBERS = (int, float)
-_NOTHING = object()
+
+
+def fields_of(thing: Any) -> Mapping[str, Any]:
+    """The fields of an object, those that its library does not know included; of a dictionary itself.
+
+    Read from where pydantic keeps them: to ask its objects for a field they have not got takes 10 us.
+    """
+    if isinstance(thing, dict):
+        return thing
+    own: Mapping[str, Any] = getattr(thing, "__dict__", _NONE)
+    extra = getattr(thing, "__pydantic_extra__", None)
+    return {**own, **extra} if extra else own
 
 
 def read(thing: Any, *names: str) -> Any:
@@ -17,42 +29,36 @@ def read(thing: Any, *names: str) -> Any:
     (3, None)
     """
     for name in names:
-        if thing is None:
-            return None
-        thing = thing.get(name) if isinstance(thing, dict) else _attribute(thing, name)
+        thing = fields_of(thing).get(name)
     return thing
 
 
-def _attribute(thing: Any, name: str) -> Any:
-    """An attribute, None without one. A model of pydantic's takes 10 us to say by itself that it has none."""
-    extra: Any = getattr(thing, "__pydantic_extra__", _NOTHING)
-    if extra is _NOTHING:
-        return getattr(thing, name, None)
-    fields = thing.__dict__
-    return fields[name] if name in fields else extra.get(name) if extra else None
+def count(found: Any) -> int | None:
+    """A number of tokens, None unless it is a number that can be one.
 
-
-def count(thing: Any, *names: str) -> int | None:
-    """A number of tokens, None unless a number is there that can be one."""
-    found = read(thing, *names)
-    if isinstance(found, bool) or not isinstance(found, _NUMBERS) or found < 0:
-        return None
-    return int(found)
-
-
-def first_count(thing: Any, *paths: tuple[str, ...]) -> int | None:
-    """The first of several places that holds a number."""
-    for path in paths:
-        found = count(thing, *path)
-        if found is not None:
-            return found
+    >>> count(7), count(None), count(-1), count("7"), count(True)
+    (7, None, None, None, None)
+    """
+    if isinstance(found, _NUMBERS) and found is not True and found is not False and 0 <= found < 2**63:
+        return int(found)
     return None
 
 
-def text(thing: Any, *names: str) -> str | None:
+def number(found: Any) -> float | None:
+    """A number, None unless it is one that is not below zero."""
+    if isinstance(found, _NUMBERS) and found is not True and found is not False and found >= 0:
+        return found
+    return None
+
+
+def text(found: Any) -> str | None:
     """A text that says something, None otherwise."""
-    found = read(thing, *names)
     return found if isinstance(found, str) and found else None
+
+
+def joined(found: Any) -> str | None:
+    """The texts among these in a row, None if they say nothing."""
+    return "".join(each for each in found if isinstance(each, str)) or None
 
 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:

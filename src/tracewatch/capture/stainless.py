@@ -111,14 +111,14 @@ def _failed_attempt(call: Call, kwargs: dict[str, Any]) -> None:
 def _settle(call: Call, result: Any) -> Any:
     """Ends the call with a whole answer, or has it follow a stream. The host gets `result` itself."""
     response = call.let_go()
-    if hasattr(type(result), "__stream__"):
+    if _is_stream(result.__class__):
         call.streaming()
         follow = pieces_async if hasattr(type(result), "__anext__") else pieces
         result._iterator = follow(result._iterator, call)
         if response is None:
             response = result.response
         watch_close(response, call)
-    elif response is None or not (result is response or hasattr(result, "http_response")):
+    elif response is None or not (result is response or "http_response" in getattr(result, "__dict__", ())):
         call.answered(result)
     elif not response.is_closed:
         watch_body(response, call)
@@ -127,6 +127,12 @@ def _settle(call: Call, result: Any) -> Any:
     else:
         call.answered(document(response))
     return result
+
+
+@functools.lru_cache(maxsize=256)
+def _is_stream(kind: type) -> bool:
+    """Whether it is one of the client's classes of streams. To ask a class of pydantic's takes some microseconds."""
+    return hasattr(kind, "__stream__")
 
 
 def _read_at_once(call: Call, response: Any) -> None:

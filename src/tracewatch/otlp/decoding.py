@@ -9,7 +9,7 @@ from tracewatch.otlp.reading import Program, program_of, read_span
 from tracewatch.otlp.received import Received
 from tracewatch.otlp.timing import LATEST_NS
 from tracewatch.otlp.wire import Unreadable, WireSpan, read_json
-from tracewatch.records import Span
+from tracewatch.records import CONTENT_ENTRIES, Span
 
 
 def decode(body: bytes, *, json: bool, content: bool = False, project: str | None = None) -> Received:
@@ -74,4 +74,7 @@ def _own_span(span: WireSpan, program: Program, content: bool) -> Span:
     values |= {name: text for name, text in program.columns.items() if name in own.RESOURCE}
     if not content:
         values.pop("reasoning", None)
+        metadata = values.get("metadata")
+        if isinstance(metadata, dict) and not metadata.keys().isdisjoint(CONTENT_ENTRIES):
+            values["metadata"] = {name: each for name, each in metadata.items() if name not in CONTENT_ENTRIES}
     return Span(**values)  # type: ignore[arg-type]

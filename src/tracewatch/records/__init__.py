@@ -18,11 +18,20 @@ from tracewatch.records.base import (
 from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
 from tracewatch.records.duplicate import MATCHES, Duplicate
 from tracewatch.records.pricing import PriceOverride
-from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, SCORE, STATUSES, Span, operation_of
+from tracewatch.records.span import (
+    CONTENT_ENTRIES,
+    COST_STATUSES,
+    MESSAGES_SOURCE,
+    SCORE,
+    STATUSES,
+    Span,
+    operation_of,
+)
 
 RECORDS: tuple[type[Record], ...] = (Span, Duplicate, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey)
 
 __all__ = [
+    "CONTENT_ENTRIES",
     "COST_STATUSES",
     "DIRECTIONS",
     "KINDS",

@@ -21,6 +21,9 @@ COST_STATUSES = (
     "unmetered",  # nothing to price: no tokens were reported, or the row is the old view of a call (MESSAGES_SOURCE)
 )
 
+CONTENT_ENTRIES = ("prompt_text", "answer_text")
+"""Entries of `metadata` that are content, as the column `reasoning` is: kept only where the owner allows it."""
+
 MESSAGES_SOURCE = "messages"
 """`source` of rows that came from a messages table: the old view of calls that may also be there as traces."""
 
