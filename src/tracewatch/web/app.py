@@ -13,7 +13,7 @@ from tracewatch import __version__
 from tracewatch.errors import AccessRefused, TracewatchError
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
-from tracewatch.web import health, ingest
+from tracewatch.web import health, ingest, pages
 from tracewatch.web.bodies import MIB, Room
 from tracewatch.web.counters import Counters
 from tracewatch.web.gate import Gate, refusal
@@ -21,7 +21,7 @@ from tracewatch.web.serving import Serving
 from tracewatch.web.storing import Storing
 from tracewatch.web.watching import Watching
 
-ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router)
+ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router, *pages.ROUTERS)
 
 
 def make_app(settings: Settings, *, open_without_keys: bool = False, detection: bool = False) -> FastAPI:
