@@ -15,12 +15,13 @@ from tracewatch.records.base import (
     json_schema,
     key_of,
 )
+from tracewatch.records.deed import REASONS, VERBS, Deed
 from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
 from tracewatch.records.duplicate import MATCHES, Duplicate
 from tracewatch.records.pricing import PriceOverride
 from tracewatch.records.span import COST_STATUSES, MESSAGES_SOURCE, SCORE, STATUSES, Span, operation_of
 
-RECORDS: tuple[type[Record], ...] = (Span, Duplicate, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey)
+RECORDS: tuple[type[Record], ...] = (Span, Duplicate, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey, Deed)
 
 __all__ = [
     "COST_STATUSES",
@@ -28,6 +29,7 @@ __all__ = [
     "KINDS",
     "MATCHES",
     "MESSAGES_SOURCE",
+    "REASONS",
     "RECORDS",
     "RESOLUTIONS",
     "RIGHTS",
@@ -35,10 +37,12 @@ __all__ = [
     "SEVERITIES",
     "STATES",
     "STATUSES",
+    "VERBS",
     "Anomaly",
     "ApiKey",
     "Baseline",
     "Column",
+    "Deed",
     "Duplicate",
     "Incident",
     "Json",

@@ -110,11 +110,15 @@ def band(
     *,
     onset: float | None = None,
     until: float | None = None,
+    marked: bool = True,
     flags: Sequence[Flag] = (),
     labelled: bool = True,
     ticks: int = 3,
 ) -> Band:
-    """The chart of a series; from `onset` to `until` (epoch seconds) what lies outside its range is marked."""
+    """The chart of a series; from `onset` to `until` (epoch seconds) what lies outside its range is marked.
+
+    Where it is not `marked`, that time is only shown.
+    """
     values, expected = list(series.values), list(series.expected) or [None] * len(series.values)
     known = [each for each in values if each is not None] + [each[1] for each in expected if each]
     is_log = _spread(values) > LOG_FROM and min((each for each in values if each is not None), default=0) > 0
@@ -129,6 +133,8 @@ def band(
     first_bad = None if onset is None else max(0, min(count - 1, math.floor((onset - start) / series.step_s)))
     last_bad = count if until is None else max(0, min(count, math.ceil((until - start) / series.step_s)))
     inside = (lambda index: False) if first_bad is None else (lambda index: first_bad <= index < last_bad)
+    if not marked:
+        inside = _never
     lines, bad = _split(values, x, place, inside)
     window = None
     if onset is not None and end > start:
@@ -330,6 +336,10 @@ def _clock(there: datetime, *, far: bool = False, day: bool = False) -> str:
     if far:
         return date
     return f"{date} {there:%H:%M}" if day else f"{there:%H:%M}"
+
+
+def _never(_: int) -> bool:
+    return False
 
 
 def _spread(values: Numbers) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tracewatch.web import assets
-from tracewatch.web.pages import overview
+from tracewatch.web.pages import incidents, overview
 
-ROUTERS: tuple[APIRouter, ...] = (assets.router, overview.router)
+ROUTERS: tuple[APIRouter, ...] = (assets.router, overview.router, incidents.router)
 """The routers of all screens: a page joins them here. In the navigation it then stands by its path."""
