@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
@@ -48,6 +48,10 @@ class Asked:
         )
         query = [*kept, *((name, value) for name, value in changes.items() if value is not None)]
         return f"{path or self.path}{'?' + urlencode(query) if query else ''}"
+
+    def trace(self, trace_id: str, *more: str, **changes: str | None) -> str:
+        """The address of a trace, or of what belongs to it."""
+        return self.address("/traces/" + "/".join(quote(each, safe="") for each in (trace_id, *more)), **changes)
 
     def _lasting(self, changes: Mapping[str, str | None]) -> list[tuple[str, str]]:
         """What goes along to other pages: the period and the project, so that a link shows the same time."""

@@ -7,6 +7,7 @@ from math import isfinite
 
 THIN = "\u202f"  # a narrow no-break space: a number never stands on another line than its unit
 MISSING = "–"
+LEAST_CENTS = 0.001  # less is nothing to anybody
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 SHORT_ID = 8  # characters of an id on screen; addresses carry it whole
 EXACT_UP_TO = 99_999  # beyond, three digits; the exact number stands in the title
@@ -88,6 +89,8 @@ def call_cost(usd: float | None) -> str:
         return "$0"
     if cents >= 99.95:
         return money(usd)
+    if cents < LEAST_CENTS:
+        return f"<{THIN}{LEAST_CENTS}¢"
     return f"{'-' if usd < 0 else ''}{_three(cents)}¢"
 
 

@@ -270,15 +270,20 @@ def _bridges(asked: Asked, it: Whole) -> Iterator[Bridged]:
     since = formats.moment(incident.started_at, asked.zone, asked.now)
     until = "now" if incident.closed_at is None else formats.moment(incident.closed_at, asked.zone, asked.now)
     if it.cost is not None:
-        yield Bridged(title="Where the money went", hint=f"{since} to {until}, against as many usual calls", what="Money",
-                      rows=bridge_rows(it.cost))  # fmt: skip
+        hint = f"{since} to {until}, against as many usual calls"
+        yield Bridged(title="Where the money went", hint=hint, what="Money", rows=bridge_rows(it.cost))
     if it.latency is not None:
         yield Bridged(title="Where the time of a call went", hint="from the usual to what came", what="Time",
                       rows=bridge_rows(it.latency))  # fmt: skip
 
 
-def bridge_rows(bridge: Bridge, names: tuple[str, str] = ("Expected", "Observed")) -> list[charts.BridgeRow]:
-    """The rows of a bridge: rounded together, the unexplained left out where it rounds to nothing."""
+def bridge_rows(
+    bridge: Bridge, names: tuple[str, str] = ("Expected", "Observed"), *, as_named: bool = False
+) -> list[charts.BridgeRow]:
+    """The rows of a bridge: rounded together, the unexplained left out where it rounds to nothing.
+
+    Names of spans stay `as_named`; words begin with a capital.
+    """
     money = bridge.unit == "USD"
     scale = max(abs(bridge.before), abs(bridge.after))
     digits = (2 if scale >= 0.5 else 4 if scale >= 0.005 else 6) if money else 0
@@ -286,7 +291,7 @@ def bridge_rows(bridge: Bridge, names: tuple[str, str] = ("Expected", "Observed"
         bridge.before, bridge.after, [each.change for each in bridge.parts], digits
     )
     parts: list[tuple[str, str, float]] = [
-        (each.name[:1].upper() + each.name[1:], each.note, change)
+        (each.name if as_named else each.name[:1].upper() + each.name[1:], each.note, change)
         for each, change in zip(bridge.parts, changes, strict=True)
         if change or not _is_rest(each)
     ]

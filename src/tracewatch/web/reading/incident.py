@@ -158,14 +158,18 @@ def _bridge(told: Mapping[str, Any] | None) -> Bridge | None:
     if not told or not told.get("parts"):
         return None
     parts = [
-        Part(name=saying.part(each["name"], each["change"]), note=_quantity(each), change=each["change"])
+        Part(
+            name=saying.part(each["name"], each["change"]) if each["change"] else each["name"],
+            note=_quantity(each),
+            change=each["change"],
+        )
         for each in told["parts"]
     ]
     return Bridge(unit=told["unit"], before=told["before"], after=told["after"], parts=tuple(parts))
 
 
 def _for_as_many(bridge: Bridge | None, causes: Mapping[str, Any]) -> Bridge | None:
-    """From what as many calls would usually cost: that there were more of them is no extra cost, but a story of its own.
+    """From what as many calls would usually cost: that there were more of them is a story of its own.
 
     So the bridge comes to the very money that the incident is said to have cost.
     """
