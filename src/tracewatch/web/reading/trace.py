@@ -130,18 +130,24 @@ def _note(count: int, failed: int, before_ms: float) -> str:
     return "" if count else "missing here"
 
 
+BETWEEN = "between spans"
+_ALL = "\x00"  # the id of a span around all others; no span of anybody is called so
+
+
 def _turns(spans: Sequence[Span]) -> dict[str, float]:
-    """Milliseconds on the critical path by the name of the span whose turn it was."""
-    tree = tree_of(
-        [each.span_id for each in spans], [each.parent_span_id for each in spans], [each.start_time for each in spans]
-    )
-    ordered = [spans[number] for number in tree.numbers]
-    starts, ends = [each.start_time for each in ordered], [end_of(each) for each in ordered]
-    tops = [place for place, depth in enumerate(tree.depths) if depth == 0]
-    longest = max(tops, key=lambda place: ends[place] - starts[place])
+    """Milliseconds on the critical path by the name of the span whose turn it was: together the time of the trace."""
+    known = {each.span_id for each in spans}
+    ids = [_ALL, *(each.span_id for each in spans)]
+    parents = [None, *(each.parent_span_id if each.parent_span_id in known else _ALL for each in spans)]
+    begin, end = min(each.start_time for each in spans), max(map(end_of, spans))
+    tree = tree_of(ids, parents, [begin - 1e-9, *(each.start_time for each in spans)])
+    ordered = [None if number == 0 else spans[number - 1] for number in tree.numbers]
+    starts = [begin if each is None else each.start_time for each in ordered]
+    ends = [end if each is None else end_of(each) for each in ordered]
     found: dict[str, float] = defaultdict(float)
-    for place, begin, end in critical_path(tree, starts, ends, longest):
-        found[name_of(ordered[place])] += (end - begin) * 1000
+    for place, first, last in critical_path(tree, starts, ends, ordered.index(None)):
+        span = ordered[place]
+        found[BETWEEN if span is None else name_of(span)] += (last - first) * 1000
     return found
 
 
