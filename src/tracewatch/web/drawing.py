@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
@@ -14,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from tracewatch import __version__
+from tracewatch.errors import TracewatchError
 from tracewatch.explaining import saying
 from tracewatch.web import assets, charts, formats, navigation
 from tracewatch.web.asking import Asked
@@ -66,6 +69,11 @@ def environment() -> Environment:
     return made
 
 
+MOST_REMEMBERED = 32
+_remembered: dict[tuple[str, str | None, str], tuple[float, str]] = {}
+_lock = Lock()
+
+
 def page(request: Request, asked: Asked, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page in its frame: navigation, top bar and what is going on everywhere."""
     paths = _paths(request)
@@ -80,7 +88,55 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
         "short_headline": lambda incident: headlines.headline(incident, asked.zone, asked.now, effect=False),
     }
     html = environment().get_template(template).render({**frame, **values})
+    if status == 200:
+        _remember(asked, request, html)
     return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+def refused(request: Request, error: TracewatchError, status: int) -> HTMLResponse:
+    """What a browser sees instead of a page: one sentence, and what to do.
+
+    Where the database does not answer, the page is shown as it was read last, and says so.
+    """
+    said = f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}."
+    is_down = status == 503
+    before = _last_of(request) if is_down else None
+    if before is not None:
+        at, html = before
+        strip = Markup('<p class="strip crit" role="alert">{} Showing what was read at {} UTC.</p>').format(
+            f"The database does not answer: {said}", datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+        )
+        return HTMLResponse(html.replace(NOTICE, f"{NOTICE}{strip}", 1), status_code=status, headers=HEADERS)
+    title = "The database does not answer" if is_down else "This cannot be shown"
+    again = str(request.url.path) + (f"?{request.url.query}" if request.url.query else "") if is_down else "/"
+    html = environment().get_template("refused.html").render(title=title, said=said, again=again)
+    return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks, which shows a page."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+NOTICE = '<div class="notice" id="notice">'
+
+
+def _remember(asked: Asked, request: Request, html: str) -> None:
+    key = (asked.caller.project, asked.caller.key, str(request.url.path) + "?" + request.url.query)
+    with _lock:
+        _remembered.pop(key, None)
+        _remembered[key] = (asked.now, html)
+        while len(_remembered) > MOST_REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+
+
+def _last_of(request: Request) -> tuple[float, str] | None:
+    """The page as it was sent last to the same caller; nothing where it is not known who asks."""
+    caller = getattr(request.state, "caller", None)
+    if caller is None:
+        return None
+    with _lock:
+        return _remembered.get((caller.project, caller.key, str(request.url.path) + "?" + request.url.query))
 
 
 def fragment(asked: Asked, template: str, **values: Any) -> HTMLResponse:
