@@ -55,7 +55,11 @@ class Asked:
 
     def _lasting(self, changes: Mapping[str, str | None]) -> list[tuple[str, str]]:
         """What goes along to other pages: the period and the project, so that a link shows the same time."""
-        return [(name, value) for name, value in self.query if name in LASTING and name not in changes]
+        return [
+            (name, value)
+            for name, value in self.query
+            if name in LASTING and name not in changes and not (name == "from" and value.isalpha())
+        ]
 
 
 LASTING = ("since", "from", "to", "project", "tz")

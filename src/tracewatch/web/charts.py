@@ -15,6 +15,7 @@ from tracewatch.web import formats
 WIDE, HIGH = 1000.0, 100.0
 LOG_FROM = 50.0  # p99 over the median: beyond it a linear axis shows one spike over a flat line
 MOST_FLAGS = 3
+SMALLEST = 1e-12  # no axis is drawn for less
 HEADROOM = 1.08  # of the highest value: a line at the very edge looks cut off
 
 Numbers = Sequence[float | None]
@@ -271,13 +272,15 @@ def rounded_together(
 ) -> tuple[float, float, list[float]]:
     """All numbers of a bridge rounded to so many digits, so that before and the changes still add up to after.
 
-    What rounding loses goes to the changes that lose most by it (largest remainder).
+    The difference is what is told elsewhere, so it is rounded itself, and what comes before gives way. What rounding
+    loses goes to the changes that lose most by it (largest remainder).
 
     >>> rounded_together(1.004, 2.004, [0.334, 0.333, 0.333], 2)
     (1.0, 2.0, [0.34, 0.33, 0.33])
     """
     unit = 10.0**-digits
-    first, last = round(before / unit), round(after / unit)
+    last = round(after / unit)
+    first = last - round((after - before) / unit)
     exact = [each / unit for each in changes]
     whole = [math.floor(each) for each in exact]
     missing = (last - first) - sum(whole)
@@ -361,7 +364,7 @@ def _scale(known: Sequence[float], unit: str | None, *, is_log: bool, ticks: int
         return low, high, [low * 10.0**power for power in range(0, powers + 1, stride)]
     if unit in ("share", "score") and top > 0.5:
         return 0.0, 1.0, [0.0, 0.5, 1.0]
-    high = top * HEADROOM if top > 0 else 1.0
+    high = top * HEADROOM if top > SMALLEST else 1.0
     step = _nice(high / ticks)
     high = max(high, step)
     return 0.0, high, [step * number for number in range(int(high / step + 1e-9) + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -16,11 +17,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from tracewatch import __version__
+from tracewatch.access import Caller
 from tracewatch.errors import TracewatchError
 from tracewatch.explaining import saying
 from tracewatch.web import assets, charts, formats, navigation
 from tracewatch.web.asking import Asked
 from tracewatch.web.reading import headlines, incidents
+from tracewatch.web.serving import serving_of
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 # Bars and marks are placed by style attributes; styles and scripts of any other kind come from our own files alone.
@@ -69,8 +72,9 @@ def environment() -> Environment:
     return made
 
 
+PACKED = 4  # more saves a twentieth and costs twice the time
 MOST_REMEMBERED = 32
-_remembered: dict[tuple[str, str | None, str], tuple[float, str]] = {}
+_remembered: dict[tuple[str, ...], tuple[float, str]] = {}
 _lock = Lock()
 
 
@@ -90,7 +94,16 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
     html = environment().get_template(template).render({**frame, **values})
     if status == 200:
         _remember(asked, request, html)
-    return HTMLResponse(html, status_code=status, headers=HEADERS)
+    return _sent(request, html, status)
+
+
+def _sent(request: Request, html: str, status: int = 200) -> HTMLResponse:
+    """The page, packed where the browser takes it so: 100 kB are then 10, for 2 ms of work."""
+    headers = {**HEADERS, "vary": "accept-encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return HTMLResponse(html, status_code=status, headers=headers)
+    packed = gzip.compress(html.encode(), compresslevel=PACKED)
+    return HTMLResponse(packed, status_code=status, headers={**headers, "content-encoding": "gzip"})
 
 
 def refused(request: Request, error: TracewatchError, status: int) -> HTMLResponse:
@@ -122,7 +135,7 @@ NOTICE = '<div class="notice" id="notice">'
 
 
 def _remember(asked: Asked, request: Request, html: str) -> None:
-    key = (asked.caller.project, asked.caller.key, str(request.url.path) + "?" + request.url.query)
+    key = _key_of(request, asked.caller)
     with _lock:
         _remembered.pop(key, None)
         _remembered[key] = (asked.now, html)
@@ -136,13 +149,19 @@ def _last_of(request: Request) -> tuple[float, str] | None:
     if caller is None:
         return None
     with _lock:
-        return _remembered.get((caller.project, caller.key, str(request.url.path) + "?" + request.url.query))
+        return _remembered.get(_key_of(request, caller))
 
 
-def fragment(asked: Asked, template: str, **values: Any) -> HTMLResponse:
+def _key_of(request: Request, caller: Caller) -> tuple[str, ...]:
+    """Whose page it is, and which: nobody is ever shown what somebody else has read."""
+    who = (caller.project, caller.key or "", caller.user_id or "")
+    return (str(serving_of(request).store.url), *who, request.url.path, request.url.query)
+
+
+def fragment(request: Request, asked: Asked, template: str, **values: Any) -> HTMLResponse:
     """A part of a page, for a page that is there already."""
     html = environment().get_template(template).render({"asked": asked, "now": asked.now, **values})
-    return HTMLResponse(html, headers=HEADERS)
+    return _sent(request, html)
 
 
 def _going_on(asked: Asked) -> Mapping[str, Any]:

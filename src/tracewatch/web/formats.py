@@ -26,7 +26,7 @@ def duration(ms: float | None) -> str:
     sign = "-" if ms < 0 else ""
     if size == 0:
         return f"0{THIN}ms"
-    if round(size, 1) < 1:
+    if round(size, 1) < 10:
         return f"{sign}{_plain(size, 1)}{THIN}ms"
     if round(size) < 1000:
         return f"{sign}{size:.0f}{THIN}ms"
@@ -107,7 +107,7 @@ def money(usd: float | None) -> str:
         return "$0"
     if size >= 999.995:
         return f"{sign}${size:,.0f}"
-    if size >= 0.0095:
+    if size >= 0.095:  # two digits that count are then within the cents
         return f"{sign}${size:,.2f}"
     return f"{sign}${_significant(size, 2)}"
 
@@ -125,7 +125,7 @@ def percent(share: float | None) -> str:
     """
     if share is None or not isfinite(share):
         return MISSING
-    value = share * 100
+    value = share * 100 + 0.0  # no nothing with a sign
     if 0 < abs(value) < 0.01:
         return f"<{THIN}0.01{THIN}%"
     if 99.9 < value < 100:

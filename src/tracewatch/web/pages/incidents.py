@@ -28,6 +28,7 @@ from tracewatch.web.reading.incident import Bridge, Example, Part, Whole, whole
 router = APIRouter(include_in_schema=False)
 
 HOUR_S = 3600.0
+WORTH_CENTS = 0.1  # dollars: the difference is then told in cents, and so are its parts
 MORNING = 9  # o'clock: when "tomorrow" begins
 PAGE = 50
 DONE = {
@@ -286,7 +287,8 @@ def bridge_rows(
     """
     money = bridge.unit == "USD"
     scale = max(abs(bridge.before), abs(bridge.after))
-    digits = (2 if scale >= 0.5 else 4 if scale >= 0.005 else 6) if money else 0
+    change = abs(bridge.after - bridge.before)
+    digits = (2 if scale >= 0.5 or change >= WORTH_CENTS else 4 if scale >= 0.005 else 6) if money else 0
     before, after, changes = charts.rounded_together(
         bridge.before, bridge.after, [each.change for each in bridge.parts], digits
     )

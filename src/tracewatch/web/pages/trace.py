@@ -55,7 +55,7 @@ def show_trace(request: Request, asked: Ask, trace_id: str) -> HTMLResponse:
 
 
 @router.get("/traces/{trace_id}/rows", response_class=HTMLResponse)
-def show_rows(asked: Ask, trace_id: str) -> HTMLResponse:
+def show_rows(request: Request, asked: Ask, trace_id: str) -> HTMLResponse:
     """A window of rows, for a page that scrolls."""
     it = waterfall(asked.store, asked.caller, trace_id, asked.now, _opened(asked))
     if it is None:
@@ -70,7 +70,7 @@ def show_rows(asked: Ask, trace_id: str) -> HTMLResponse:
     )
     rows = window(it, first, count, usual)
     href = _row_href(asked, it, f"/traces/{trace_id}")
-    return drawing.fragment(asked, "rows.html", rows=rows, it=it, selected=asked.given.get("span"), href=href)
+    return drawing.fragment(request, asked, "rows.html", rows=rows, it=it, selected=asked.given.get("span"), href=href)
 
 
 @router.get("/traces/{trace_id}/compare", response_class=HTMLResponse)

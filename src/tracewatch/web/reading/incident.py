@@ -129,8 +129,8 @@ def whole(store: Store, caller: Caller, incident: Incident, now: float) -> Whole
         findings=tuple(findings),
         deeds=deeds,
         evidence=evidence(store, caller, incident, now),
-        cost=_for_as_many(_bridge(causes.get("cost")), causes) if effect.get("cost_usd") else None,
-        latency=_bridge(causes.get("latency")) if effect.get("time_s") else None,
+        cost=_for_as_many(_bridge(causes.get("cost")), causes) if _worth(causes, "cost_usd", "money") else None,
+        latency=_bridge(causes.get("latency")) if _worth(causes, "time_s", "time") else None,
         slices=_slices(causes),
         examples=_examples(store, caller, incident, causes),
         changes=changes,
@@ -166,6 +166,12 @@ def _bridge(told: Mapping[str, Any] | None) -> Bridge | None:
         for each in told["parts"]
     ]
     return Bridge(unit=told["unit"], before=told["before"], after=told["after"], parts=tuple(parts))
+
+
+def _worth(causes: Mapping[str, Any], effect: str, family: str) -> bool:
+    """Whether there is an effect to be laid out: less than usual only where the incident is about that."""
+    value = (causes.get("effect") or {}).get(effect) or 0.0
+    return bool(value > 0 or (value < 0 and (causes.get("metric") or {}).get("family") == family))
 
 
 def _for_as_many(bridge: Bridge | None, causes: Mapping[str, Any]) -> Bridge | None:

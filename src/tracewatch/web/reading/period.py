@@ -59,7 +59,7 @@ def period_of(given: Mapping[str, str], now: float, zone: tzinfo = UTC) -> Perio
     78400.0
     """
     until = _moment(given["to"], now, zone) if given.get("to") else now
-    if given.get("from"):
+    if given.get("from") and not given["from"].isalpha():  # a word there says where the reader came from
         since = _moment(given["from"], now, zone)
         if since >= until:
             raise BadTime(given=given["from"])
