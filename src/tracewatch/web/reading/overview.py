@@ -18,7 +18,7 @@ from tracewatch.web.reading import hours, incidents
 from tracewatch.web.reading.hours import Amount, Hours
 from tracewatch.web.reading.lanes import Lanes, lanes
 from tracewatch.web.reading.period import Period, ending
-from tracewatch.web.reading.rolled import between, rolled, rows_of, settled
+from tracewatch.web.reading.rolled import between, kept, rolled, rows_of, settled
 from tracewatch.web.reading.series import drawn, series
 from tracewatch.web.reading.standing import Standing, standing
 from tracewatch.web.reading.usual import DAYS_BACK, Kind, usual_over
@@ -205,8 +205,19 @@ def _chart_of(store: Store, caller: Caller, incident: Incident, now: float) -> S
 
 
 def _p95(store: Store, caller: Caller, since: float, until: float) -> float | None:
+    """Of the hours that are over the sketch of a minute ago, and the minutes at both ends as they are."""
+    first, last = -(-since // HOUR_S) * HOUR_S, (until // HOUR_S - 1) * HOUR_S
+    if first >= last:
+        return sketch.quantile(_sketch(store, caller, since, until), 0.95)
+    over = kept(store, caller, ("p95", first, last), until, lambda: _sketch(store, caller, first, last))
+    ends = (_sketch(store, caller, since, first), _sketch(store, caller, last, until))
+    return sketch.quantile(sketch.merge((*ends, over)), 0.95)
+
+
+def _sketch(store: Store, caller: Caller, since: float, until: float) -> bytes | None:
+    """The durations of the calls of that time."""
     rows = between(store, caller, since, until, measures=("duration_ms_sketch",))
-    return sketch.quantile(sketch.merge(row["duration_ms_sketch"] for row in rows), 0.95)
+    return sketch.merge(row["duration_ms_sketch"] for row in rows)
 
 
 def _parts(

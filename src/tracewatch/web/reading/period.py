@@ -12,6 +12,7 @@ from tracewatch.times import parse_duration, parse_time
 CHOICES = ("1h", "6h", "24h", "7d", "30d")
 USUAL = "24h"
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+WHOLE_HOURS_FROM_S = 2 * DAY_S  # minutes are kept for so long; before that a time begins with an hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +69,10 @@ def period_of(given: Mapping[str, str], now: float, zone: tzinfo = UTC) -> Perio
     length_s = parse_duration(name)
     if length_s <= 0:
         raise BadTime(given=name)
-    return Period(
-        since=until - length_s, until=until, name=name if name in CHOICES else "", follows=not given.get("to")
-    )
+    since = until - length_s
+    if length_s > WHOLE_HOURS_FROM_S:
+        since = since // HOUR_S * HOUR_S
+    return Period(since=since, until=until, name=name if name in CHOICES else "", follows=not given.get("to"))
 
 
 def ending(period: Period, until: float) -> Period:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,8 +24,9 @@ SKETCHES = frozenset(each.name for each in MEASURES if each.kind == "sketch")
 OTHERS, MESSAGES = Filter("source", "!=", (MESSAGES_SOURCE,)), Filter("source", "=", (MESSAGES_SOURCE,))
 
 Where = Sequence[Filter]
+Made = TypeVar("Made")
 
-_kept: dict[Any, tuple[float, pa.Table]] = {}
+_kept: dict[Any, tuple[float, Any]] = {}
 _lock = Lock()
 
 
@@ -68,17 +69,27 @@ def settled(
     step_s: int = HOUR_S,
 ) -> pa.Table:
     """Like `rolled`, for hours that are over: the answer of a minute ago will do."""
-    key = (store.url, caller.project, caller.user_id, since, until, tuple(by), tuple(where), tuple(measures), step_s)
+    key = (since, until, tuple(by), tuple(where), tuple(measures), step_s)
+    return kept(
+        store, caller, key, now,
+        lambda: rolled(store, caller, since, until, step_s=step_s, by=by, where=where, measures=measures),
+    )  # fmt: skip
+
+
+def kept(store: Store, caller: Caller, key: tuple[Any, ...], now: float, make: Callable[[], Made]) -> Made:
+    """What was made for the same question of the same caller within a minute, or is made now."""
+    whole = (store.url, caller.project, caller.user_id, *key)
     with _lock:
-        found = _kept.get(key)
+        found = _kept.get(whole)
     if found is not None and 0 <= now - found[0] < KEPT_S:
-        return found[1]
-    table = rolled(store, caller, since, until, step_s=step_s, by=by, where=where, measures=measures)
+        made: Made = found[1]
+        return made
+    made = make()
     with _lock:
-        _kept[key] = (now, table)
+        _kept[whole] = (now, made)
         while len(_kept) > MOST_KEPT:
             del _kept[next(iter(_kept))]
-    return table
+    return made
 
 
 def between(

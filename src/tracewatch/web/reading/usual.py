@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import lru_cache
 from statistics import median
 from typing import Literal
 
 HOUR_S, DAY_S = 3600, 86_400
+THURSDAY = 3  # the day of the week on which the epoch began, from Monday as 0
 DAYS_BACK = 14
 FEWEST_DAYS = 3  # fewer hours tell no range
 Z90 = 1.645  # standard deviations from p5 to the middle, and from there to p95
@@ -46,7 +47,7 @@ def usual_at(hours: Hourly, at: float, step_s: float = HOUR_S, *, kind: Kind) ->
     """
     values = [hours[hour] for hour in _alike(at) if hour in hours]
     known = [above / below for above, below in values if below > 0]
-    days = {int(hour // DAY_S) for hour in _alike(at) if hour in hours and hours[hour][1] > 0}
+    days = {hour // DAY_S for hour in _alike(at) if hour in hours and hours[hour][1] > 0}
     if len(days) < FEWEST_DAYS:
         return None
     part = step_s / HOUR_S
@@ -122,7 +123,11 @@ def middles(hours: Hourly, start: float, step_s: float, count: int, *, kind: Kin
 
 def _alike(at: float) -> Sequence[int]:
     """The hours to compare with: the same one and its neighbours on earlier days of the same kind."""
-    hour = int(at // HOUR_S * HOUR_S)
+    return _alike_hour(int(at // HOUR_S * HOUR_S))
+
+
+@lru_cache(maxsize=2048)
+def _alike_hour(hour: int) -> Sequence[int]:
     kind = _is_weekend(hour)
     days = [hour - number * DAY_S for number in range(1, DAYS_BACK + 1)]
     alike = [each for each in days if _is_weekend(each) == kind]
@@ -130,7 +135,7 @@ def _alike(at: float) -> Sequence[int]:
 
 
 def _is_weekend(at: float) -> bool:
-    return datetime.fromtimestamp(at, UTC).weekday() >= 5
+    return (at // DAY_S + THURSDAY) % 7 >= 5
 
 
 def _unit(known: Sequence[float]) -> float:
