@@ -14,8 +14,8 @@ from fastapi import Depends, Request
 from tracewatch.access import Caller
 from tracewatch.stores.base import Store
 from tracewatch.web.gate import Reader
-from tracewatch.web.reading.period import Period, period_of
 from tracewatch.web.serving import Server
+from tracewatch.web.views.period import Period, period_of
 
 ZONE_COOKIE, THEME_COOKIE = "tracewatch_zone", "tracewatch_theme"
 THEMES = ("light", "dark")

@@ -22,8 +22,8 @@ from tracewatch.errors import TracewatchError
 from tracewatch.explaining import saying
 from tracewatch.web import assets, charts, formats, navigation
 from tracewatch.web.asking import Asked
-from tracewatch.web.reading import headlines, incidents
 from tracewatch.web.serving import serving_of
+from tracewatch.web.views import headlines, incidents
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 # Bars and marks are placed by style attributes; styles and scripts of any other kind come from our own files alone.

@@ -1,4 +1,4 @@
-"""The routes of the screens: each asks `reading` for what it shows, and draws it."""
+"""The routes of the screens: each asks `views` for what it shows, and draws it."""
 
 from __future__ import annotations
 

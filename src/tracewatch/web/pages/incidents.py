@@ -21,9 +21,9 @@ from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
 from tracewatch.web.gate import Writer
 from tracewatch.web.pages.overview import Effect, callout_of, effect_of, title_of
-from tracewatch.web.reading import headlines, incidents
-from tracewatch.web.reading.evidence import Shown
-from tracewatch.web.reading.incident import Bridge, Example, Part, Whole, whole
+from tracewatch.web.views import headlines, incidents
+from tracewatch.web.views.evidence import Shown
+from tracewatch.web.views.incident import Bridge, Example, Part, Whole, whole
 
 router = APIRouter(include_in_schema=False)
 

@@ -14,9 +14,9 @@ from tracewatch.explaining.measures import measure_of
 from tracewatch.records import SEVERITIES, Incident
 from tracewatch.web import charts, drawing, formats
 from tracewatch.web.asking import Ask, Asked
-from tracewatch.web.reading import headlines
-from tracewatch.web.reading.headlines import Headline
-from tracewatch.web.reading.overview import Number, Overview, overview
+from tracewatch.web.views import headlines
+from tracewatch.web.views.headlines import Headline
+from tracewatch.web.views.overview import Number, Overview, overview
 
 router = APIRouter(include_in_schema=False)
 

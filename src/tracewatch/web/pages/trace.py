@@ -15,10 +15,10 @@ from tracewatch.records import Span, columns
 from tracewatch.web import drawing, formats
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.incidents import bridge_rows
-from tracewatch.web.reading.summary import Summary, name_of
-from tracewatch.web.reading.trace import WINDOW, Pair, Trace, compare, find, trace, usual_of
-from tracewatch.web.reading.typical import Typical, alike
-from tracewatch.web.reading.waterfall import Row, Waterfall, minimap, places_of, waterfall, window
+from tracewatch.web.views.summary import Summary, name_of
+from tracewatch.web.views.trace import WINDOW, Pair, Trace, compare, find, trace, usual_of
+from tracewatch.web.views.typical import Typical, alike
+from tracewatch.web.views.waterfall import Row, Waterfall, minimap, places_of, waterfall, window
 
 router = APIRouter(include_in_schema=False)
 

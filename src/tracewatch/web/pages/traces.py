@@ -13,11 +13,11 @@ from tracewatch.errors import BadFilter, TracewatchError
 from tracewatch.records import STATUSES, Span
 from tracewatch.web import drawing, formats
 from tracewatch.web.asking import LASTING, Ask, Asked
-from tracewatch.web.reading.period import Period, ending
-from tracewatch.web.reading.summary import name_of
-from tracewatch.web.reading.trace import find
-from tracewatch.web.reading.traces import Chip, Found, calls, chips, choices, sequence, typed
-from tracewatch.web.reading.typical import Typical
+from tracewatch.web.views.period import Period, ending
+from tracewatch.web.views.summary import name_of
+from tracewatch.web.views.trace import find
+from tracewatch.web.views.traces import Chip, Found, calls, chips, choices, sequence, typed
+from tracewatch.web.views.typical import Typical
 
 router = APIRouter(include_in_schema=False)
 

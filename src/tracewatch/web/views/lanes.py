@@ -11,9 +11,9 @@ from tracewatch.access import Caller
 from tracewatch.judge import WARMUP_DAYS
 from tracewatch.records import SEVERITIES, Incident
 from tracewatch.stores.base import Store
-from tracewatch.web.reading import headlines, incidents
-from tracewatch.web.reading.period import Period
-from tracewatch.web.reading.rolled import rolled, rows_of, settled
+from tracewatch.web.views import headlines, incidents
+from tracewatch.web.views.period import Period
+from tracewatch.web.views.rolled import rolled, rows_of, settled
 
 HOUR_S, DAY_S = 3600, 86_400
 SHOWN = 8

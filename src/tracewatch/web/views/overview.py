@@ -14,14 +14,14 @@ from tracewatch.records import SEVERITIES, Incident
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Store
 from tracewatch.web.charts import Series
-from tracewatch.web.reading import hours, incidents
-from tracewatch.web.reading.hours import Amount, Hours
-from tracewatch.web.reading.lanes import Lanes, lanes
-from tracewatch.web.reading.period import Period, ending
-from tracewatch.web.reading.rolled import between, kept, rolled, rows_of, settled
-from tracewatch.web.reading.series import drawn, series
-from tracewatch.web.reading.standing import Standing, standing
-from tracewatch.web.reading.usual import DAYS_BACK, Kind, usual_over
+from tracewatch.web.views import hours, incidents
+from tracewatch.web.views.hours import Amount, Hours
+from tracewatch.web.views.lanes import Lanes, lanes
+from tracewatch.web.views.period import Period, ending
+from tracewatch.web.views.rolled import between, kept, rolled, rows_of, settled
+from tracewatch.web.views.series import drawn, series
+from tracewatch.web.views.standing import Standing, standing
+from tracewatch.web.views.usual import DAYS_BACK, Kind, usual_over
 
 HOUR_S, DAY_S = 3600, 86_400
 MOST_OTHERS = 4  # incidents beside the verdict; more are counted

@@ -13,9 +13,9 @@ from tracewatch.judge import KNOWN_DAYS
 from tracewatch.records import Anomaly, Deed, Incident
 from tracewatch.stores.base import Store
 from tracewatch.times import parse_time
-from tracewatch.web.reading import incidents
-from tracewatch.web.reading.evidence import Evidence, evidence
-from tracewatch.web.reading.summary import Summary, summary
+from tracewatch.web.views import incidents
+from tracewatch.web.views.evidence import Evidence, evidence
+from tracewatch.web.views.summary import Summary, summary
 
 MOST_SLICES = 6
 MOST_TRACES = 4

@@ -12,9 +12,9 @@ from tracewatch.metrics.custom import COLUMN_OF
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import KEYS, ROLLED
 from tracewatch.web.charts import Series
-from tracewatch.web.reading.hours import CALLS, Amount, Hours, mean, share
-from tracewatch.web.reading.rolled import rolled, rows_of
-from tracewatch.web.reading.usual import Hourly, Kind, middles, ranges
+from tracewatch.web.views.hours import CALLS, Amount, Hours, mean, share
+from tracewatch.web.views.rolled import rolled, rows_of
+from tracewatch.web.views.usual import Hourly, Kind, middles, ranges
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 STEPS_S = (300, 600, 900, 1800, HOUR_S, 3 * HOUR_S, 6 * HOUR_S, DAY_S)

@@ -11,8 +11,8 @@ from tracewatch.access import Caller
 from tracewatch.records import Span
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store
-from tracewatch.web.reading.rolled import rows_of, settled
-from tracewatch.web.reading.summary import Summary, name_of, summary
+from tracewatch.web.views.rolled import rows_of, settled
+from tracewatch.web.views.summary import Summary, name_of, summary
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 DAYS = 7

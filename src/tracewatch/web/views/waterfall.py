@@ -12,7 +12,7 @@ from tracewatch.access import Caller
 from tracewatch.records import Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.trees import Tree, at_work, critical_path, tree_of
-from tracewatch.web.reading.typical import Typical
+from tracewatch.web.views.typical import Typical
 
 READ = (
     *("span_id", "parent_span_id", "start_time", "end_time", "duration_ms", "ttft_ms", "status", "span_name"),

@@ -13,9 +13,9 @@ from tracewatch.records import SEVERITIES, Anomaly, Span, column_of
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store, parse_filter
 from tracewatch.stores.measures import KEYS
-from tracewatch.web.reading.period import Period
-from tracewatch.web.reading.rolled import between, rolled, rows_of, settled
-from tracewatch.web.reading.typical import Typical, of_calls
+from tracewatch.web.views.period import Period
+from tracewatch.web.views.rolled import between, rolled, rows_of, settled
+from tracewatch.web.views.typical import Typical, of_calls
 
 PAGE = 50
 FEW = 20_000  # calls of a time that are counted one by one; of more, only what rollups tell apart is counted

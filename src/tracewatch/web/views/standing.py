@@ -9,8 +9,8 @@ from tracewatch.judge import WARMUP_DAYS
 from tracewatch.live.baselines import DETECTOR
 from tracewatch.records import Baseline, Span
 from tracewatch.stores.base import Store
-from tracewatch.web.reading.hours import Hours
-from tracewatch.web.reading.usual import usual_over
+from tracewatch.web.views.hours import Hours
+from tracewatch.web.views.usual import usual_over
 
 DAY_S, HOUR_S = 86_400, 3600
 BEHIND_SPANS = 5_000  # waiting to be counted: about a second's work, and not worth a word

@@ -12,9 +12,9 @@ from tracewatch.records import Incident
 from tracewatch.stores.base import Store
 from tracewatch.times import parse_time
 from tracewatch.web.charts import Series
-from tracewatch.web.reading.hours import Hours
-from tracewatch.web.reading.series import can_be_rolled, series, source_of, step_for, where_of
-from tracewatch.web.reading.usual import Usual, usual_over
+from tracewatch.web.views.hours import Hours
+from tracewatch.web.views.series import can_be_rolled, series, source_of, step_for, where_of
+from tracewatch.web.views.usual import Usual, usual_over
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 LEAD = 3.0  # of an incident's own length are shown before it

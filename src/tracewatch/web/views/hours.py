@@ -9,8 +9,8 @@ from typing import Any
 
 from tracewatch.access import Caller
 from tracewatch.stores.base import Filter, Store
-from tracewatch.web.reading.rolled import rolled, rows_of, settled
-from tracewatch.web.reading.usual import DAYS_BACK, Hourly
+from tracewatch.web.views.rolled import rolled, rows_of, settled
+from tracewatch.web.views.usual import DAYS_BACK, Hourly
 
 HOUR_S, DAY_S = 3600, 86_400
 MEASURES = (
