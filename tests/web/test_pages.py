@@ -10,7 +10,7 @@ from shop import COSTLY, NEW, NOW, ONSET, OVER, looking_at
 
 from tracewatch.access import create_key
 from tracewatch.errors import StoreBusy
-from tracewatch.records import Incident, Span
+from tracewatch.records import Baseline, Incident, Span
 from tracewatch.stores import open_store
 
 PAGES = (
@@ -356,3 +356,13 @@ def test_many_readers_at_once_get_the_same_page(pages):
     for each in threads:
         each.join()
     assert len(set(found)) == 1
+
+
+def test_what_nothing_has_judged_is_not_called_calm(own):
+    with open_store(own) as store:
+        store.remove(Incident, [])
+        store.remove(Baseline, [])
+    with looking_at(own) as client:
+        said = words(client.get("/").text)
+        assert "These calls have not been judged yet." in said
+        assert "Nothing unusual" not in said

@@ -309,7 +309,7 @@ def time_ticks(start: float, end: float, zone: tzinfo, now: float, most: int = 7
         for moment in _steps(first, end, step, zone)
     ]
     # A label is about as wide as a step of the axis for each eight letters; those at the ends stand inside.
-    before, after = (100 / most * max(len(each.text), 6) / 8 for each in (begin, finish))
+    before, after = (100 / most * (max(len(each.text), 6) / 8 + 0.35) for each in (begin, finish))
     return [begin, *(each for each in inner if before <= each.at <= 100 - after), finish]
 
 

@@ -172,7 +172,8 @@ def _calm(it: Overview) -> Headline:
         if not odd and all(usual.get(name) and usual[name].usual for name in ("calls", "cost"))
         else ""
     )
-    return Headline(before="Nothing unusual. ", strong=f"{calls} {when}", after=f", {cost}{expected}.")
+    said = "" if it.standing.is_unwatched or it.standing.is_learning else "Nothing unusual. "
+    return Headline(before=said, strong=f"{calls} {when}", after=f", {cost}{expected}.")
 
 
 def _outside(number: Number | None) -> bool:
@@ -192,8 +193,8 @@ def _shown(asked: Asked, it: Overview, number: Number) -> Shown:
         usual = _usually(number, formats.money)
     elif number.key == "latency":
         value = formats.duration(number.value)
-        small = f"avg · p95 {formats.duration(it.p95_ms)}"
-        usual = _usually(number, formats.duration)
+        small = f"p95 {formats.duration(it.p95_ms)}"
+        usual = _usually(number, formats.duration).replace("usually", "average usually", 1)
     elif number.key == "calls":
         value, title = formats.count(number.value), formats.exactly(number.value)
         usual = _usually(number, lambda value: formats.count(round(value)))
