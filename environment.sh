@@ -35,6 +35,12 @@ python=$(newest_python)
 [ -x "$venv/bin/python" ] || { echo "Making a private environment in $venv (once, about a minute) ..."; make_venv; }
 # pip 25.1 is the first that knows dependency groups.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+# The screens are looked at in Chromium; where it can be had without asking it is had, and tests say when there is none.
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && ! command -v chromium >/dev/null 2>&1; then
+    echo "Installing chromium, to look at the screens with ..."
+    { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } >/dev/null 2>&1 ||
+        echo "Chromium could not be installed: the screens will not be looked at." >&2
+fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[server]' --group dev
 # The client libraries of the major versions before, which the tests of capture run with as well.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \

@@ -240,3 +240,7 @@ class StoringSlow(BodyRefused):
 
     status = 503
     reason = "slow"
+
+
+class BadDeed(TracewatchError):
+    """cannot do this: {why}"""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tracewatch.cli.output import Heading, number, plain_table, safe
 from tracewatch.cli.times import show_time
 from tracewatch.records import Span
+from tracewatch.trees import parents_of, tree_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,36 +134,16 @@ def waterfall(spans: Sequence[Span], rows: Sequence[Row]) -> Table:
 
 
 def in_tree_order(spans: Sequence[Span]) -> list[tuple[int, Span]]:
-    """Each span with its depth, parents before children, siblings by start; iterative, since traces can be deep.
-
-    A span whose parent is missing stands at the top; so does the first of those that are their own ancestors.
-    """
-    by_start = sorted(spans, key=lambda each: each.start_time)
-    known = {span.span_id for span in spans}
-    children: dict[str, list[Span]] = {}
-    roots = []
-    for span in by_start:
-        if span.parent_span_id in known and span.parent_span_id is not None:
-            children.setdefault(span.parent_span_id, []).append(span)
-        else:
-            roots.append(span)
-    ordered: list[tuple[int, Span]] = []
-    seen: set[str] = set()
-    # What no root leads to goes round in circles: each circle is entered at its earliest span.
-    for root in (*roots, *by_start):
-        waiting = [(0, root)]
-        while waiting:
-            depth, span = waiting.pop()
-            if span.span_id not in seen:
-                seen.add(span.span_id)
-                ordered.append((depth, span))
-                waiting += [(depth + 1, child) for child in reversed(children.get(span.span_id, ()))]
-    return ordered
+    """Each span with its depth, parents before children, siblings by start."""
+    tree = tree_of(
+        [span.span_id for span in spans], [span.parent_span_id for span in spans], [span.start_time for span in spans]
+    )
+    return [(depth, spans[number]) for depth, number in zip(tree.depths, tree.numbers, strict=True)]
 
 
 def folded(ordered: Sequence[tuple[int, Span]]) -> Iterator[Row]:
     """Rows in tree order; siblings equal in name, model and all that is below them share one."""
-    parents, ends = _parents(ordered)
+    parents, ends = parents_of([depth for depth, _ in ordered])
     shapes = _shapes(ordered, parents)
     groups: dict[tuple[int, int], list[int]] = {}
     for place, key in enumerate(zip(parents, shapes, strict=True)):
@@ -179,19 +160,6 @@ def folded(ordered: Sequence[tuple[int, Span]]) -> Iterator[Row]:
             below = tuple(each for first in equal for _, each in ordered[first + 1 : ends[first]])
             yield Row(depth=depth, spans=tuple(ordered[each][1] for each in equal), below=below)
         place = ends[place]
-
-
-def _parents(ordered: Sequence[tuple[int, Span]]) -> tuple[list[int], list[int]]:
-    """For each place that of the parent (-1: none), and where what is below it ends."""
-    parents, ends = [-1] * len(ordered), [len(ordered)] * len(ordered)
-    path: list[int] = []
-    for place, (depth, _) in enumerate(ordered):
-        for closed in path[depth:]:
-            ends[closed] = place
-        del path[depth:]
-        parents[place] = path[-1] if path else -1
-        path.append(place)
-    return parents, ends
 
 
 def _shapes(ordered: Sequence[tuple[int, Span]], parents: Sequence[int]) -> list[int]:

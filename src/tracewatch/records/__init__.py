@@ -15,6 +15,7 @@ from tracewatch.records.base import (
     json_schema,
     key_of,
 )
+from tracewatch.records.deed import REASONS, VERBS, Deed
 from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
 from tracewatch.records.duplicate import MATCHES, Duplicate
 from tracewatch.records.pricing import PriceOverride
@@ -28,7 +29,7 @@ from tracewatch.records.span import (
     operation_of,
 )
 
-RECORDS: tuple[type[Record], ...] = (Span, Duplicate, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey)
+RECORDS: tuple[type[Record], ...] = (Span, Duplicate, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey, Deed)
 
 __all__ = [
     "CONTENT_ENTRIES",
@@ -37,6 +38,7 @@ __all__ = [
     "KINDS",
     "MATCHES",
     "MESSAGES_SOURCE",
+    "REASONS",
     "RECORDS",
     "RESOLUTIONS",
     "RIGHTS",
@@ -44,10 +46,12 @@ __all__ = [
     "SEVERITIES",
     "STATES",
     "STATUSES",
+    "VERBS",
     "Anomaly",
     "ApiKey",
     "Baseline",
     "Column",
+    "Deed",
     "Duplicate",
     "Incident",
     "Json",

@@ -56,6 +56,8 @@ def span_walk(connection: sqlite3.Connection, where: Sequence[Filter], after: in
     if any(each.name == "cost_status" and each.operator == "=" and each.values == (None,) for each in where):
         waiting = f"SELECT count(*) FROM {Span.table} INDEXED BY {NOT_PRICED.name} WHERE {NOT_PRICED.only}"
         return Walk(f"INDEXED BY {NOT_PRICED.name}", met, _number(connection, waiting))
+    if _wanted(where, "project") and _wanted(where, "trace_id"):
+        return Walk(f"INDEXED BY {Span.table}_key", met, PROBE_ROWS)
     projects = _wanted(where, "project")
     rare = _rarest(connection, projects, where) if projects else None
     if rare and len(rare.lanes) == 1 and rare.rows < PROBE_ROWS:

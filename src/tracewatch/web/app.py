@@ -10,10 +10,10 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from tracewatch import __version__
-from tracewatch.errors import AccessRefused, TracewatchError
+from tracewatch.errors import AccessRefused, StoreBusy, StoreUnreadable, TracewatchError
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
-from tracewatch.web import health, ingest
+from tracewatch.web import drawing, health, ingest, pages
 from tracewatch.web.bodies import MIB, Room
 from tracewatch.web.counters import Counters
 from tracewatch.web.gate import Gate, refusal
@@ -21,7 +21,7 @@ from tracewatch.web.serving import Serving
 from tracewatch.web.storing import Storing
 from tracewatch.web.watching import Watching
 
-ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router)
+ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router, *pages.ROUTERS)
 
 
 def make_app(settings: Settings, *, open_without_keys: bool = False, detection: bool = False) -> FastAPI:
@@ -75,7 +75,8 @@ async def _refuse_access(_: Request, error: Exception) -> Response:
     return refusal(error, error.status)
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     """An error of ours is one sentence."""
     assert isinstance(error, TracewatchError)
-    return refusal(error, 400)
+    status = 503 if isinstance(error, (StoreBusy, StoreUnreadable)) else 400
+    return drawing.refused(request, error, status) if drawing.wants_page(request) else refusal(error, status)

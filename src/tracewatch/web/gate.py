@@ -37,6 +37,9 @@ from tracewatch.web.serving import Serving
 PUBLIC = ("/health/live", "/health/ready")
 """Paths that anybody may ask, for they tell nothing about anybody's rows."""
 
+PUBLIC_UNDER = "/static/"
+"""Where the files of the pages lie: a page that asks for a key needs them, too."""
+
 PROJECT_HEADER = "x-tracewatch-project"
 _WITHOUT_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -50,7 +53,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets the request through with `scope["state"]["caller"]`, or answers 401, 403 or 503."""
-        if scope["type"] != "http" or scope["path"] in PUBLIC:
+        if scope["type"] != "http" or scope["path"] in PUBLIC or scope["path"].startswith(PUBLIC_UNDER):
             await self.app(scope, receive, send)
             return
         serving: Serving = scope["app"].state.serving

@@ -1,0 +1,200 @@
+"""An incident in one sentence of a screen: who, what, how much, since when, and what it cost so far.
+
+The same words as in `explaining`, so that terminal and page say the same; numbers and times as screens write them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from tracewatch import words
+from tracewatch.explaining import saying
+from tracewatch.explaining.measures import Measure, measure_of
+from tracewatch.records import Incident
+from tracewatch.web import formats
+
+LONGEST = 160  # characters; a longer sentence is not read at once
+TOLD_AS_RATIO = 1.5  # of what is usual; below it per cent are told
+WORTH_USD, WORTH_S = 0.01, 1.0
+
+_RATIO = {"money": "{ratio} as much", "time": "{ratio} as long", "tokens": "{ratio} as many tokens"}
+_PAST = {
+    "take": "took",
+    "are": "were",
+    "answer": "answered",
+    "spend": "spent",
+    "wait": "waited",
+    "cost": "cost",
+    "send": "sent",
+    "use": "used",
+    "carry": "carried",
+    "find": "found",
+    "read": "read",
+    "fail": "failed",
+    "time": "timed",
+    "fall": "fell",
+    "come": "came",
+    "have": "had",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """A sentence in three parts: the middle one is the number that matters."""
+
+    before: str
+    strong: str
+    after: str
+
+    @property
+    def text(self) -> str:
+        """The whole sentence."""
+        return f"{self.before}{self.strong}{self.after}"
+
+
+def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = True) -> Headline:
+    """What happened. Clauses are left out where nothing is known, and from the end where it would be too long."""
+    measure = measure_of(incident.metric_name)
+    before, strong, compared = _what(incident, measure)
+    when = _when(incident, zone, now)
+    cost = _effect(incident, measure) if effect else ""
+    for clauses in ((compared, when, cost), (compared, when), ("", when)):
+        comma = "," if clauses[0] and not clauses[0].endswith(")") else ""
+        after = comma.join((clauses[0], when)) + "".join(clauses[2:])
+        found = Headline(before=_capital(before), strong=_capital(strong) if not before else strong, after=f"{after}.")
+        if len(found.text) <= LONGEST:
+            return found
+    room = LONGEST - len(strong) - len(when) - 2
+    return Headline(before=f"{_capital(before)[:room].rstrip()}… ", strong=strong, after=f"{when}.")
+
+
+def short(incident: Incident) -> str:
+    """The movement in three words, for lanes and lists: 'Cost 4.1×', 'Errors 18 %'."""
+    measure = measure_of(incident.metric_name)
+    noun = _NOUNS.get(incident.metric_name) or saying.noun(incident.metric_name).capitalize()
+    if incident.kind == "silence":
+        return "Silent"
+    if incident.kind == "first_seen":
+        return "New"
+    if measure.unit in ("share", "score") and incident.observed is not None:
+        return f"{noun} {formats.amount(incident.observed, measure.unit)}"
+    ratio = _ratio(incident)
+    return f"{noun} {formats.ratio(ratio)}" if ratio else noun
+
+
+def usually(incident: Incident) -> str:
+    """The expected range as screens write it; empty where none is known."""
+    measure = measure_of(incident.metric_name)
+    unit = measure.unit
+    lower, upper = incident.lower, incident.upper
+    if measure.family == "volume":
+        if lower is not None and upper is not None:
+            return (
+                f"{formats.count(max(round(lower), 0))}–{formats.count(round(upper))}"
+                if lower >= 1
+                else f"up to {formats.count(round(upper))}"
+            )
+        return "" if incident.expected is None else f"about {formats.count(round(incident.expected))}"
+    if measure.unit == "share" and (lower or 0.0) <= 0 and incident.expected:
+        return formats.percent(incident.expected)  # up to where few calls raise no alarm is not usual
+    if lower is not None and upper is not None and upper > lower:
+        return formats.between(lower, upper, unit)
+    return "" if incident.expected is None else formats.amount(incident.expected, unit)
+
+
+_NOUNS = {
+    "cost_usd": "Cost",
+    "duration_ms": "Latency",
+    "latency_ms": "Latency",
+    "ttft_ms": "First token",
+    "error_rate": "Errors",
+    "fallback_rate": "Fallbacks",
+    "timeout_rate": "Timeouts",
+    "retry_rate": "Retries",
+    "call_count": "Calls",
+    "cache_hit_rate": "Cache hits",
+    "tokens_per_second": "Speed",
+    "inference_time_ms": "Provider",
+    "queue_time_ms": "Queue",
+    "retrieval_latency_ms": "Retrieval",
+    "rag_relevance_score": "Relevance",
+    "groundedness_score": "Groundedness",
+    "input_tokens": "Prompt",
+    "output_tokens": "Answer",
+    "total_tokens": "Tokens",
+    "unpriced_rate": "No price",
+}
+
+
+def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
+    """Subject and verb, the number that matters, and what it is compared with."""
+    subject = saying.calls_of(incident.slice or {}) if incident.slice else "all calls"
+    observed, usual = incident.observed, usually(incident)
+    if incident.kind == "first_seen":
+        new = "is new and has no price" if incident.metric_name == "unpriced_rate" else "is new"
+        seen = "" if observed is None else f", {formats.plural(round(observed), 'call')} so far"
+        return f"{saying.named(incident.slice or {})} ", new, seen
+    if incident.kind == "silence":
+        have = "have stopped" if incident.closed_at is None else "had stopped"
+        return f"{subject} ", have, f", usually {usual} by then" if usual else ""
+    if measure.family == "volume":
+        calls = formats.plural(round(observed or 0), "call")
+        return "", calls, f"{subject.removeprefix('calls')}{f', usually {usual}' if usual else ''}"
+    compared = f", usually {usual}" if usual else ""
+    if incident.kind == "point":
+        value = formats.amount(observed, measure.unit)
+        lead, _, rest = _past(measure.verb).partition("{value}")
+        return f"one of the {subject} {lead}".replace(" were ", " was "), value, f"{rest}{compared}"
+    lead, _, rest = (_past(measure.verb) if incident.closed_at is not None else measure.verb).partition("{value}")
+    ratio = _ratio(incident)
+    told = (
+        _RATIO.get(measure.family)
+        if measure.unit != "tokens/s" and lead.split()[0] in ("take", "took", "cost", "send", "sent")
+        else None
+    )
+    if told and ratio and ratio >= TOLD_AS_RATIO and incident.direction == "up":
+        value = formats.amount(observed, measure.unit)
+        beside = f" ({value}{rest}{compared})"
+        return f"{subject} {lead}", told.format(ratio=formats.ratio(ratio)), beside
+    words_of_unit = " tokens" if measure.unit == "tokens" else ""
+    return f"{subject} {lead}", formats.amount(observed, measure.unit) + words_of_unit, f"{rest}{compared}"
+
+
+def _when(incident: Incident, zone: tzinfo, now: float) -> str:
+    since = formats.moment(incident.started_at, zone, now)
+    if incident.kind == "point":
+        return f" at {since}"
+    if incident.closed_at is None:
+        return f" since {since}"
+    return f" from {since} to {formats.moment(incident.closed_at, zone, now).removeprefix(since[:-5])}"
+
+
+def _effect(incident: Incident, measure: Measure) -> str:
+    """What it cost so far, in the unit that it is about."""
+    cost, waited = incident.cost_effect_usd, incident.time_effect_s
+    lasting = " so far" if incident.closed_at is None else ""
+    if cost is not None and cost >= WORTH_USD and measure.family in ("money", "tokens", "cache", "volume"):
+        return f"; {formats.more_money(cost)}{lasting}"
+    if waited is not None and waited >= WORTH_S and measure.family == "time" and incident.kind != "point":
+        return f"; {formats.seconds(waited)} of waiting{lasting}"
+    return ""
+
+
+def _ratio(incident: Incident) -> float | None:
+    observed, expected = incident.observed, incident.expected
+    return observed / expected if observed is not None and expected and expected > 0 and observed > 0 else None
+
+
+def _past(verb: str) -> str:
+    """What calls did, from what they do.
+
+    >>> _past("are kept waiting {value}"), _past("cost {value} each")
+    ('were kept waiting {value}', 'cost {value} each')
+    """
+    first, _, rest = verb.partition(" ")
+    return f"{_PAST.get(first, first)} {rest}"
+
+
+def _capital(text: str) -> str:
+    return words.sentence(text).removesuffix(".") if text else ""

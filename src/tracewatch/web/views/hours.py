@@ -1,0 +1,101 @@
+"""The hours of two weeks and of the time that is shown: what they came to, and what is usual for each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracewatch.access import Caller
+from tracewatch.stores.base import Filter, Store
+from tracewatch.web.views.rolled import rolled, rows_of, settled
+from tracewatch.web.views.usual import DAYS_BACK, Hourly
+
+HOUR_S, DAY_S = 3600, 86_400
+MEASURES = (
+    *("calls", "error_calls", "timeout_calls", "fallback_calls", "retried_calls", "unpriced_calls"),
+    *("cost_usd_sum", "cost_usd_count", "duration_ms_sum", "duration_ms_count", "priced_tokens", "unpriced_tokens"),
+)
+
+Amount = Callable[[Mapping[str, Any]], tuple[float, float]]
+"""From a row of a rollup to what is added up and what it is divided by."""
+
+
+def share(*above: str) -> Amount:
+    """These counts of all calls."""
+    return lambda row: (sum(row[name] or 0 for name in above), row["calls"] or 0)
+
+
+def mean(name: str) -> Amount:
+    """The mean of a column over the calls that have it."""
+    return lambda row: (row[f"{name}_sum"] or 0.0, row[f"{name}_count"] or 0)
+
+
+def total(name: str) -> Amount:
+    """A sum, as it is."""
+    return lambda row: (row[name] or 0.0, 1.0)
+
+
+CALLS, COST, LATENCY = total("calls"), total("cost_usd_sum"), mean("duration_ms")
+ERRORS, FALLBACKS = share("error_calls", "timeout_calls"), share("fallback_calls")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hours:
+    """Rows of a rollup by the hour, over all that `by` tells apart."""
+
+    rows: Sequence[Mapping[str, Any]]
+    since: float
+    until: float
+
+    @classmethod
+    def read(
+        cls, store: Store, caller: Caller, since: float, until: float, now: float, *,
+        by: Sequence[str] = (), where: Sequence[Filter] = (), measures: Sequence[str] = MEASURES,
+    ) -> Hours:  # fmt: skip
+        """The hours of a time and of the two weeks before it; those that are over are not read every time."""
+        begin = since // HOUR_S * HOUR_S - DAYS_BACK * DAY_S
+        over = min(now // HOUR_S * HOUR_S - HOUR_S, until // HOUR_S * HOUR_S)  # late rows come within the hour
+        old = settled(store, caller, begin, over, now, by=by, where=where, measures=measures)
+        new = rolled(store, caller, over, until, by=by, where=where, measures=measures) if until > over else None
+        return cls(rows=[*rows_of(old), *(rows_of(new) if new is not None else ())], since=since, until=until)
+
+    @classmethod
+    def of_calls(cls, store: Store, caller: Caller, since: float, now: float) -> Hours:
+        """The number of calls alone."""
+        return cls.read(store, caller, since, now, now, measures=("calls",))
+
+    def hourly(self, amount: Amount, which: Callable[[Mapping[str, Any]], bool] = lambda row: True) -> Hourly:
+        """By the hour what an amount came to; an hour without a row counts 0 of what is added up."""
+        found: dict[int, tuple[float, float]] = {}
+        for row in self.rows:
+            if which(row):
+                above, below = amount(row)
+                before = found.get(row["bucket"], (0.0, 0.0))
+                counted = amount in (CALLS, COST)
+                found[row["bucket"]] = (before[0] + above, 1.0 if counted else before[1] + below)
+        return self._filled(found) if amount in (CALLS, COST) else found
+
+    def calls(self) -> Hourly:
+        """Calls by the hour."""
+        return self.hourly(CALLS)
+
+    def groups(self, *names: str) -> Mapping[tuple[Any, ...], Hours]:
+        """The hours of each value of these columns."""
+        parts: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+        for row in self.rows:
+            parts[tuple(row[name] for name in names)].append(row)
+        return {key: Hours(rows=rows, since=self.since, until=self.until) for key, rows in parts.items()}
+
+    def shown(self) -> list[Mapping[str, Any]]:
+        """The rows of the hours that touch the time that is shown."""
+        begin = self.since // HOUR_S * HOUR_S
+        return [row for row in self.rows if begin <= row["bucket"] < self.until]
+
+    def _filled(self, found: Mapping[int, tuple[float, float]]) -> Hourly:
+        """With a zero for each hour between the first call and the end."""
+        if not found:
+            return found
+        first, last = min(found), int(self.until // HOUR_S * HOUR_S)
+        return {hour: found.get(hour, (0.0, 1.0)) for hour in range(first, last + 1, HOUR_S)}

@@ -1,0 +1,155 @@
+"""Counts and sums per step of time: from the rollups, or for one user's rows from those rows themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tracewatch.access import Caller
+from tracewatch.records import MESSAGES_SOURCE, Span
+from tracewatch.stores import sketch
+from tracewatch.stores.base import Filter, Store
+from tracewatch.stores.measures import MEASURES
+from tracewatch.stores.rollups import READ, roll
+
+MINUTE_S, HOUR_S = 60, 3600
+KEPT_S = 60.0  # hours that are over hardly change: what was read of them is used again for so long
+MOST_KEPT = 64  # answers; each some 50 kB
+SKETCHES = frozenset(each.name for each in MEASURES if each.kind == "sketch")
+
+OTHERS, MESSAGES = Filter("source", "!=", (MESSAGES_SOURCE,)), Filter("source", "=", (MESSAGES_SOURCE,))
+
+Where = Sequence[Filter]
+Made = TypeVar("Made")
+
+_kept: dict[Any, tuple[float, Any]] = {}
+_lock = Lock()
+
+
+def rolled(
+    store: Store,
+    caller: Caller,
+    since: float,
+    until: float,
+    *,
+    step_s: int = HOUR_S,
+    by: Sequence[str] = (),
+    where: Where = (),
+    measures: Sequence[str] = ("calls",),
+) -> pa.Table:
+    """The rollup of the rows that a caller may see: `bucket` (epoch s), the `by` columns and the measures.
+
+    Rows of the messages source are left out where there are others: they are the old view of the same calls.
+    """
+    for wanted in (OTHERS, MESSAGES):
+        if caller.user_id is None:
+            own = [Filter("project", "=", (caller.project,)), wanted, *where]
+            table = store.rollup(since, until, step_s=step_s, by=by, where=own, measures=measures)
+        else:
+            table = _of_user(store, [*caller.where, wanted, *where], (since, until), step_s, by, measures)
+        if table.num_rows:
+            break
+    return table
+
+
+def settled(
+    store: Store,
+    caller: Caller,
+    since: float,
+    until: float,
+    now: float,
+    *,
+    by: Sequence[str] = (),
+    where: Where = (),
+    measures: Sequence[str] = ("calls",),
+    step_s: int = HOUR_S,
+) -> pa.Table:
+    """Like `rolled`, for hours that are over: the answer of a minute ago will do."""
+    key = (since, until, tuple(by), tuple(where), tuple(measures), step_s)
+    return kept(
+        store, caller, key, now,
+        lambda: rolled(store, caller, since, until, step_s=step_s, by=by, where=where, measures=measures),
+    )  # fmt: skip
+
+
+def kept(store: Store, caller: Caller, key: tuple[Any, ...], now: float, make: Callable[[], Made]) -> Made:
+    """What was made for the same question of the same caller within a minute, or is made now."""
+    whole = (store.url, caller.project, caller.user_id, *key)
+    with _lock:
+        found = _kept.get(whole)
+    if found is not None and 0 <= now - found[0] < KEPT_S:
+        made: Made = found[1]
+        return made
+    made = make()
+    with _lock:
+        _kept[whole] = (now, made)
+        while len(_kept) > MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    return made
+
+
+def between(
+    store: Store, caller: Caller, since: float, until: float, *, by: Sequence[str] = (), where: Where = (),
+    measures: Sequence[str] = ("calls",),
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The rows of exactly that time (whole minutes): whole hours from the hours, and the minutes at both ends."""
+    since, until = since // MINUTE_S * MINUTE_S, -(-until // MINUTE_S) * MINUTE_S
+    first, last = -(-since // HOUR_S) * HOUR_S, until // HOUR_S * HOUR_S
+    parts = [(since, first, MINUTE_S), (first, last, HOUR_S), (last, until, MINUTE_S)]
+    if first > last:
+        parts = [(since, until, MINUTE_S)]
+    return [
+        row
+        for begin, end, step_s in parts
+        if begin < end
+        for row in rows_of(rolled(store, caller, begin, end, step_s=step_s, by=by, where=where, measures=measures))
+    ]
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as dictionaries."""
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _of_user(
+    store: Store, where: Where, time: tuple[float, float], step_s: int, by: Sequence[str], measures: Sequence[str]
+) -> pa.Table:
+    """A user's rows are few: they are read, and rolled up here."""
+    begin, end = time[0] // step_s * step_s, -(-time[1] // step_s) * step_s
+    within = [*where, Filter("start_time", ">=", (begin,)), Filter("start_time", "<", (end,))]
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for batch in store.scan(Span, READ, within):
+        for row in roll(batch, MINUTE_S).to_pylist():
+            key = (row["bucket"] // step_s * step_s, *(row[name] for name in by))
+            _add(groups.setdefault(key, dict.fromkeys(measures)), row)
+    names = ("bucket", *by)
+    columns: dict[str, list[Any]] = {
+        name: [key[place] for key in sorted(groups, key=str)] for place, name in enumerate(names)
+    }
+    columns |= {name: [groups[key][name] for key in sorted(groups, key=str)] for name in measures}
+    kinds = {each.name: each.kind for each in MEASURES}
+    types = {"integer": pa.int64(), "real": pa.float64(), "sketch": pa.binary()}
+    schema = pa.schema([
+        pa.field("bucket", pa.int64()),
+        *(pa.field(name, pa.string()) for name in by),
+        *(pa.field(name, types[kinds[name]]) for name in measures),
+    ])  # fmt: skip
+    return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
+
+
+def _add(group: dict[str, Any], row: Mapping[str, Any]) -> None:
+    for name, before in group.items():
+        if name in SKETCHES:
+            group[name] = sketch.merge((before, row[name]))
+        else:
+            group[name] = (before or 0) + (row[name] or 0)
+
+
+def summed(table: pa.Table, name: str) -> float:
+    """The sum of a column; 0 where there are no rows."""
+    return float(pc.sum(table[name]).as_py() or 0.0)

@@ -1,0 +1,86 @@
+"""A trace in a few numbers: when, how long, how much, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracewatch.records import Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a trace comes to. None stands for what no span of it reports."""
+
+    trace_id: str
+    name: str
+    start: float
+    spans: int
+    duration_ms: float | None
+    cost_usd: float | None
+    unpriced: int
+    """Spans of a paid model without a price."""
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    first_token_ms: float | None
+    failed: int
+    fallbacks: int
+    calls: int
+    """Spans that are calls of a model."""
+
+    @property
+    def cached_share(self) -> float | None:
+        """The share of the input that came from the cache."""
+        if self.cached_tokens is None or not self.input_tokens:
+            return None
+        return min(self.cached_tokens / self.input_tokens, 1.0)
+
+
+def name_of(span: Span) -> str:
+    """What a span is called."""
+    return span.span_name or span.usage_type or span.operation_type or span.model_name or span.span_id
+
+
+def end_of(span: Span) -> float:
+    """When a span ended; when it began where that is not known."""
+    if span.duration_ms is None and span.end_time is not None:
+        return max(span.start_time, span.end_time)
+    return span.start_time + max(span.duration_ms or 0.0, 0.0) / 1000
+
+
+def has_end(span: Span) -> bool:
+    """Whether it is known when a span ended."""
+    return span.duration_ms is not None or span.end_time is not None
+
+
+def summary(spans: Sequence[Span]) -> Summary:
+    """What these spans of one trace, at least one, come to."""
+    begin = min(each.start_time for each in spans)
+    known = {each.span_id for each in spans}
+    roots = [each for each in spans if each.parent_span_id is None or each.parent_span_id not in known]
+    root = min(roots or spans, key=lambda each: each.start_time)
+    costs = [each.cost_usd for each in spans if each.cost_usd is not None]
+    calls = [each for each in spans if each.model_name is not None]
+    first = [(each.start_time - begin) * 1000 + each.ttft_ms for each in calls if each.ttft_ms is not None]
+    return Summary(
+        trace_id=spans[0].trace_id,
+        name=name_of(root),
+        start=begin,
+        spans=len(spans),
+        duration_ms=(max(map(end_of, spans)) - begin) * 1000 if any(map(has_end, spans)) else None,
+        cost_usd=sum(costs) if costs else None,
+        unpriced=sum(each.cost_status == "unpriced" for each in spans),
+        input_tokens=_total([each.input_tokens for each in spans]),
+        output_tokens=_total([each.output_tokens for each in spans]),
+        cached_tokens=_total([each.cache_read_input_tokens for each in spans]),
+        first_token_ms=max(first, default=None),
+        failed=sum(each.status in ("error", "timeout") for each in spans),
+        fallbacks=sum(each.status == "fallback" for each in spans),
+        calls=len(calls),
+    )
+
+
+def _total(values: Sequence[int | None]) -> int | None:
+    known = [each for each in values if each is not None]
+    return sum(known) if known else None

@@ -1,0 +1,144 @@
+"""What is usual at an hour of the day, learned from the same hours of the days before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import median
+from typing import Literal
+
+HOUR_S, DAY_S = 3600, 86_400
+THURSDAY = 3  # the day of the week on which the epoch began, from Monday as 0
+DAYS_BACK = 14
+FEWEST_DAYS = 3  # fewer hours tell no range
+Z90 = 1.645  # standard deviations from p5 to the middle, and from there to p95
+MAD = 1.4826  # from the median distance to a standard deviation
+LEAST_SHARE = 0.05  # of the usual value: a range is never narrower, nobody would believe it
+
+Kind = Literal["sum", "mean", "share"]
+"""Whether values are added up over time, are means over calls, or shares of calls."""
+
+Hourly = Mapping[int, tuple[float, float]]
+"""By the beginning of the hour: what was added up in it, and over how many it is divided (1 for a count)."""
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usual:
+    """What is usual of a metric at a moment."""
+
+    middle: float
+    low: float
+    high: float
+
+    @property
+    def range(self) -> Range:
+        """From, to."""
+        return self.low, self.high
+
+
+def usual_at(hours: Hourly, at: float, step_s: float = HOUR_S, *, kind: Kind) -> Usual | None:
+    """The range of p5 to p95 for a step that begins at `at`; None while too few such hours are known.
+
+    Hours of the same time of the day and of days of the same kind (working day or weekend) are compared, with the hours
+    beside them. Sums shrink with the step; means and shares of fewer calls vary more.
+    """
+    values = [hours[hour] for hour in _alike(at) if hour in hours]
+    known = [above / below for above, below in values if below > 0]
+    days = {hour // DAY_S for hour in _alike(at) if hour in hours and hours[hour][1] > 0}
+    if len(days) < FEWEST_DAYS:
+        return None
+    part = step_s / HOUR_S
+    if kind == "share":
+        return _usual_share(values, part)
+    middle = median(known)
+    spread = MAD * median(abs(each - middle) for each in known)
+    if kind == "sum":
+        middle *= part
+        spread *= math.sqrt(part) if part < 1 else part
+        spread = max(spread, math.sqrt(max(middle, 0.0)) * _unit(known)) if part <= 1 else spread
+    elif part < 1:
+        spread /= math.sqrt(part)  # a mean over fewer calls varies more
+    reach = Z90 * max(spread, LEAST_SHARE * abs(middle))
+    return Usual(middle=middle, low=max(middle - reach, 0.0), high=middle + reach)
+
+
+def _usual_share(values: Sequence[tuple[float, float]], part: float) -> Usual:
+    """Shares vary as chance has it, with the number of calls; the tenth of the hours that were worst is left out."""
+    known = sorted((pair for pair in values if pair[1] > 0), key=lambda pair: pair[0] / pair[1])
+    kept = known[: max(math.ceil(0.9 * len(known)), 1)]
+    calls = sum(below for _, below in kept)
+    middle = sum(above for above, _ in kept) / calls
+    each = max(calls / len(kept) * part, 1.0)
+    # Half a call more than came: that none failed so far does not mean that none can.
+    likely = (middle * calls + 0.5) / (calls + 1)
+    reach = Z90 * math.sqrt(likely * (1 - likely) / each)
+    return Usual(middle=middle, low=max(middle - reach, 0.0), high=min(middle + reach, 1.0))
+
+
+def usual_over(hours: Hourly, since: float, until: float, *, kind: Kind) -> Usual | None:
+    """The range for a stretch of time: of sums the sum of its hours, of means their mean; None while not known."""
+    found = []
+    at = since
+    while at < until:
+        length = min(until, (at // HOUR_S + 1) * HOUR_S) - at
+        each = usual_at(hours, at, length, kind=kind)
+        if each is None:
+            return None
+        found.append(each)
+        at += length
+    if not found:
+        return None
+    middle = sum(each.middle for each in found)
+    # Hours of one day go together only in part: halfway between adding their spreads and adding their variances.
+    apart = math.sqrt(sum((each.high - each.middle) ** 2 for each in found))
+    together = sum(each.high - each.middle for each in found)
+    reach = (apart + together) / 2
+    if kind != "sum":
+        middle, reach = middle / len(found), reach / len(found)
+    return Usual(middle=middle, low=max(middle - reach, 0.0), high=middle + reach)
+
+
+def ranges(
+    hours: Hourly, start: float, step_s: float, count: int, *, kind: Kind, most: float = math.inf
+) -> list[Range | None]:
+    """The range for each of so many steps; none is above `most`."""
+    found: list[Range | None] = []
+    for number in range(count):
+        at = start + number * step_s
+        each = (
+            usual_over(hours, at, at + step_s, kind=kind) if step_s > HOUR_S else usual_at(hours, at, step_s, kind=kind)
+        )
+        found.append(None if each is None else (min(each.low, most), min(each.high, most)))
+    return found
+
+
+def middles(hours: Hourly, start: float, step_s: float, count: int, *, kind: Kind) -> list[float | None]:
+    """The usual value of each of so many steps of at most an hour."""
+    found = [usual_at(hours, start + number * step_s, step_s, kind=kind) for number in range(count)]
+    return [None if each is None else each.middle for each in found]
+
+
+def _alike(at: float) -> Sequence[int]:
+    """The hours to compare with: the same one and its neighbours on earlier days of the same kind."""
+    return _alike_hour(int(at // HOUR_S * HOUR_S))
+
+
+@lru_cache(maxsize=2048)
+def _alike_hour(hour: int) -> Sequence[int]:
+    kind = _is_weekend(hour)
+    days = [hour - number * DAY_S for number in range(1, DAYS_BACK + 1)]
+    alike = [each for each in days if _is_weekend(each) == kind]
+    return [each + beside * HOUR_S for each in alike for beside in (-1, 0, 1)]
+
+
+def _is_weekend(at: float) -> bool:
+    return (at // DAY_S + THURSDAY) % 7 >= 5
+
+
+def _unit(known: Sequence[float]) -> float:
+    """What one call contributes where counts are of calls: the square root of a count is then its chance variation."""
+    whole = all(each == int(each) for each in known)
+    return 1.0 if whole else 0.0
