@@ -6,6 +6,7 @@ import numpy as np
 
 from .arrays import Floats, Rows
 
+SIZES = 1.15  # room of prompts and answers
 LOG, SHARE, SCORE = 0, 1, 2  # residuals are log ratios, differences of shares, differences of scores
 CONSTANT, BY_INPUT, BY_TOKENS, BY_ALL = (0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)  # of (1, uncached, output, retries)
 
@@ -24,6 +25,7 @@ class Channel:
     good: int = -1  # direction of the residual that is good news; 0: neither is
     part: float = 0.0  # of latency: parts are named rather than the sums they are in (1 part, less for sums)
     shared: bool = False  # what calls of a session share: never judged on 15 minutes
+    room: float = 1.0  # times the limit of alarm: what people ask and get changes by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +49,15 @@ CHANNELS = (
             part=1),
     Channel(name="duration_ms", metric="duration_ms", family="latency", drivers=BY_ALL, effect=0.10, least_ms=12,
             part=0.6),
-    Channel(name="input_tokens", metric="input_tokens", family="tokens", effect=0.10, good=0),
-    Channel(name="output_tokens", metric="output_tokens", family="output", effect=0.10, good=0),
+    Channel(name="input_tokens", metric="input_tokens", family="tokens", effect=0.10, good=0, room=SIZES),
+    Channel(name="output_tokens", metric="output_tokens", family="output", effect=0.10, good=0, room=SIZES),
     Channel(name="cost_usd", metric="cost_usd", family="cost", effect=0.05, good=0),
     Channel(name="cache_hit_rate", metric="cache_hit_rate", family="cache", kind=SHARE, effect=0.05, good=1,
             shared=True),
     Channel(name="rag_relevance_score", metric="rag_relevance_score", family="quality", kind=SCORE, effect=0.02,
             good=1),
     Channel(name="groundedness_score", metric="groundedness_score", family="quality", kind=SCORE, effect=0.015, good=1),
-    Channel(name="prompt_growth", metric="input_tokens", family="tokens", effect=0.10, good=0),
+    Channel(name="prompt_growth", metric="input_tokens", family="tokens", effect=0.10, good=0, room=SIZES),
 )  # fmt: skip
 C = len(CHANNELS)
 IX = {channel.name: i for i, channel in enumerate(CHANNELS)}
@@ -64,6 +66,7 @@ IS_LOG = KIND == LOG
 EFFECT = np.array([channel.effect for channel in CHANNELS])
 LEAST_MS = np.array([channel.least_ms for channel in CHANNELS])
 GOOD = np.array([channel.good for channel in CHANNELS])
+ROOM = np.array([channel.room for channel in CHANNELS])
 PART = np.array([channel.part for channel in CHANNELS])
 FAMILY = tuple(channel.family for channel in CHANNELS)
 TTFT, INFERENCE, TOKEN_TIME, DURATION = IX["ttft_ms"], IX["inference_time_ms"], IX["token_time_ms"], IX["duration_ms"]
@@ -76,6 +79,8 @@ TAILS = (  # of a long prompt the shortest calls tell first, of cut answers the 
     Tail(channel=IX["output_tokens"], share=0.4, side=-1),  # the highest fifth falls empty by itself for days
     Tail(channel=IX["output_tokens"], share=0.7, side=-1),
 )
+FAR = ([TTFT, INFERENCE, IX["queue_time_ms"], IX["retrieval_latency_ms"], DURATION], [IX["network_time_ms"]])
+"""Channels in which a part of the calls may be far slower while the others are not: those of a region, cold starts."""
 TINY = 1e-30  # of any unit: single precision, in which calls are remembered, would make it nothing
 LEAST_SHARE = 0.05  # of a time without its queue: what a clock's error may not push below
 

@@ -22,6 +22,7 @@ from .observations import Observations
 from .parts import Parts, compare
 from .points import Points
 from .rates import mark
+from .routes import Routes
 from .runs import Run, Runs
 from .schedules import Schedules
 from .search import search, sight
@@ -64,7 +65,7 @@ class Engine:
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
-        self.extras, self.runs = Extras(known.settings.extra), Runs()
+        self.extras, self.runs, self.routes = Extras(known.settings.extra), Runs(), Routes()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
         self.lessons: list[Lesson] = []  # left of the last midnight's
@@ -179,7 +180,7 @@ class Engine:
         known.expect.cells(rows)
         known.expect.residuals(rows)
         rows["fails_as"] = self.failover.blame(rows, known.intake.segments, known.slices.traffic)
-        mark(rows, known.expect.edge, known.expect.settled, known.expect.miss)
+        mark(rows, known.expect)
 
     def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
         """What volume, sessions, users, schedules and single calls have to say, by tick read."""
@@ -191,6 +192,7 @@ class Engine:
             self.schedules.scan(first, ticks, rows, names, alarming),
             self.points.scan(first, rows, known.expect.known, names, alarming),
             self.firsts.scan(known, first, ticks, rows, alarming),
+            self.routes.scan(known, self.firsts, first, ticks, rows, alarming),
             self.extras.scan(known, first, ticks, rows, names["operation_type"], alarming),
             self.runs.scan(first, ticks, alarming, known.settings.z),
         ):
@@ -216,6 +218,7 @@ class Engine:
         known, day = self.known, tick // DAY
         known.clumps.close_day()
         self.parts.learn(day, known.memory.today)
+        self.routes.learn(known, day)
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         due = self.due(day)
         self.incidents.close_day(tick)
@@ -332,6 +335,7 @@ class Engine:
         if len(keep) < len(known.intake.segments):
             self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
             self.points.keep_segments(keep)
+            self.routes.keep_segments(keep)
             place = {int(old): new for new, old in enumerate(keep)}
             self.failover.keep_segments(place)
             left = [(name, place.get(which, -1) if name == "segment" else which) for name, which in self.lessons]

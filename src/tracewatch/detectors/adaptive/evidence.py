@@ -1,16 +1,18 @@
 """The rows behind a surprising window: do they bear it out, who alone explains them, what is it in figures?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
-from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, TAILS, TOKEN_TIME, C, reported
+from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, ROOM, TAILS, TOKEN_TIME, C, reported
 from .intake import PARTS, TICK, TRUTHS
 from .knowledge import Knowledge
 from .panel import Panel
 from .ramps import creeps
-from .rates import EMPTY, FALLBACK, LEAST, LEAST_PART, NO_HIT, R
+from .rates import EMPTY, FALLBACK, FAR_OFF, LEAST, LEAST_PART, NO_HIT, R
+from .rates import ROOM as RATE_ROOM
 from .windows import HISTORY, WINDOWS
 
 PART_Z = 3.0  # deviations of a part of latency, or of a slice, that may be named instead of what raised the alarm
@@ -21,9 +23,16 @@ WITHOUT_USER, HIS_SHARE, HIS_CALLS = 0.4, 0.6, 5  # he explains it when less of 
 BY_SESSION = 0.75  # of the limit, which must remain when calls of a session count for less than one each
 LEAST_SESSIONS = 4  # of what calls of a session share: fewer may be of one mind
 EMPTY_LEAST = {**dict.fromkeys(range(EMPTY, NO_HIT), 0.06), NO_HIT: 0.5}  # of its usual share: less counts as empty
+LEAST_FAR = 0.15  # of the calls must be far slower: a busy evening makes a tenth of them so
 MANY_FAILURES = 60  # calls: with fewer, a burst of failures shorter than half an hour must last more than ten minutes
 SHARED = np.array([c.shared for c in CHANNELS] + [False] * EMPTY + [True] * (R - EMPTY))  # what sessions share
-FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (EMPTY - 5) + [False] * (R - EMPTY))
+ROOM_OF = np.concatenate([ROOM, RATE_ROOM])  # of each series
+SOONEST = np.where(SHARED, 1, 0)  # the shortest kind of window on which a series is judged
+SOONEST[C + FAR_OFF : C + EMPTY] = 1
+LATEST = np.full(C + R, len(WINDOWS) - 1)  # the longest
+LATEST[C + FAR_OFF : C + EMPTY] = 3
+BUT_STREAMING = tuple(word for word in PARTS if word != "streaming_enabled")
+FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (FAR_OFF - 5) + [False] * (R - FAR_OFF))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,11 @@ class Reading:
     upper: float
 
 
+def limit_of(known: Knowledge, series: int) -> float:
+    """The deviations from which on a series alarms."""
+    return known.settings.z * float(ROOM_OF[series])
+
+
 def gather(panel: Panel, i: int, c: Candidate, columns: tuple[str, ...]) -> Rows:
     """Columns of the rows behind a candidate: of its slice and window, with a value for its series."""
     known, end = panel.known, panel.first + i + 1
@@ -75,14 +89,23 @@ def matters(series: int, share: float, base: float) -> bool:
     part = series - C
     if part >= EMPTY:
         return 1 - share < EMPTY_LEAST[part] * (1 - base)
-    return share - base >= max(LEAST, LEAST_PART * base)
+    return share - base >= max(LEAST_FAR if part >= FAR_OFF else LEAST, LEAST_PART * base)
 
 
-def moved(known: Knowledge, c: Candidate, move: float) -> bool:
+def moved(c: Candidate, r: Floats, y: Floats) -> bool:
     """The same of a mean; short windows need more, as nobody acts on a tenth of a quarter of an hour."""
-    typical, move = pooled(known, c, known.expect.typical), abs(move)
-    enough = move >= EFFECT[c.series] * np.sqrt(1 + 9 / c.width)
-    return bool(enough and (LEAST_MS[c.series] == 0 or typical * (np.exp(move) - 1) >= LEAST_MS[c.series]))
+    enough = abs(float(np.clip(r, -FAR, FAR).mean())) >= EFFECT[c.series] * np.sqrt(1 + 9 / c.width)
+    return bool(enough and (LEAST_MS[c.series] == 0 or c.sign * excess(r, y) >= LEAST_MS[c.series]))
+
+
+def excess(r: Floats, y: Floats) -> float:
+    """How much more of a channel's unit (ms) a call took than expected, where a tenth may be further off than told.
+
+    >>> excess(np.log([2.0, 2.0]), np.array([20.0, 30.0]))
+    12.5
+    """
+    more = np.sort(-y * np.expm1(-r))
+    return float(np.minimum(more, more[int(0.9 * (len(more) - 1) + 0.5)]).mean())
 
 
 def pooled(known: Knowledge, c: Candidate, table: Floats) -> float:
@@ -104,15 +127,15 @@ def without_worst(panel: Panel, i: int, c: Candidate, p: float, upper: float) ->
 
 def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
     """None when one moment or one session makes it, or nobody would care. Else {} or the user who alone explains it."""
-    limit, (p, upper) = panel.known.settings.z, panel.share(i, c.slice, c.series, c.width)
+    limit, (p, upper) = limit_of(panel.known, c.series), panel.share(i, c.slice, c.series, c.width)
     if without_worst(panel, i, c, p, upper) < WITHOUT_WORST * limit:
         return None
-    rows = gather(panel, i, c, ("session_id", *PARTS, "z", "r", "hit"))
+    rows = gather(panel, i, c, ("session_id", *PARTS, "z", "r", "y", "hit"))
     if not rows or len(rows["user_id"]) < FEW:
         return {}
     if c.series < C:
         value = rows["z"][:, c.series].astype(float)
-        if not moved(panel.known, c, float(np.clip(rows["r"][:, c.series], -FAR, FAR).mean())):
+        if not moved(c, rows["r"][:, c.series], rows["y"][:, c.series]):
             return None
     else:
         value = rows["hit"][:, c.series - C] - p
@@ -121,13 +144,17 @@ def verify(panel: Panel, i: int, c: Candidate) -> dict[str, object] | None:
     rest = left_without(panel, c, rows["session_id"], value, p, upper)
     if rest is not None and rest[0] < WITHOUT_WORST * limit:
         return None
-    return who_alone(panel, c, rows, value, p, upper)
+    # Calls that do not stream have no time to first token: of what is slower in some channel they would seem spared.
+    words = BUT_STREAMING if FAR_OFF <= c.series - C < EMPTY else PARTS
+    return who_alone(panel, c, rows, words, value, p, upper)
 
 
-def who_alone(panel: Panel, c: Candidate, rows: Rows, value: Floats, p: float, upper: float) -> dict[str, object]:
+def who_alone(
+    panel: Panel, c: Candidate, rows: Rows, words: Sequence[str], value: Floats, p: float, upper: float
+) -> dict[str, object]:  # fmt: skip
     """The user, version, ... without whose calls least is left, when that is little and they are few; {} if none is."""
-    least, out = WITHOUT_USER * panel.known.settings.z, dict[str, object]()
-    for word in PARTS:
+    least, out = WITHOUT_USER * limit_of(panel.known, c.series), dict[str, object]()
+    for word in words:
         rest = left_without(panel, c, rows[word], value, p, upper)
         if rest is None or rest[1] < 0:  # those without a word are no one part
             continue
@@ -150,7 +177,7 @@ def holds_by_session(panel: Panel, c: Candidate, session: Ints, value: Floats, p
         return False
     n = known.clumps.effective(known.slices.members[c.slice], c.series - C - EMPTY, sizes)
     z = panel.z(c.slice, c.series, c.w, n, n * (float(value.mean()) + p), upper)[0]
-    return z >= BY_SESSION * known.settings.z
+    return z >= BY_SESSION * limit_of(known, c.series)
 
 
 def left_without(
@@ -176,7 +203,7 @@ def read(panel: Panel, i: int, c: Candidate) -> Reading:
         g, s2 = known.wobble.g[c.w, c.slice, c.series], known.wobble.s2[c.w, c.slice, c.series]
         sd = pooled(known, c, known.expect.scale)
         z = abs(panel.z(c.slice, c.series, c.w, c.n, c.s, 0.0)[0])
-        limit = known.settings.z if z >= known.settings.z else PART_Z
+        limit = limit_of(known, c.series) if z >= limit_of(known, c.series) else PART_Z
         wide = limit * float(g * np.sqrt(1 / max(c.n, 1) + s2)) * sd
         rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
         return read_mean(rows, c.series, whole_move(rows["r"][:, c.series], c.s / max(c.n, 1) * sd), wide)
@@ -231,7 +258,7 @@ def read_share(panel: Panel, i: int, c: Candidate) -> Reading:
     """Share of hits, its base, and the share that would have reached the limit (normal approximation)."""
     share, (p, high) = c.s / c.n, panel.share(i, c.slice, c.series, c.width)
     g = float(panel.known.rates.g[c.w, c.slice, c.series - C])
-    reach = high + panel.known.settings.z * g * float(np.sqrt(high * (1 - high) / c.n)) + 0.5 / c.n
+    reach = high + limit_of(panel.known, c.series) * g * float(np.sqrt(high * (1 - high) / c.n)) + 0.5 / c.n
     reach = min(max(reach, p + max(LEAST, LEAST_PART * p)), max(share, p), 1.0)
     if c.series - C == NO_HIT:
         return Reading(observed=1 - share, expected=1 - p, lower=1 - reach, upper=1.0)

@@ -16,6 +16,7 @@ IDLE = np.array([20, 60, 300, 600, 1800, 3600.0])  # s: connections close, cache
 TURN = np.array([1, 2, 3, 5, 9, 17])
 IDLES, TURNS, HOURS = len(IDLE) + 1, len(TURN) + 1, 48
 CLIP = 3.0  # deviations: further is only "far", else one call would make a window
+FAR_SHARE, FAR_SD = 0.99, 2.0  # of the calls are nearer than `far`, which is at least so many deviations
 MARGIN = 0.10  # log: a part must be left by more than this, so that a dense value on its edge does not matter
 LEAST_ROWS = 20  # of a segment before a channel of it is known
 PSEUDO_ROWS = 10  # towards no effect, in every cell
@@ -23,8 +24,8 @@ GRAIN = 2.0**20  # residuals are multiples of 1/GRAIN: sums are exact, so it doe
 WIDEST, NARROWEST = 0.01, 0.02  # log or score: least width of a cell's middle, least deviation
 SHAPES: dict[str, tuple[int, ...]] = {
     "beta": (C, 4), "price": (4,), "level": (C,), "idle": (C, IDLES), "turn": (C, TURNS), "hours": (C, HOURS),
-    "scale": (C,), "centre": (C,), "known": (C,), "typical": (C,), "edge": (len(TAILS),), "miss": (TURNS, IDLES),
-    "mature": (), "settled": (),
+    "scale": (C,), "centre": (C,), "known": (C,), "typical": (C,), "edge": (len(TAILS),), "far": (C,),
+    "miss": (TURNS, IDLES), "mature": (), "settled": (),
 }  # fmt: skip
 
 
@@ -47,6 +48,7 @@ class Expectations:
     known: Floats  # rows it was learned from
     typical: Floats  # the median value
     edge: Floats  # residual at which each part of the usual values ends
+    far: Floats  # log ratio that hardly any call exceeds, by channel
     miss: Floats  # chance of no cache hit
     mature: Floats  # 1 when judged at all
     settled: Floats  # 1 when its caches are judged too: they warm up with its traffic
@@ -181,6 +183,8 @@ class Expectations:
         hours = profile(hour, np.clip(r / sd, -CLIP, CLIP), present) * sd
         z = np.clip((r - hours[:, hour]) / sd, -CLIP, CLIP) * present
         self.hours[g, live], self.scale[g, live], self.centre[g, live] = hours, sd[:, 0], z.sum(1) / count
+        rest = Ordered(np.where(np.isfinite(gaps), gaps - hours[:, hour], np.nan), count)
+        self.far[g, live] = np.maximum(rest.at(FAR_SHARE) + MARGIN, FAR_SD * sd[:, 0])
         for j, tail in enumerate(TAILS):
             for i in np.flatnonzero(live == tail.channel).tolist():
                 place = (tail.share if tail.side > 0 else 1 - tail.share) * (count[i] - 1)

@@ -75,6 +75,11 @@ class Firsts:
             if not came.known and now - YOUNG < came.first < now
         ]
 
+    def is_new(self, column: str, word: object, now: int) -> bool:
+        """Did a word come within three days, before a tick?"""
+        came = self.seen[column].get(word)
+        return came is not None and not came.known and came.first > now - YOUNG
+
     def judge(self, known: Knowledge, column: str, word: object, now: int) -> Notice | None:
         """Does a new word matter?"""
         code = known.intake.names[column].code.get(word, -2)

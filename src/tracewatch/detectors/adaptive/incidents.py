@@ -10,13 +10,13 @@ import numpy as np
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Flags, Floats, Ints
-from .channels import CHANNELS, FAMILY, GOOD, PART, TOKEN_TIME, C
+from .channels import CHANNELS, FAMILY, FAR, GOOD, PART, TOKEN_TIME, C
 from .culprits import HOLD
-from .evidence import PART_Z, SHARED, Candidate, kind_of, matters, read, verify
+from .evidence import LATEST, PART_Z, SOONEST, Candidate, kind_of, limit_of, matters, read, verify
 from .intake import TICK
 from .knowledge import Knowledge
 from .panel import LEAST_N, Panel
-from .rates import FALLBACK, RATES, UP
+from .rates import EMPTY, FALLBACK, FAR_OFF, RATES, UP
 from .rates import FAMILY as RATE_FAMILY
 from .series import K
 from .stories import Stories
@@ -36,6 +36,7 @@ CANDIDATES = 6  # of a family and tick are verified
 LEAST_ROOM = 3  # ticks after an incident before its series are looked at again
 RECOVERED = 0.55  # of the move that raised it: below, it has healed
 HEALING = (6, 12, 24, 48, 96, 192, 288)  # ticks: the shortest that gives a clear answer decides
+BACK = 288  # ticks after its end within which a like movement is the same incident again
 SAME_MOVE = (0.3, 2.0)  # of the former move: the same incident again
 ECHO = 0.5  # of the hold of a notice: repeats put off the end of the story by as much
 LULL = 36  # ticks: a notice that is not repeated for three hours, or its hold if less, is over
@@ -160,7 +161,7 @@ class Incidents:
         """Alerts of one tick: in each family the candidate that stands out most and bears verification."""
         now, (slices, series, w) = panel.first + i, found[:, 1:4].astype(np.int64).T
         free = (self.blocked[slices, FAMILY_OF[series]] == 0) & (self.pause[slices, series] <= now)
-        free &= (w > 0) | ~SHARED[series]
+        free &= (w >= SOONEST[series]) & (w <= LATEST[series])
         families: dict[int, list[Candidate]] = {}
         for row in found[free]:
             c = self.candidate(panel, i, row)
@@ -191,7 +192,7 @@ class Incidents:
             n, s = panel.window(i, slice_, series, width)
         base, upper = panel.share(i, slice_, series, width)
         z, strength = panel.z(slice_, series, w, n, s, upper)
-        limit = self.known.settings.z * (self.known.settings.good if GOOD_OF[series] * z > 0 else 1.0)
+        limit = limit_of(self.known, series) * (self.known.settings.good if GOOD_OF[series] * z > 0 else 1.0)
         if abs(z) < limit or (series >= C and not matters(series, s / n, base)):
             return None
         weight = strength * float(self.known.slices.neatness[slice_])
@@ -200,11 +201,12 @@ class Incidents:
     def name(self, panel: Panel, i: int, c: Candidate) -> tuple[int, int]:
         """The part rather than the sum (latency), then the slice that stands out most in it, of those that overlap."""
         series, slices = c.series, self.known.slices
-        if series < C and MEAN_FAMILY[series] == LATENCY:
-            best = 0.0
-            for part in np.flatnonzero(PART > 0).tolist():
+        far = FAR_OFF <= series - C < EMPTY
+        if far or FAMILY_OF[series] == LATENCY:
+            best, series = 0.0, FAR[series - C - FAR_OFF][-1] if far else series
+            for part in np.flatnonzero((FAMILY_OF[series] == MEAN_FAMILY) & (PART > 0)).tolist():
                 z, strength = panel.z(c.slice, part, c.w, *panel.window(i, c.slice, part, c.width), 0.0)
-                if c.sign * z > PART_Z and strength * PART[part] > best:
+                if c.sign * z > (0.0 if far else PART_Z) and strength * PART[part] > best:
                     best, series = strength * PART[part], part
         striking = panel.strengths(i, series, c.width, c.sign) * slices.neatness
         striking[~slices.near[c.slice] | slices.same | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
@@ -252,15 +254,15 @@ class Incidents:
             detected_at=float((panel.first + i + 1) * TICK), metric=x.metric, direction="up" if x.up else "down",
             slice=user or dict(self.known.slices.labels[c.slice]), severity=abs(c.z), kind=kind_of(panel, i, c),
             since=float(x.since * TICK), observed=seen.observed, expected=seen.expected, lower=seen.lower,
-            upper=seen.upper, n=int(c.n), score=score_of(abs(c.z), self.known.settings.z), story=x.story,
+            upper=seen.upper, n=int(c.n), score=score_of(abs(c.z), limit_of(self.known, x.series)), story=x.story,
         )  # fmt: skip
 
     def again(self, x: Incident) -> Incident | None:
         """The same movement of the same series that closed within a day."""
         for old in self.past[::-1]:
-            if x.opened - old.closed > DAY:
+            if x.opened - old.closed > BACK:
                 break
-            alike = old.up == x.up and old.family == x.family and self.known.slices.near[old.slice, x.slice]
+            alike = old.up == x.up and old.family == x.family and self.known.slices.alike[old.slice, x.slice]
             same_series = old.series == x.series
             if alike and (SAME_MOVE[0] < x.move / old.move < SAME_MOVE[1] if same_series else old.metric == x.metric):
                 return old

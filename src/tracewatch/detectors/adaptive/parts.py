@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
-from .channels import CHANNELS, GOOD, C
+from .channels import CHANNELS, GOOD, ROOM, C
 from .expectations import GRAIN, exact
 from .intake import PARTS
 from .knowledge import Knowledge
@@ -43,7 +43,7 @@ KEPT = 0.6  # of evidence that was not borne out yet: the next calls may
 MAIN = 0.6  # of the calls of a day: too many to be a part
 KNOWN_DAYS = 3  # with calls, before a new user or service has a usual latency
 RELEASED = ("app_version",)
-ROOM = 1024  # parts at a time; the least recently seen leave
+MOST_PARTS = 1024  # parts at a time; the least recently seen leave
 DAYS = 14
 
 
@@ -297,6 +297,7 @@ class Parts:
     def limits(self, known: Knowledge) -> Floats:
         """Evidence that is an alarm, by column and series: more where alarms were frequent."""
         table = np.full((len(PARTS), SERIES), known.settings.z**2 / 2)
+        table[:, :C] *= ROOM**2
         for (column, series), days in self.told.items():
             table[column, series] *= 1 + 0.15 * max(len(days) - 1, 0)
         return table
@@ -336,8 +337,8 @@ class Parts:
             bank.slack[mine] = SLACK * np.sqrt(by_day[mine] + unknown)
         bank.days = np.concatenate([np.zeros_like(bank.days[:1]), bank.days[:-1]])
         self.told = {key: kept for key, days in self.told.items() if (kept := [x for x in days if x > day - DAYS])}
-        if len(bank.keys) > ROOM * 3 // 4:
-            bank.keep(np.sort(np.argsort(-bank.last, kind="stable")[: ROOM // 2]))
+        if len(bank.keys) > MOST_PARTS * 3 // 4:
+            bank.keep(np.sort(np.argsort(-bank.last, kind="stable")[: MOST_PARTS // 2]))
 
     def forget(self, column: int, codes: list[int]) -> None:
         """Words whose codes go to others."""

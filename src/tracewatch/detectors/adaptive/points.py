@@ -14,7 +14,8 @@ from .intake import TICK
 from .memory import Memory
 from .names import Names
 
-LOW, HIGH = 1.6, 2.0  # log: between 5 x and 7.4 x of what was expected of a model's own work
+LOW, HIGH = 1.6, 2.1  # log: between 5 x and 8 x of what was expected of a model's own work
+DEVIATIONS = 9.0  # robust ones of the segment: tails of natural calls are heavier than exponential where they are wide
 HIGHEST = 4.0  # log, 55 x: durations of agents and tools have tails as long as what they wait for
 LEAST_MS = 500.0  # longer than expected: less is nobody's wait (2 s lost a fifth of the outliers on the benchmark)
 LEAST_ROWS = 60
@@ -68,7 +69,8 @@ def limit_of(r: Floats, highest: float) -> float:
     n, first = len(r), int(0.95 * len(r))
     excess = r[first : max(first + 5, min(int(0.997 * n), n - 3))] - r[first]
     beta = 1.25 * max(float(excess.mean()), FLOOR)
-    return float(np.clip(r[first] + beta * np.log(max(0.05 * n * 80, 2)), LOW, highest))
+    deviation = float(r[int(0.8413 * n)] - r[int(0.1587 * n)]) / 2
+    return float(np.clip(max(r[first] + beta * np.log(max(0.05 * n * 80, 2)), DEVIATIONS * deviation), LOW, highest))
 
 
 def alert_of(tick: int, rows: Rows, i: int, channel: int, limit: float, names: dict[str, Names]) -> Alert:

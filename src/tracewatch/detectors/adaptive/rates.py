@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints, Rows
-from .channels import CHANNELS, TAILS
-from .expectations import exact
+from .channels import CHANNELS, FAR, LEAST_MS, TAILS
+from .expectations import Expectations, exact
 from .ledger import Groups
 from .windows import HOUR, SAMPLES, WINDOWS, hours_between
 from .wobble import LEAST_SAMPLES
@@ -20,17 +20,24 @@ from .wobble import LEAST_SAMPLES
 CATEGORIES = 6  # the first six error categories that appear have a rate of their own
 RATES = (
     "error_rate", "timeout_rate", "fallback_rate", "retry_rate", "hallucination_rate",
-    *("error_rate",) * CATEGORIES, *(CHANNELS[tail.channel].metric for tail in TAILS), "cache_hit_rate",
+    *("error_rate",) * CATEGORIES, *(CHANNELS[each[0]].metric for each in FAR),
+    *(CHANNELS[tail.channel].metric for tail in TAILS), "cache_hit_rate",
 )  # fmt: skip
 FAMILY = (
-    *("failure",) * 4, "quality", *("failure",) * CATEGORIES, *(CHANNELS[tail.channel].family for tail in TAILS),
-    "cache",
+    *("failure",) * 4, "quality", *("failure",) * CATEGORIES, *(CHANNELS[each[0]].family for each in FAR),
+    *(CHANNELS[tail.channel].family for tail in TAILS), "cache",
 )  # fmt: skip
-UP = (*(True,) * (5 + CATEGORIES), *(tail.side > 0 for tail in TAILS), False)  # direction when its share of hits rises
+UP = (
+    *(True,) * (5 + CATEGORIES + len(FAR)),
+    *(tail.side > 0 for tail in TAILS),
+    False,
+)  # direction when its share of hits rises
 FALLBACK, RETRY, HALLUCINATION, BY_CATEGORY = 2, 3, 4, 5
-EMPTY = 5 + CATEGORIES  # from here: calls that are NOT in a part of the usual values, calls without a hit
+FAR_OFF = 5 + CATEGORIES  # from here: calls that are far slower in one of some channels
+EMPTY = FAR_OFF + len(FAR)  # from here: calls that are NOT in a part of the usual values, calls without a hit
 NO_HIT = EMPTY + len(TAILS)
 R = len(RATES)
+ROOM = np.array([1.0] * EMPTY + [CHANNELS[tail.channel].room for tail in TAILS] + [1.0])
 LEAST, LEAST_PART = 0.015, 0.4  # of a share, of its base: smaller rises are nobody's incident
 PSEUDO_CALLS = 20  # towards the product's own rate
 WHOLE = 0.01  # a rate before anything is known
@@ -47,9 +54,9 @@ class Mask(Protocol):
         ...
 
 
-def mark(rows: Rows, edge: Floats, settled: Floats, miss: Floats) -> None:
+def mark(rows: Rows, expect: Expectations) -> None:
     """Add to the rows: use (does it count for each rate?), hit, and miss (chance of no cache hit)."""
-    n, g = len(rows["t"]), rows["segment"]
+    n, g, settled = len(rows["t"]), rows["segment"], expect.settled
     use, hit = np.ones((n, R), bool), np.zeros((n, R), bool)
     hit[:, 0], hit[:, 1], hit[:, FALLBACK] = rows["error"], rows["timeout"], rows["fallback"]
     use[:, RETRY] = rows["good"]
@@ -57,16 +64,29 @@ def mark(rows: Rows, edge: Floats, settled: Floats, miss: Floats) -> None:
         hit[:, RETRY] = rows["retry_count"] > 0
         use[:, HALLUCINATION] = np.isfinite(rows["hallucination_detected"])
         hit[:, HALLUCINATION] = rows["hallucination_detected"] > 0
+        for j, channels in enumerate(FAR):
+            use[:, FAR_OFF + j] = np.isfinite(rows["z"][:, channels]).any(1)
+            hit[:, FAR_OFF + j] = far(rows, expect, channels)
         for j, tail in enumerate(TAILS):
             z = rows["z"][:, tail.channel]
             use[:, EMPTY + j] = np.isfinite(z)
-            hit[:, EMPTY + j] = tail.side * z > tail.side * edge[g, j]
+            hit[:, EMPTY + j] = tail.side * z > tail.side * expect.edge[g, j]
         hit[:, NO_HIT] = ~(rows["cache_read_input_tokens"] > 0)
     for j in range(CATEGORIES):
         hit[:, BY_CATEGORY + j] = rows["error"] & (rows["error_category"] == j)
     use[:, NO_HIT] = np.isfinite(rows["cache_read_input_tokens"]) & rows["good"] & (settled[g] > 0)
     rows["use"], rows["hit"] = use, hit & use
-    rows["miss"] = miss[g, rows["turn_cell"], rows["warm_cell"]]
+    rows["miss"] = expect.miss[g, rows["turn_cell"], rows["warm_cell"]]
+
+
+def far(rows: Rows, expect: Expectations, channels: list[int]) -> Flags:
+    """Which rows are far slower than expected in one of the channels, by what anybody would notice."""
+    out = np.zeros(len(rows["t"]), bool)
+    for c in channels:
+        some = np.flatnonzero(rows["r"][:, c] > expect.far[rows["segment"], c])
+        more = -rows["y"][some, c] * np.expm1(-rows["r"][some, c])
+        out[some[more >= LEAST_MS[c]]] = True
+    return out
 
 
 def unusual_of(ticks: Ints, w: int, slices: Ints, rates: Ints, z: Floats) -> NDArray[Any]:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints
-from .channels import C
+from .channels import ROOM, C
 from .errands import Table, array_of
 from .knowledge import Knowledge
 from .panel import LEAST_N
+from .rates import ROOM as RATE_ROOM
 from .rates import TYPICAL_99, R, unusual_of
 from .series import TOTALS, K
 from .windows import CERTAIN, HISTORY, HOUR, STEPS, WINDOWS, deviance_root
@@ -127,7 +128,7 @@ class Search:
                 sums[:, many:],
                 *(x[look.w, slices, series] for x in (sight.wobble_g, sight.wobble_s2)),
             )
-            limit = sight.z * g
+            limit = sight.z * ROOM[series] * g
             # Two bounds of the limit of |s|, cheaper than itself: that of the fewest calls, and that of ever so many.
             few, slope = limit * np.sqrt(LEAST_N * (1 + LEAST_N * s2)), limit * np.sqrt(s2)
             i, c = np.nonzero(np.abs(s) > np.maximum(few, n * slope))
@@ -155,7 +156,7 @@ class Search:
             self.unusual.append(unusual_of(sight.first + look.ticks[i], look.w, slices[c], series[c], z))
             if alarming:
                 g, where = sight.rate_g[look.w, slices[c], series[c]], (look.ticks[i], slices[c], series[c] + C, look.w)
-                self.keep(z > sight.z * g, *where, z / g, many, hits)
+                self.keep(z > sight.z * RATE_ROOM[series[c]] * g, *where, z / g, many, hits)
 
     def keep(self, over: Flags, *columns: Ints | Floats | int) -> None:
         """Remember what is over its limit."""

@@ -12,6 +12,7 @@ KEYS: tuple[tuple[str, ...], ...] = (
     ("operation_type", "model_name"),
 )
 OVERLAP = 0.2  # of the smaller slice's calls in the other: the two are not independent
+ALIKE = 0.5  # of the calls of either that both have in common: the same incident may be told of both
 SLICES = 600  # beyond, further segments are watched in the wider slices only: each slice keeps 0.6 MB of history
 
 
@@ -25,6 +26,7 @@ class Slices:
         self.attributes = np.zeros(0, np.int64)  # how many each label names
         self.traffic = np.zeros(0)  # recent calls of each segment
         self.near = np.zeros((0, 0), bool)  # slices x slices: too much in common for two incidents of one family
+        self.alike = np.zeros((0, 0), bool)  # slices x slices: mostly the same calls
         self.same = np.zeros(0, bool)  # nearly the same calls as a shorter slice
         self.neatness = np.zeros(0)  # of equally striking slices the tightest is named, then the shortest
         self.by_model = np.zeros(0, bool)
@@ -62,6 +64,7 @@ class Slices:
             self.tightest = np.where(self.members > 0, share[:, None], np.inf).argmin(0)
         both = self.common()
         self.near = both / np.minimum.outer(np.diag(both), np.diag(both)) > OVERLAP
+        self.alike = both / (np.add.outer(np.diag(both), np.diag(both)) - both) > ALIKE
         self.same = self.redundant(both)
 
     def keep_segments(self, keep: Ints) -> Ints:

@@ -1,4 +1,6 @@
-"""A user who calls far more than before: in 1 h or 3 h, over 2.5 times his own maximum of 14 days + 20. Our own."""
+"""A user who calls far more than before, altogether or of one operation: in 1 h or 3 h, over 3 times his own maximum
+of 14 days + 25. Our own.
+"""
 
 from typing import Any
 
@@ -7,22 +9,29 @@ from numpy.typing import NDArray
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
-from .intake import TICK
+from .intake import STRIDE, TICK
 from .names import Names
 
 SPANS = (12, 36)  # ticks
-TIMES, PLUS, LEAST = 2.5, 20, 40  # of the limit: a person's bursts vary by as much
+TIMES, PLUS, LEAST = 3.0, 25, 45  # of the limit: a person's bursts vary by as much
 KNOWN_DAYS, KNOWN_CALLS = 9, 100  # before there is a limit: a new tenant grows for a week
 ALMOST_ALL = 0.6  # of the traffic: his surge is everybody's, and told as such
 DAYS = 14
+PAIRS = 2_000  # of a user and an operation, watched beside all of a user's calls
+ALL = 0  # operation of all of a user's calls; others are their codes + 1
 HOLD = 72  # ticks
+FREE = (-1, -1)
 SEVERITY = 5.0  # at the limit
 
 
 class Users:
-    """Calls of users by tick (3 h), and the largest 1 h and 3 h of each of 14 days; rows are codes of users."""
+    """Calls by tick (3 h), and the largest 1 h and 3 h of each of 14 days; rows are users, and operations of theirs."""
 
     def __init__(self) -> None:
+        self.row: dict[tuple[int, int], int] = {}  # (code of a user, operation) -> row of the tables
+        self.whose: list[tuple[int, int]] = []  # the same the other way round
+        self.free: list[int] = []  # rows of users who are forgotten
+        self.pairs = 0
         self.last = np.zeros((0, SPANS[-1]), np.float32)
         self.most, self.calls = np.zeros((0, 2)), np.zeros(0)  # of today
         self.days: list[tuple[Floats, Floats]] = []
@@ -32,26 +41,57 @@ class Users:
         self, first: int, ticks: int, rows: Rows | None, names: dict[str, Names], alarming: bool
     ) -> dict[int, list[Notice]]:
         """Notices by tick read."""
-        users = self.grow(names["user_id"].size)
-        x = np.concatenate([self.last, np.zeros((users, ticks), np.float32)], 1)
+        counted = np.zeros((2, 0), np.int64)
         if rows is not None:
             use = (rows["user_id"] >= 0) & rows["root"]
-            cell = rows["user_id"][use] * ticks + rows["tick"][use]
-            x[:, SPANS[-1] :] = np.bincount(cell, minlength=ticks * users).reshape(users, ticks)
-        total = np.concatenate([np.zeros((users, 1), np.float32), np.cumsum(x, 1)], 1)
-        ends = total[:, SPANS[-1] + 1 :]
-        counts = [ends - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS]
+            counted = self.rows_of(rows["user_id"][use], rows["operation_type"][use] + 1, rows["tick"][use])
+        users = self.grow(len(self.whose))
+        x = np.concatenate([self.last, np.zeros((users, ticks), np.float32)], 1)
+        x[:, SPANS[-1] :] = np.bincount(counted[0] * ticks + counted[1], minlength=ticks * users).reshape(users, ticks)
         self.last = x[:, -SPANS[-1] :].copy()
-        self.most = np.maximum(self.most, np.stack([each.max(1, initial=0) for each in counts], 1))
-        self.calls = self.calls + x[:, SPANS[-1] :].sum(1)
+        some = np.flatnonzero(x.any(1))  # of the others nothing is new
+        x = x[some]
+        total = np.concatenate([np.zeros((len(some), 1), np.float32), np.cumsum(x, 1)], 1)
+        counts = [
+            total[:, SPANS[-1] + 1 :] - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS
+        ]
+        most = np.stack([each.max(1, initial=0) for each in counts], 1)
+        self.most[some] = np.maximum(self.most[some], most)
+        self.calls[some] += x[:, SPANS[-1] :].sum(1)
         out: dict[int, list[Notice]] = {}
-        over = [each[: len(self.limit)] / limit[:, None] for each, limit in zip(counts, self.limit.T, strict=True)]
-        hit = (over[0] > 1) | (over[1] > 1)
-        for t, u in zip(*(k.tolist() for k in np.nonzero(hit.T)), strict=True) if alarming else ():
-            mine, beyond = (np.array([float(each[u, t]) for each in x]) for x in (counts, over))
-            notice = self.notice(first + t, u, mine, beyond, names["user_id"].word[u])
+        known = np.flatnonzero(some < len(self.limit))
+        known = known[(most[known] > self.limit[some[known]]).any(1)] if alarming else known[:0]
+        over = [each[known] / self.limit[some[known], j, None] for j, each in enumerate(counts)]
+        hits = zip(*(k.tolist() for k in np.nonzero(((over[0] > 1) | (over[1] > 1)).T)), strict=True)
+        for t, i in sorted(hits, key=lambda hit: (hit[0], self.whose[some[known[hit[1]]]])):
+            u = int(some[known[i]])
+            mine = np.array([float(each[known[i], t]) for each in counts])
+            beyond = np.array([float(each[i, t]) for each in over])
+            notice = self.notice(first + t, u, mine, beyond, names["user_id"].word[self.whose[u][0]])
             out.setdefault(t, []).append(notice)
         return out
+
+    def rows_of(self, users: Ints, operations: Ints, ticks: Ints) -> Ints:
+        """Rows and ticks to count: each call for its user, and for the operation of his (2 x calls counted)."""
+        out = []
+        for which in (np.full(len(users), ALL), operations):
+            keys, first, at = np.unique(users * STRIDE + which, return_index=True, return_inverse=True)
+            places = np.zeros(len(keys), np.int64)
+            for i in np.argsort(first).tolist():  # in order of appearance, lest batches matter
+                places[i] = self.place(int(keys[i]) // STRIDE, int(keys[i]) % STRIDE)
+            known = places[at] >= 0
+            out.append(np.stack([places[at][known], ticks[known]]))
+        return np.concatenate(out, 1)
+
+    def place(self, user: int, operation: int) -> int:
+        """The row of a user's operation; -1 if there is no room for more."""
+        key = user, operation
+        if key not in self.row and (operation == ALL or self.pairs < PAIRS):
+            row = self.free.pop() if self.free else len(self.whose)
+            self.whose[row : row + 1] = [key]
+            self.row[key] = row
+            self.pairs += operation != ALL
+        return self.row.get(key, -1)
 
     def grow(self, users: int) -> int:
         """Room for new users; how many there are."""
@@ -70,12 +110,12 @@ class Users:
             expected=float(self.peak[user, j]), lower=0.0, upper=float(self.limit[user, j]), n=int(counts[j]),
             score=score_of(severity, SEVERITY),
         )  # fmt: skip
-        return Notice(alert=alert, key=("user", user), hold=HOLD)
+        return Notice(alert=alert, key=("user", self.whose[user][0]), hold=HOLD)
 
     def learn(self, reported: list[int]) -> None:
-        """A day is over; the maxima of users who were reported in it are not believed."""
+        """A day is over; the maxima of users (codes) who were reported in it are not believed."""
         users = len(self.calls)
-        self.most[[u for u in reported if u < users]] = 0
+        self.most[[i for i, (user, _) in enumerate(self.whose) if user in reported and i < users]] = 0
         self.days = [*self.days, (self.most, self.calls)][-DAYS:]
         self.peak, total, active = np.zeros((users, 2)), np.zeros(users), np.zeros(users)
         for most, calls in self.days:
@@ -84,19 +124,22 @@ class Users:
             active += padded(calls, users) > 0
         self.limit = np.maximum(TIMES * self.peak + PLUS, LEAST)
         new = (active < KNOWN_DAYS) | (total < KNOWN_CALLS)
-        self.limit[new | (total > ALMOST_ALL * total.sum())] = np.inf
+        everyone = total[[i for i, (_, operation) in enumerate(self.whose) if operation == ALL]].sum()
+        his = np.array([total[self.row[user, ALL]] if user >= 0 else 0.0 for user, _ in self.whose])
+        self.limit[new | (his > ALMOST_ALL * everyone)] = np.inf
         self.most, self.calls = np.zeros((users, 2)), np.zeros(users)
 
     def forget(self, codes: list[int]) -> None:
         """Users whose codes go to others."""
-        gone: Ints = np.array(codes, np.int64)
-        tables: list[NDArray[Any]] = [
-            self.last,
-            self.most,
-            self.calls,
-            self.peak,
-            *(x for day in self.days for x in day),
-        ]
+        leave = set(codes)
+        gone: Ints = np.array([i for i, (user, _) in enumerate(self.whose) if user in leave], np.int64)
+        for i in gone.tolist():
+            del self.row[self.whose[i]]
+            self.pairs -= self.whose[i][1] != ALL
+            self.whose[i] = FREE
+            self.free.append(i)
+        tables: list[NDArray[Any]] = [self.last, self.most, self.calls, self.peak]
+        tables += [x for day in self.days for x in day]
         for table in tables:
             table[gone[gone < len(table)]] = 0
         self.limit[gone[gone < len(self.limit)]] = np.inf

@@ -22,7 +22,7 @@ from .windows import DAY
 SPANS = (3, 6, 12, 24, 36, 72)  # ticks
 KEEP = 14 * DAY
 SURGE, DROP = 1.8, 0.55  # of what is expected: less is a busy or a quiet hour
-LIMIT = 5.2  # of z in windows under 3 h; +25 % from 3 h, +50 % from 6 h, where a day's mood is in the sum
+LIMITS = 5.8, 5.2  # of z up and down in windows under 3 h; +25 % from 3 h, +50 % from 6 h: a day's mood is in the sum
 OWN = 36  # ticks: an operation's own last three hours say how its day goes
 PRIOR_PHI = 0.05  # variance of the log rate of a human stream within an hour of the same kind of day
 PRIOR_VIEWS = 30  # pseudo-windows towards it
@@ -56,8 +56,23 @@ class View:
 
     def z(self, phi: Floats) -> Floats:
         """Deviations in its direction."""
-        gap = np.sqrt(self.starts + 0.375) - np.sqrt(self.mean + 0.375)
-        return np.asarray(SIDES[self.side] * 2 * gap / np.sqrt(1 + phi * self.mean))
+        return shortfall(self.starts, self.mean, phi) if self.side else roots_apart(self.starts, self.mean, phi)
+
+
+def shortfall(k: Floats, mean: Floats, phi: Floats) -> Floats:
+    """Deviations of k below the mean; 0 above it.
+
+    Where streams are bursty a difference of roots is at most 2 / sqrt(phi), however much was to be expected; the root
+    of the deviance from a gamma-Poisson mean goes on growing. Where they are not, it is the smaller of the two.
+    """
+    mean, phi, some = np.maximum(mean, 1e-9), np.maximum(phi, 1e-3), np.maximum(k, 1e-9)
+    deviance = k * np.log(some / mean) - (k + 1 / phi) * np.log((1 + phi * k) / (1 + phi * mean))
+    return np.where(k < mean, np.maximum(np.sqrt(2 * np.maximum(deviance, 0)), -roots_apart(k, mean, phi)), 0.0)
+
+
+def roots_apart(k: Floats, mean: Floats, phi: Floats) -> Floats:
+    """Deviations of k from the mean with over-dispersion phi: a difference of roots."""
+    return np.asarray(2 * (np.sqrt(k + 0.375) - np.sqrt(mean + 0.375)) / np.sqrt(1 + phi * mean))
 
 
 def views(starts: Floats, mean: Floats, i: Ints, jobs: Collection[int]) -> Iterator[View]:
@@ -86,14 +101,16 @@ class Oddity:
 
     def bounds(self) -> tuple[float, float]:
         """Starts at which the limit would have been reached, below and above the mean."""
-        reach = limit_of(self.view.width) * self.g * float(np.sqrt(1 + self.phi * self.mean)) / 2
-        root = float(np.sqrt(self.mean + 0.375))
-        return max(root - reach, 0.0) ** 2 * (root > reach), (root + reach) ** 2 - 0.375
+        up, down = (limit_of(self.view.width, side) * self.g for side in (0, 1))
+        few = np.arange(int(self.mean) + 1, dtype=float)
+        low = few[shortfall(few, np.array(self.mean), np.array(self.phi)) > down]
+        reach = up * float(np.sqrt(1 + self.phi * self.mean)) / 2
+        return float(low.max(initial=-1.0)) + 1, (float(np.sqrt(self.mean + 0.375)) + reach) ** 2 - 0.375
 
 
-def limit_of(width: int) -> float:
-    """The limit of z for a window."""
-    return LIMIT * (1 + 0.25 * (width >= 36) + 0.25 * (width >= 72))
+def limit_of(width: int, side: int) -> float:
+    """The limit of z for a window and a side (0 up, 1 down)."""
+    return LIMITS[side] * (1 + 0.25 * (width >= 36) + 0.25 * (width >= 72))
 
 
 class Volume:
@@ -149,7 +166,7 @@ class Volume:
         for view in views(starts, mean, i, jobs):
             phi, g = self.phi[view.span, view.side], self.g[view.span, view.side]
             z, k, m = view.z(phi) / g, view.starts, view.mean
-            hit = (z > limit_of(view.width)) & (k < DROP * m if view.side else k > SURGE * m + 5)
+            hit = (z > limit_of(view.width, view.side)) & (k < DROP * m if view.side else k > SURGE * m + 5)
             hit[:, [o for o in jobs if o < learned]] = False
             for t, o in zip(*(x.tolist() for x in np.nonzero(hit)), strict=True):
                 enough = k[t, o] > 0 or m[t, o] >= self.longest[o]
@@ -172,7 +189,7 @@ class Volume:
             severity=odd.z, kind="surge" if up else "drop" if odd.starts else "silence",
             since=float((tick + 1 - width if began is None else began) * TICK), observed=odd.starts,
             expected=odd.mean, lower=lower, upper=upper,
-            n=int(odd.starts), score=score_of(odd.z, limit_of(width)),
+            n=int(odd.starts), score=score_of(odd.z, limit_of(width, odd.view.side)),
         )  # fmt: skip
         return Notice(alert=alert, key=("volume", o, SIDES[odd.view.side]), hold=HOLD, window=width)
 
