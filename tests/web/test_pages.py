@@ -103,7 +103,7 @@ def test_an_empty_database_says_how_to_begin(tmp_path):
     with looking_at(str(tmp_path / "new.db")) as client:
         said = words(client.get("/").text)
         assert "No calls yet." in said
-        assert "import tracewatch" in said
+        assert 'import tracewatch tracewatch.init("http://127.0.0.1") tracewatch.instrument()' in said
         assert "tracewatch demo" in said
         assert "No open incidents." in words(client.get("/incidents").text)
         assert "No calls yet." in words(client.get("/traces").text)

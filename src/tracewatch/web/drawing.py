@@ -84,6 +84,7 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
     frame = {
         "asked": asked,
         "now": asked.now,
+        "origin": str(request.base_url).rstrip("/"),
         "entries": navigation.shown(paths),
         "here": navigation.current(asked.path),
         "there": paths.__contains__,
