@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tracewatch.records.base import Record, Time, column
+from tracewatch.records.base import Json, Record, Time, column
 
-VERBS = ("acknowledge", "resolve", "dismiss", "snooze", "note", "reopen")
+VERBS = ("acknowledge", "resolve", "dismiss", "snooze", "note", "reopen", "undo")
 REASONS = (
     "fixed",
     "went_away",
@@ -18,6 +18,8 @@ REASONS = (
     "too_short",
     "wrong_metric",
     "other",
+    "regressed",
+    "worse",
 )
 
 
@@ -38,3 +40,5 @@ class Deed(Record):
     reason: str | None = column("Why, in a word.", default=None, choices=REASONS)
     text: str | None = column("What they wrote.", default=None, label="Note")
     until: Time | None = column("Until when nobody wants to hear of it.", default=None, label="Snoozed until")
+    reached: Time | None = column("The moment up to which calls had been judged then.", default=None)
+    before: Json | None = column("What it changed, as it was before, so that it can be undone.", default=None)
