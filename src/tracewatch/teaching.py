@@ -68,15 +68,21 @@ def reached(store: Store, found: Incident | Anomaly, now: float) -> float:
 
     What is said later is about later calls: a replay with the same lessons gives the same findings.
     """
-    ours = [Filter("project", "=", (found.project,))]
-    at = [found.updated_at if isinstance(found, Incident) else max(found.detected_at, found.occurred_at)]
+    its = found.updated_at if isinstance(found, Incident) else max(found.detected_at, found.occurred_at)
+    return min(max(its, judged_until(store, found.project, now)), now)
+
+
+def judged_until(store: Store, project: str, now: float) -> float:
+    """The same of a project; `now` where nothing was judged yet."""
+    ours = [Filter("project", "=", (project,))]
+    at: list[float] = []
     first = store.scan(Baseline, ["learned_until"], [*ours, Filter("part", "=", (0,))])
     at += [each for batch in first for each in batch["learned_until"].to_pylist() if each is not None]
     newest = store.page(Anomaly, [*ours, Filter("detector", "=", (ADAPTIVE,))], limit=50).records
     at += [each.detected_at for each in newest if isinstance(each, Anomaly)]
     going_on = store.page(Incident, [*ours, Filter("state", "!=", ("closed",))], limit=MOST_EARLIER).records
     at += [each.updated_at for each in going_on if isinstance(each, Incident)]
-    return min(max(at), now)
+    return min(max(at, default=now), now)
 
 
 def lesson_of(store: Store, found: Incident | Anomaly, deed: Deed) -> Lesson | None:

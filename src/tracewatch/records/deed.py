@@ -18,9 +18,9 @@ REASONS = (
     "too_short",
     "wrong_metric",
     "other",
-    "regressed",
-    "worse",
 )
+BY_ITSELF = ("regressed", "worse")
+"""Why something was opened again that nobody opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Deed(Record):
     verb: str = column("What was done.", choices=VERBS)
     done_at: Time = column("When it was done.", label="When")
     done_by: str = column("Who did it: the name of the key, or of the machine's own user.", default="", label="Who")
-    reason: str | None = column("Why, in a word.", default=None, choices=REASONS)
+    reason: str | None = column("Why, in a word.", default=None, choices=(*REASONS, *BY_ITSELF))
     text: str | None = column("What they wrote.", default=None, label="Note")
     until: Time | None = column("Until when nobody wants to hear of it.", default=None, label="Snoozed until")
     reached: Time | None = column("The moment up to which calls had been judged then.", default=None)
