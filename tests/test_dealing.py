@@ -96,6 +96,7 @@ LATER, BEFORE = NOON + 2 * HOUR, NOON - 700
         ("dismiss", "expected_once", {"back": LATER}, "regressed"),
         ("dismiss", "expected_once", {"worse": LATER}, None),
         ("dismiss", "too_small", {"worse": LATER}, "worse"),
+        ("dismiss", "too_small", {"back": LATER}, None),
         ("dismiss", None, {"back": LATER, "worse": LATER}, None),
         ("acknowledge", None, {"back": LATER, "worse": LATER}, None),
     ],

@@ -322,3 +322,48 @@ def test_everything_that_was_done_says_who_and_when(store, rows):
     (deed,) = [each for each in every(store, Deed) if each.about == first.id]
     assert (deed.done_by, deed.done_at, deed.reason, deed.text) == ("anna", NOON + 30, "too_small", "an export")
     assert json.loads(json.dumps(dict(deed.before)))["resolution_status"] == "pending"
+
+
+def slow_again(hour, hours):
+    """The first kind of call is slow for a second time on the ninth day."""
+    import pyarrow as pa
+    from workload import within
+
+    rows = calls()
+    times = rows["start_time"].to_numpy()
+    odd = within(times, MONDAY, 8 * 24 + hour, hours) & (rows["operation_type"].to_numpy(zero_copy_only=False) == "ask")
+    for name in ("duration_ms", "inference_time_ms"):
+        values = rows[name].to_numpy() * np.where(odd, 3.5, 1.0)
+        rows = rows.set_column(rows.schema.names.index(name), name, pa.array(values))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("verb", "how", "status"),
+    [
+        ("resolve", {"reason": "fixed"}, "pending"),
+        ("dismiss", {"reason": "expected_once"}, "pending"),
+        ("dismiss", {"reason": "noise"}, "dismissed"),
+        ("dismiss", {}, "dismissed"),
+    ],
+)
+def test_what_was_settled_and_is_back_within_a_day_is_open_again(store, verb, how, status):
+    rows, settled = slow_again(18, 4), MONDAY + 8 * DAY + 17 * HOUR
+    put(store, until(rows, settled))
+    Watcher(store, "default").run(settled)
+    (first,) = slow(store)
+    assert first.state == "closed"
+    deal(store, first, verb, who="anna", now=settled + 30, **how)
+    put(store, rows)
+    watcher = Watcher(store, "default")
+    watcher.run(end_of(rows) + GRACE)
+    (again,) = [each for each in slow(store) if each.id == first.id]
+    assert again.resolution_status == status
+    if status == "pending":
+        assert again.reopened == 1
+        assert again.regressed_at > settled
+        last = next(each for each in store.page(Deed, limit=9).records if each.about == first.id)
+        assert (last.verb, last.reason, last.done_by) == ("reopen", "regressed", "tracewatch")
+    deal(store, again, "resolve", who="ben", now=end_of(rows) + HOUR)
+    Watcher(store, "default").run(end_of(rows) + 2 * HOUR)
+    assert slow(store)[0].resolution_status == "resolved", "the same news does not open it twice"

@@ -101,8 +101,8 @@ def come_back(store: Store, there: Incident, found: Incident, *, back: float | N
         return False
     if SEVERITIES.index(found.severity) > SEVERITIES.index(there.severity):
         worse = max(worse or 0.0, found.updated_at)
-    once = settled.verb == "dismiss" and settled.reason == "expected_once"
-    whens = {"regressed": back, "worse": None if once else worse}
+    once, taught = settled.reason == "expected_once", settled.verb == "dismiss" and settled.reason != "expected_once"
+    whens = {"regressed": None if taught else back, "worse": None if once else worse}
     since = settled.done_at if settled.reached is None else settled.reached
     why = next((name for name, at in whens.items() if at is not None and at > since), None)
     if why is None:

@@ -83,12 +83,12 @@ def test_undo_puts_it_back_as_it_was(own, form, status):
     with looking_at(own) as client:
         html = deal(client, **form).text
         assert there(own, Incident, COSTLY).resolution_status == status
-        assert '<form class="undo"' in html
+        assert '<form id="undo"' in html
     with looking_at(own, now=NOW + 8) as client:
         assert "Undone: it is as it was before." in words(deal(client, verb="undo").text)
         assert there(own, Incident, COSTLY).resolution_status == "pending"
         assert there(own, Anomaly, f"root-{COSTLY}").resolution_status == "pending"
-        assert '<form class="undo"' not in client.get(f"/incidents/{COSTLY}?done=undo").text
+        assert '<form id="undo"' not in client.get(f"/incidents/{COSTLY}?done=undo").text
         assert deal(client, verb="undo").status_code == 400
 
 

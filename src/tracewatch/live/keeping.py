@@ -78,7 +78,11 @@ class Keeper:
     def take(self, judgement: Judgement) -> None:
         """Notes what is to be put back."""
         for change in judgement.changes:
-            back, worse = change.what in RETURNED, change.what == "worse"
+            # A movement that is back by itself is known; one that is told once more passed what was taught.
+            back, worse = (
+                change.what in RETURNED,
+                change.what == "worse" or (change.what == "reopened" and change.joined),
+            )
             pending = _Pending(
                 change, change.what in TELLING, change.at if back else None, change.at if worse else None
             )
