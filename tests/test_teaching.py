@@ -367,3 +367,38 @@ def test_what_was_settled_and_is_back_within_a_day_is_open_again(store, verb, ho
     deal(store, again, "resolve", who="ben", now=end_of(rows) + HOUR)
     Watcher(store, "default").run(end_of(rows) + 2 * HOUR)
     assert slow(store)[0].resolution_status == "resolved", "the same news does not open it twice"
+
+
+def test_the_detectors_of_the_first_form_are_taught_too(store):
+    from tracewatch import watch
+
+    rows = calls(days=1).to_pylist()
+    for row in rows:
+        row["cost_usd"], row["cost_status"] = 0.01, "exact"
+    rows[50]["cost_usd"] = rows[250]["cost_usd"] = 1.0
+    for row in (rows[50], rows[250]):
+        row["operation_type"], row["model_name"] = "ask", "big"
+    import pyarrow as pa
+
+    put(store, pa.Table.from_pylist(rows[:200]))
+    middle, end = rows[199]["start_time"] + 1, rows[-1]["start_time"] + 1
+    window = {"project": "default", "since": MONDAY}
+    first = watch.detect(store, **window, until=middle, now=middle)
+    (costly,) = [each for each in first.findings if each.anomaly_type == "cost"]
+    deal(store, costly, "dismiss", who="anna", now=middle, reason="too_small")
+    put(store, pa.Table.from_pylist(rows[200:]))
+    second = watch.detect(store, **window, until=end, now=end)
+    (later,) = [each for each in second.findings if each.anomaly_type == "cost" and each.id != costly.id]
+    assert (later.resolution_status, later.statistics["known"]["about"]) == ("dismissed", costly.id)
+    assert would_hide(store, costly, "too_small", end).findings == 1
+
+
+def test_a_backtest_in_the_terminal_says_how_much_is_known(store, rows):
+    from click.testing import CliRunner
+
+    from tracewatch.cli import group
+
+    taught(store, rows, "noise")
+    told = CliRunner().invoke(group, ["backtest", "--since", "2026-03-01", "--db", store.url])
+    assert told.exit_code == 0, told.output
+    assert "left out, known from what was dismissed" in told.stderr
