@@ -8,6 +8,7 @@ import pytest
 from workload import DAY, HOUR, MONDAY, TICK, calls, end_of
 
 from tracewatch.backtest import DETECTORS, Grouped, read_store, replay
+from tracewatch.cli.watching import as_bad
 from tracewatch.dealing import deal
 from tracewatch.detectors.adaptive import Alert, Ending, Return
 from tracewatch.errors import BadDeed
@@ -184,6 +185,7 @@ def test_what_was_dismissed_is_not_told_again_but_kept(store, rows, reason):
     assert slow(store)[0].resolution_status == "dismissed"
     found = [each for each in known(store) if each.detected_at > AGAIN]
     assert found
+    assert not as_bad(found, "low"), "nothing fails a build that is known"
     for each in found:
         assert (each.resolution_status, each.acknowledged, each.incident_id) == ("dismissed", True, None)
         assert each.statistics["known"]["about"] == first.id
