@@ -169,3 +169,90 @@ def test_the_commands_to_type_next_name_the_store_that_was_named(db, tmp_path):
     missing = CliRunner().invoke(group, ["anomalies", "--db", db, "ack", "nothing-like-it"])
     assert "--db" not in by_environment.output
     assert str(missing.exception).endswith(f"List the newest with: tracewatch anomalies --db {db}")
+
+
+def test_a_dismissal_says_what_it_would_have_hidden_and_teaches(db):
+    odd = {"started_at": NOON - HOUR, "metric_name": "ttft_ms", "state": "closed"}
+    with open_store(db) as store:
+        store.put([an_incident(4, **odd), an_incident(5, **odd | {"observed": 90_000.0})])
+    told = run("dismiss", "33", "--because", "too-small", "--preview", db=db).stderr
+    assert "Would also have hidden 2 earlier incidents: 11abcdef, 44abcdef." in told
+    assert kept(db, Incident, "33abcdef").resolution_status == "pending"
+    assert "is dismissed" in run("dismiss", "33", "--because", "too-small", "--who", "anna", db=db).stderr
+    (lesson,) = json.loads(run("taught", "--format", "json", db=db).stdout)
+    assert (lesson["reason"], lesson["metric_name"], lesson["taught_by"]) == ("too_small", "ttft_ms", "anna")
+    listed = run("taught", db=db).stdout
+    assert "too small: ttft_ms up (operation_type ask)" in listed
+    assert "5.2 times off" in listed
+    run("unlearn", lesson["id"][:6], db=db)
+    assert "Nothing was taught yet" in run("taught", db=db).stderr
+    assert "taken back" in run("taught", "--all", db=db).stdout
+
+
+def test_a_dismissal_without_a_reason_teaches_nothing_and_says_so(db):
+    assert "add --because too-small" in run("dismiss", "33", db=db).stderr
+    assert json.loads(run("taught", "--format", "json", db=db).stdout) == []
+
+
+def test_what_was_done_last_is_undone(db):
+    run("ack", "33", db=db)
+    run("resolve", "33", "--because", "fixed", "--note", "rolled back", db=db)
+    assert "is as it was before" in run("undo", "33", db=db).stderr
+    assert kept(db, Incident, "33abcdef").resolution_status == "acknowledged"
+    run("reopen", "33", db=db)
+    assert kept(db, Anomaly, "root-3").resolution_status == "pending"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ((), "snoozed until 20"),
+        (("--until", "tomorrow"), "snoozed until 20"),
+        (("--until-worse",), "until it gets worse"),
+    ],
+)
+def test_an_incident_is_snoozed(db, how, said):
+    assert "Nobody is told until" in run("snooze", "33", *how, db=db).stderr
+    assert said in run("show", "33", db=db).stdout
+    assert "snoozed" in run(db=db).stdout
+
+
+def test_a_snooze_takes_one_end(db):
+    assert "Say one of" in run("snooze", "33", "--for", "1h", "--until-worse", db=db, code=2).output
+    past = CliRunner().invoke(group, ["incidents", "snooze", "33", "--until", "2026-03-02", "--db", db])
+    assert "ends in the future" in str(past.exception)
+
+
+def test_a_note_is_kept_with_who_wrote_it(db):
+    from tracewatch.records import Deed
+
+    run("note", "33", "the provider knows", "--who", "ben", db=db)
+    with open_store(db) as store:
+        (deed,) = store.page(Deed, limit=5).records
+    assert (deed.verb, deed.text, deed.done_by) == ("note", "the provider knows", "ben")
+    assert kept(db, Incident, "33abcdef").resolution_status == "pending"
+
+
+def test_what_findings_were_worth(db):
+    run("dismiss", "33", "--because", "noise", db=db)
+    run("resolve", "22", db=db)
+    (row,) = json.loads(run("--quality", "--format", "json", db=db).stdout)
+    assert (row["metric"], row["useful"], row["noise"], row["undecided"]) == ("ttft_ms", 2, 1, 0)
+    assert row["precision"] == pytest.approx(2 / 3)
+    assert "67%" in run("--quality", db=db).stdout
+
+
+def test_what_recovers_says_when_it_closes(db):
+    with open_store(db) as store:
+        store.put([an_incident(3, state="recovering", recovering_at=NOON + 4 * HOUR)])
+        store.put([a_finding(3, ended_at=NOON + 4 * HOUR), a_finding(3, "symptom", ended_at=NOON + 4 * HOUR)])
+    told = " ".join(run("show", "33", db=db).stdout.split())
+    assert "back in range since 2026-03-02 16:00:00 UTC; closes at 2026-03-02 18:00:00 UTC" in told
+
+
+def test_findings_are_dealt_with_alike(db):
+    for words in (["snooze", "root-3"], ["note", "root-3", "seen"], ["dismiss", "root-3", "--because", "wrong-metric"]):
+        result = CliRunner().invoke(group, ["anomalies", *words, "--db", db])
+        assert result.exit_code == 0, result.output
+    assert kept(db, Anomaly, "root-3").resolution_status == "dismissed"
+    assert "never" in run("taught", db=db).stdout

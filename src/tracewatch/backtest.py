@@ -32,7 +32,7 @@ from tracewatch.incidents import Change
 from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Columns, Judge, chosen
 from tracewatch.metrics import TYPES, columns_of
 from tracewatch.metrics.custom import Custom
-from tracewatch.records import Span
+from tracewatch.records import Lesson, Span
 from tracewatch.stores.base import Filter, Progress, Store
 from tracewatch.times import HOUR_S
 
@@ -88,10 +88,14 @@ class Detector(Protocol):
 class Grouped:
     """What watches live, its incidents noted as they change."""
 
-    def __init__(self, project: str = "default", customs: Sequence[Custom] = ()) -> None:
-        self._judge = Judge(project, customs)
+    def __init__(
+        self, project: str = "default", customs: Sequence[Custom] = (), lessons: Sequence[Lesson] = ()
+    ) -> None:
+        self._judge, self._lessons = Judge(project, customs), tuple(lessons)
         self.changes: list[Change] = []
         self.notes: list[adaptive.Alert] = []
+        self.known: list[adaptive.Alert] = []
+        """What people had said is noise or expected."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -108,9 +112,10 @@ class Grouped:
 
     def advance(self, now: float, /) -> Sequence[adaptive.Alert]:
         """What can be known at that moment; what that changes is added to `changes`, what is no alarm to `notes`."""
-        judgement = self._judge.judge(now)
+        judgement = self._judge.judge(now, self._lessons)
         self.changes += judgement.changes
         self.notes += judgement.notes
+        self.known += [alert for alert, _ in judgement.known]
         return judgement.alerts
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from tracewatch.course import BACK, CLOSED, GROWING, GROWTH, OPEN, RECOVERING, Change, Course
+from tracewatch.course import BACK, CLOSED, GROWING, GROWTH, OPEN, QUIET, RECOVERING, Change, Course
 from tracewatch.detectors.adaptive import Alert, Ending, Return
 from tracewatch.homes import Homes
 from tracewatch.kinship import SAME_CALLS
-from tracewatch.records import iso
+from tracewatch.records import Anomaly, iso
 from tracewatch.severity import severity_of
 
 __all__ = ["Change", "Grouping", "identity", "severity_of"]
@@ -147,6 +147,14 @@ class Grouping:
     def _drop(self, id_: str) -> None:
         for member in self.incidents.pop(id_).members:
             self.of.pop(member.story, None)
+
+
+def closes_at(findings: Sequence[Anomaly]) -> float | None:
+    """When an incident with these findings closes if nothing more comes; None while one of them lasts."""
+    ends = [each.ended_at for each in findings]
+    if not ends or None in ends:
+        return None
+    return max(*(end for end in ends if end is not None), *(each.detected_at for each in findings)) + QUIET
 
 
 def identity(project: str, alert: Alert, noun: str = "finding") -> str:

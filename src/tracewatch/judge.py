@@ -15,11 +15,13 @@ from tracewatch.detectors.adaptive import Alert, Ending, Engine, Return, Setting
 from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
 from tracewatch.detectors.adaptive.names import Words, joined
 from tracewatch.incidents import Change, Grouping
+from tracewatch.lessons import Sieve
 from tracewatch.metrics.custom import TABLE, Custom, columns_of_floats, needed
 from tracewatch.metrics.declared import Declared
 from tracewatch.metrics.observing import NEEDS as OBSERVED
 from tracewatch.metrics.observing import Observing
 from tracewatch.metrics.rows import is_text
+from tracewatch.records import Lesson
 from tracewatch.times import DAY_S
 
 NEEDS = tuple(
@@ -47,6 +49,8 @@ class Judgement:
     """What became of earlier alerts."""
     changes: Sequence[Change]
     """What became of incidents."""
+    known: Sequence[tuple[Alert, Lesson]]
+    """What people had said is noise or expected, with the lesson that says so: no incident comes of it."""
     known_days: Mapping[int, int]
     """On how many days the calls of each alert and note had been learned from, KNOWN_DAYS at most, by its story."""
 
@@ -66,6 +70,7 @@ class Judge:
         self.observing = Observing(frozenset(each.name for each in self.extra))
         self.declared = Declared(by_hour) if by_hour else None
         self.grouping = Grouping(project)
+        self.sieve = Sieve()
         self.waiting: list[dict[str, Any]] = []
 
     @property
@@ -78,8 +83,11 @@ class Judge:
         if len(columns.get("start_time", ())):
             self.waiting.append(dict(columns))
 
-    def judge(self, now: float) -> Judgement:
-        """Everything about calls that began before the last full step at that moment (UTC epoch seconds)."""
+    def judge(self, now: float, lessons: Sequence[Lesson] = ()) -> Judgement:
+        """Everything about calls that began before the last full step at that moment (UTC epoch seconds).
+
+        What lessons know is set apart; what the engine learns does not depend on them.
+        """
         now = now // TICK_S * TICK_S
         self._hand_over(now)
         told: list[Alert] = []
@@ -94,10 +102,13 @@ class Judge:
             known_days |= {each.story: self._known_days(each) for each in own}
             told = sorted((*told, *own), key=attrgetter("detected_at"))
             news = sorted((*news, *ended), key=attrgetter("at"))
-        alerts = [each for each in told if not is_note(each)]
+        heard, known = self.sieve.sift(told, news, lessons, now)
+        known_days |= {each.story: self._known_days(each) for each in heard if each.story not in known_days}
+        alerts = [each for each in heard if not is_note(each)]
         return Judgement(
             alerts=alerts,
-            notes=[each for each in told if is_note(each)],
+            notes=[each for each in heard if is_note(each)],
+            known=known,
             news=news,
             changes=self.grouping.take(alerts, news, now),
             known_days=known_days,

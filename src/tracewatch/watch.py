@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from tracewatch import contributions, findings, metrics, rules
+from tracewatch import contributions, findings, lessons, metrics, rules, teaching
 from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Outliers
 from tracewatch.findings import Scope, between
@@ -180,7 +180,9 @@ def detect(
     scope = Scope(project=project, source=source, since=since, until=until, now=now)
     rows = read_window(store, scope, user)
     found = find(rows, TYPES_OF[source])
-    anomalies, new = keep(store, findings.of_outliers(found, rows, scope))
+    taught = teaching.lessons_of(store, project)
+    settled = [lessons.settled(each, taught) for each in findings.of_outliers(found, rows, scope)]
+    anomalies, new = keep(store, settled)
     counts = {key: len(outliers.rows) for key, (_, outliers) in found.items()}
     fired: list[Anomaly] = []
     days = None
@@ -207,7 +209,9 @@ def ask_rules(store: Store, scope: Scope) -> tuple[list[Anomaly], list[Anomaly],
     Returns those that fired as the store has them, those that were saved now, and the days of history they had.
     """
     asked = count_for_rules(store, scope)
-    fired, new = keep(store, _explained(store, scope, rules.judge(asked, scope)))
+    taught = teaching.lessons_of(store, scope.project)
+    explained = _explained(store, scope, rules.judge(asked, scope))
+    fired, new = keep(store, [lessons.settled(each, taught) for each in explained])
     return fired, new, rules.days_of_history(asked)
 
 

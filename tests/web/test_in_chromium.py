@@ -29,6 +29,7 @@ PAGES = {
     "incidents": "/incidents?tab=resolved",
     "incident": f"/incidents/{COSTLY}",
     "long name": f"/incidents/{NEW}",
+    "taught": "/incidents/taught",
     "traces": "/traces?since=7d",
     "trace": "/traces/0ddtrace00000001",
     "long trace": "/traces/longtrace0000001",
@@ -161,7 +162,7 @@ def test_an_incident_is_acknowledged_with_one_key_and_taken_back(browser, addres
         page.keyboard.press("a")
         page.wait_for_selector("text=Acknowledged.")
         page.click("text=Undo")
-        page.wait_for_selector("text=Open again.")
+        page.wait_for_selector("text=Undone: it is as it was before.")
         assert wrong == []
 
 

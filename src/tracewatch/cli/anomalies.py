@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracewatch.cli.kept import SHORT_ID, find, pass_on, verbs
+from tracewatch.cli.dealing import verbs
+from tracewatch.cli.kept import SHORT_ID, find, pass_on
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
     Heading,
@@ -55,7 +56,7 @@ Examples:
 @format_option()
 @click.pass_context
 def anomalies(context: click.Context, /, db: str, project: str, output: str, **given: Any) -> None:
-    """List what was found, newest first; or acknowledge, resolve or dismiss a finding."""
+    """List what was found, newest first; or deal with a finding."""
     if context.invoked_subcommand is not None:
         pass_on(context, context.invoked_subcommand, {"db": db, "project": project}, "the ids of findings")
         return
@@ -69,12 +70,7 @@ def anomalies(context: click.Context, /, db: str, project: str, output: str, **g
         say(f"There are more: add --cursor {page.next}")
 
 
-def _deal(store: Store, finding: Anomaly, values: Mapping[str, Any]) -> str:
-    store.annotate(Anomaly, {"project": finding.project, "id": finding.id}, values)
-    return finding.description
-
-
-for _command in verbs(Anomaly, _deal):
+for _command in verbs(Anomaly):
     anomalies.add_command(_command)
 
 

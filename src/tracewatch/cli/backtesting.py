@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from tracewatch import settings
-from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
+from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options, to_type
 from tracewatch.cli.telling import counted, summarise, told_alerts, told_incidents
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import OutputRefused
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tracewatch.backtest import Alert, Grouped, History, Member, Series
     from tracewatch.detectors.adaptive.errands import Second
     from tracewatch.imports import Source
+    from tracewatch.records import Lesson
 
 REASONS = 5  # reasons for refused rows told; `tracewatch import` tells all
 LARGE = 1_000_000  # bytes of a file: less is replayed while a second process would start
@@ -86,7 +87,8 @@ def backtest(
         if scores:
             raise click.UsageError("--scores is for a file of timestamp,value, not for calls.")
         with _second(LARGE) as second:
-            _calls(_from_store(db, project, since, detector), detector, begin, alerts, db, project, second=second)
+            history, lessons = _from_store(db, project, since, detector)
+            _calls(history, detector, begin, alerts, db, project, second=second, lessons=lessons)
         return
     _keep(file, alerts, scores)
     _keep_memory()
@@ -111,28 +113,30 @@ def _from_file(source: Source, kind: Any, detector: str) -> History:
     return history
 
 
-def _from_store(db: str, project: str, since: str, detector: str) -> History:
-    from tracewatch import backtest
+def _from_store(db: str, project: str, since: str, detector: str) -> tuple[History, tuple[Lesson, ...]]:
+    """The calls, and what was taught about them."""
+    from tracewatch import backtest, teaching
 
     now = time.time()
     with caught_up_db(db, project) as store, progress_bar("Reading the calls"):
-        return backtest.read_store(
+        history = backtest.read_store(
             store,
             project,
             parse_time(since, now=now),
             math.nextafter(now, math.inf),
             _member(detector)[0].needs,
         )
+        return history, teaching.lessons_of(store, project)
 
 
 def _calls(
     history: History, detector: str, begin: str | None, out: Path | None, name: str, project: str = "default",
-    second: Second | None = None,
+    second: Second | None = None, lessons: Sequence[Lesson] = (),
 ) -> None:  # fmt: skip
     """Replays calls and tells what was found."""
     from tracewatch import backtest
 
-    member, grouped = _member(detector, project)
+    member, grouped = _member(detector, project, lessons)
     grouped.share_with(second)
     if not len(history):
         say(f"There are no calls to replay in {name}.")
@@ -149,17 +153,18 @@ def _calls(
         told = told_incidents(grouped.changes, ids, len(found), notes) if member.groups else told_alerts(found)
         period = (max(told_from, first), last)
         summarise(told, counted(len(history), "call"), period, time.monotonic() - started, out)
+        _tell_known(sum(each.detected_at >= told_from for each in grouped.known))
         _tell_learning(detector, last - first)
 
 
-def _member(detector: str, project: str = "default") -> tuple[Member, Grouped]:
+def _member(detector: str, project: str = "default", lessons: Sequence[Lesson] = ()) -> tuple[Member, Grouped]:
     """The detector, and what notes its incidents, if it has any; it judges the metrics that the user declared as
     well."""
     from tracewatch import backtest
     from tracewatch.metrics.custom import parse
 
     member = backtest.DETECTORS[detector]
-    grouped = backtest.Grouped(project, parse(settings.load().metrics))
+    grouped = backtest.Grouped(project, parse(settings.load().metrics), lessons)
     if member.groups:
         member = dataclasses.replace(member, make=lambda: grouped, needs=grouped.needs)
     return member, grouped
@@ -326,6 +331,13 @@ def _tell_gaps(series: Series) -> None:
         say(f"  {counted(empty, 'row')} without a number as value: the score is 0")
     if 0 < len(series) - empty <= LEARNING:
         say(f"  The first {LEARNING} values are only learned from, and there are no more in it.")
+
+
+def _tell_known(known: int) -> None:
+    """How much is left out because people said that it is noise or expected."""
+    if known:
+        taught = to_type("incidents taught")
+        say(f"  {counted(known, 'alert')} left out, known from what was dismissed; what was taught lists: {taught}")
 
 
 def _tell_learning(detector: str, length_s: float) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracewatch.cli.kept import SHORT_ID, find, pass_on, verbs
+from tracewatch.cli.dealing import show_quality, taught, unlearn, verbs
+from tracewatch.cli.kept import SHORT_ID, find, pass_on
 from tracewatch.cli.output import (
     SEVERITY_STYLES,
     Heading,
@@ -45,6 +47,9 @@ Examples:
   tracewatch incidents --severity high,critical --since 7d --format jsonl
   tracewatch incidents show 3f9a12c0
   tracewatch incidents ack 3f9a12c0
+  tracewatch incidents snooze 3f9a12c0 --until tomorrow
+  tracewatch incidents dismiss 3f9a12c0 --because too-small
+  tracewatch incidents --quality
 """,
 )
 @store_options
@@ -53,12 +58,16 @@ Examples:
 @click.option("--since", help="Only those that began since then: 24h, 7d, 2026-03-02 …")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
 @click.option("--cursor", help="Continue where a previous page ended.")
+@click.option("--quality", is_flag=True, help="Instead: by metric, what people said incidents and findings were worth.")
 @format_option()
 @click.pass_context
 def incidents(context: click.Context, /, db: str, project: str, output: str, **given: Any) -> None:
-    """List incidents, newest first; show one; or acknowledge, resolve or dismiss it with all its findings."""
+    """List incidents, newest first; show one; deal with it and all its findings; or see what dismissals taught."""
     if context.invoked_subcommand is not None:
         pass_on(context, context.invoked_subcommand, {"db": db, "project": project}, "the ids of incidents")
+        return
+    if given["quality"]:
+        show_quality(db, project, output)
         return
     with open_db(db) as store:
         page = store.page(Incident, _filters(project, given), limit=given["limit"], cursor=given["cursor"])
@@ -86,15 +95,7 @@ def show(incident_id: str, db: str, project: str, output: str) -> None:
         screen.print(part)
 
 
-def _deal(store: Store, incident: Incident, values: Mapping[str, Any]) -> str:
-    """What people did about an incident they did about all its findings."""
-    store.annotate(Incident, {"project": incident.project, "id": incident.id}, values)
-    keys = [{"project": each.project, "id": each.id} for each in _findings(store, incident)]
-    store.annotate_all(Anomaly, ((key, values) for key in keys))
-    return incident.title
-
-
-for _command in verbs(Incident, _deal):
+for _command in (*verbs(Incident), taught, unlearn):
     incidents.add_command(_command)
 
 
@@ -155,11 +156,26 @@ def _listing(found: Sequence[Incident]) -> Table:
             show_time(each.started_at),
             _state(each),
             f"[{SEVERITY_STYLES[each.severity]}]{each.severity}[/]",
-            each.resolution_status,
+            _listed(each),
             f"{each.findings:,}",
             safe(each.title),
         )
     return table
+
+
+def _listed(incident: Incident) -> str:
+    from tracewatch.dealing import is_awake_again, is_snoozed
+
+    now = time.time()
+    if is_snoozed(incident, now):
+        return "snoozed"
+    return (
+        "regressed"
+        if incident.regressed_at
+        else "pending"
+        if is_awake_again(incident, now)
+        else incident.resolution_status
+    )
 
 
 def _state(incident: Incident) -> str:
@@ -171,7 +187,7 @@ def _told(incident: Incident, findings: Sequence[Anomaly]) -> list[RenderableTyp
     """The sentence, the facts, what led to it, what to do, and what is folded under it."""
     style = SEVERITY_STYLES[incident.severity]
     heading = f"[{style}]{incident.severity.capitalize()}[/] · {_state(incident)} · {safe(incident.id)}"
-    parts: list[RenderableType] = [heading, f"[bold]{safe(incident.title)}[/]", _facts(incident)]
+    parts: list[RenderableType] = [heading, f"[bold]{safe(incident.title)}[/]", _facts(incident, findings)]
     parts += _list("What led to it", incident.contributing_factors)
     parts += _list("What to do next", incident.recommended_actions)
     parts += _list("Traces that show it", [to_type(f"trace {each}") for each in incident.trace_ids])
@@ -180,7 +196,7 @@ def _told(incident: Incident, findings: Sequence[Anomaly]) -> list[RenderableTyp
     return parts
 
 
-def _facts(incident: Incident) -> Table:
+def _facts(incident: Incident, findings: Sequence[Anomaly]) -> Table:
     from rich.table import Table
 
     from tracewatch.explaining.measures import measure_of
@@ -195,19 +211,43 @@ def _facts(incident: Incident) -> Table:
         "How sure": f"{min(incident.confidence_score, 0.99):.2f} of 1",
         "Since": f"{show_time(incident.started_at)} UTC",
         "Found": f"{show_time(incident.detected_at)} UTC",
-        "Recovering": _moment(incident.recovering_at),
+        "Recovering": _recovering(incident, findings),
         "Over": _moment(incident.closed_at),
         "Came back": f"{incident.reopened:,} times" if incident.reopened > 1 else "once" if incident.reopened else "",
         "Calls": f"{incident.calls:,}" if incident.calls is not None else "",
         "Money": beyond(incident.cost_effect_usd, "USD", measure, incident.direction),
         "Waiting": beyond(waited, "ms", measure, incident.direction),
-        "Status": incident.resolution_status,
+        "Status": _status(incident),
     }
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
         if value:
             table.add_row(f"[dim]{name}[/]", safe(value))
     return table
+
+
+def _recovering(incident: Incident, findings: Sequence[Anomaly]) -> str:
+    """Since when it is back in its range by itself, and when it closes."""
+    from tracewatch.incidents import closes_at
+
+    if incident.recovering_at is None or incident.state == "closed":
+        return _moment(incident.recovering_at)
+    closes = closes_at(findings)
+    then = "closes when the findings under it are over, too" if closes is None else f"closes at {_moment(closes)}"
+    return f"back in range since {_moment(incident.recovering_at)}; {then}"
+
+
+def _status(incident: Incident) -> str:
+    """What people did about it, and what became of that."""
+    from tracewatch.dealing import is_awake_again, is_snoozed
+
+    now = time.time()
+    if is_snoozed(incident, now):
+        until = "it gets worse" if incident.snoozed_until is None else _moment(incident.snoozed_until)
+        return f"snoozed until {until}"
+    if is_awake_again(incident, now):
+        return "no longer snoozed" if incident.snoozed_until is not None else "worse than when it was snoozed"
+    return f"back since {_moment(incident.regressed_at)}" if incident.regressed_at else incident.resolution_status
 
 
 def _moment(time_s: float | None) -> str:

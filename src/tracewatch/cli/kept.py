@@ -1,13 +1,13 @@
-"""What lists of findings and of incidents share: finding one by the beginning of its id, and dealing with it."""
+"""What lists of findings and of incidents share: finding one by the beginning of its id."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from tracewatch.cli.output import open_db, say, store_options, to_type
+from tracewatch.cli.output import to_type
 from tracewatch.errors import Ambiguous, NotFound
 from tracewatch.records import Anomaly, Incident
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tracewatch.stores.base import Store
 
 SHORT_ID = 8  # characters of an id on screen; commands take any beginning that is unique
-VERBS = {"ack": "acknowledged", "resolve": "resolved", "dismiss": "dismissed"}
 LISTS = {Anomaly: "anomalies", Incident: "incidents"}
 NOUNS = {Anomaly: "finding", Incident: "incident"}
 Kept = TypeVar("Kept", Anomaly, Incident)
@@ -28,26 +27,6 @@ def pass_on(context: click.Context, verb: str, shared: Mapping[str, str], what: 
         if given and option.name not in shared:
             raise click.UsageError(f"{option.opts[-1]} is about the list: '{verb}' takes {what}.")
     context.default_map = {verb: dict(shared)}
-
-
-def verbs(record: type[Kept], deal: Callable[[Store, Kept, Mapping[str, Any]], str]) -> list[click.Command]:
-    """The commands by which people say what they did; `deal` writes that down and returns what it is about."""
-    return [_verb(name, resolution, record, deal) for name, resolution in VERBS.items()]
-
-
-def _verb(
-    name: str, resolution: str, record: type[Kept], deal: Callable[[Store, Kept, Mapping[str, Any]], str]
-) -> click.Command:
-    @click.argument("ids", nargs=-1, required=True, metavar="ID…")
-    @store_options
-    def change(ids: tuple[str, ...], db: str, project: str) -> None:
-        with open_db(db) as store:
-            for given in ids:
-                kept = find(store, record, project, given, db)
-                told = deal(store, kept, {"resolution_status": resolution, "acknowledged": True})
-                say(f"{kept.id[:SHORT_ID]} is {resolution}: {told}")
-
-    return click.command(name, help=f"Mark {NOUNS[record]}s as {resolution}.")(change)
 
 
 def find(store: Store, record: type[Kept], project: str, given: str, db: str) -> Kept:

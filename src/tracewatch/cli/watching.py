@@ -127,6 +127,10 @@ def tell(seen: Seen) -> None:
         screen.print(f"  … and {len(seen.incidents) - SHOWN:,} more.")
     if seen.findings:
         screen.print(_breakdown(seen.breakdown))
+    known = sum(map(is_known, seen.findings))
+    if known:
+        of = f"{known:,} {'finding is' if known == 1 else 'findings are'} of no incident"
+        screen.print(f"{of}, known from what was dismissed; see: {safe(to_type('incidents taught'))}", soft_wrap=True)
     if seen.incidents:
         first = seen.incidents[0]
         next_ones = {"Why, and what to do:": f"explain {first.id[:SHORT_ID]}", "All:": "incidents"}
@@ -274,5 +278,11 @@ def _breakdown(counts: Mapping[str, int]) -> Table:
 
 
 def as_bad(findings: Sequence[Anomaly], severity: str) -> bool:
-    """Whether any of these is as bad as that, or worse."""
-    return any(SEVERITIES.index(each.severity) >= SEVERITIES.index(severity) for each in findings)
+    """Whether any of these is as bad as that, or worse; what is known to be noise is not."""
+    told = [each for each in findings if not is_known(each)]
+    return any(SEVERITIES.index(each.severity) >= SEVERITIES.index(severity) for each in told)
+
+
+def is_known(finding: Anomaly) -> bool:
+    """Whether people had said that it is noise or expected."""
+    return "known" in finding.statistics

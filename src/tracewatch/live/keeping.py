@@ -10,13 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from tracewatch import watch
+from tracewatch import dealing, watch
 from tracewatch.detectors.adaptive import Alert, Ending, Return
 from tracewatch.explaining import explain
 from tracewatch.explaining.story import story_of
 from tracewatch.incidents import Change
-from tracewatch.judge import Judgement
+from tracewatch.judge import Judgement, is_note
 from tracewatch.kinship import began
+from tracewatch.lessons import as_known
 from tracewatch.live.baselines import DETECTOR
 from tracewatch.live.state import State, Told
 from tracewatch.live.telling import anomaly_of, incident_of, note_of
@@ -32,7 +33,8 @@ FORGET_S = 2 * 86_400.0  # a movement that is back after more than a day is anot
 ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException)
 MOST_TOLD = 10_000  # findings that may still end; the engine holds a few hundred at most
 
-_PEOPLES = frozenset(("resolution_status", "acknowledged"))
+RETURNED = frozenset(("reopened", "back"))  # what a settled incident comes back by
+_PEOPLES = frozenset(("resolution_status", "acknowledged", "snoozed_until", "snoozed_beyond", "regressed_at"))
 _EXPLAINED = frozenset(
     ("calls", "cost_effect_usd", "time_effect_s", "causes", "contributing_factors", "recommended_actions")
 ) | {"trace_ids"}
@@ -44,6 +46,18 @@ class _Pending:
 
     change: Change
     telling: bool
+    back: float | None = None
+    """When it was last back."""
+    worse: float | None = None
+    """When it last got worse."""
+
+    def after(self, before: _Pending | None) -> _Pending:
+        """With what is known of an earlier change."""
+        if before is None:
+            return self
+        back = before.back if self.back is None else self.back
+        worse = before.worse if self.worse is None else self.worse
+        return _Pending(self.change, self.telling or before.telling, back, worse)
 
 
 class Keeper:
@@ -64,13 +78,22 @@ class Keeper:
     def take(self, judgement: Judgement) -> None:
         """Notes what is to be put back."""
         for change in judgement.changes:
-            before = self._changes.get(change.id)
-            telling = change.what in TELLING or (before is not None and before.telling)
-            self._changes[change.id] = _Pending(change, telling)
+            # A movement that is back by itself is known; one that is told once more passed what was taught.
+            back, worse = (
+                change.what in RETURNED,
+                change.what == "worse" or (change.what == "reopened" and change.joined),
+            )
+            pending = _Pending(
+                change, change.what in TELLING, change.at if back else None, change.at if worse else None
+            )
+            self._changes[change.id] = pending.after(self._changes.get(change.id))
             for alert in change.joined:
                 self._find(alert, anomaly_of(self.project, alert, change.id, judgement.known_days[alert.story]))
         for note in judgement.notes:
             self._find(note, note_of(self.project, note, judgement.known_days[note.story]))
+        for alert, lesson in judgement.known:
+            found = note_of if is_note(alert) else _without_incident
+            self._find(alert, as_known(found(self.project, alert, judgement.known_days[alert.story]), lesson))
         for news in judgement.news:
             self._note_end(news)
 
@@ -118,11 +141,11 @@ class Keeper:
             if id_ in explained:
                 incident = self._explained(incident, pending.change)
                 self._tell_root(incident)
-            self._write(incident, everything=id_ in explained)
+            self._write(incident, pending, everything=id_ in explained)
             self.incidents[id_] = incident
 
-    def _write(self, incident: Incident, *, everything: bool) -> None:
-        """Adds an incident, or changes what is ours of the one that is there."""
+    def _write(self, incident: Incident, pending: _Pending, *, everything: bool) -> None:
+        """Adds an incident, or changes what is ours of the one that is there, which may open it again."""
         if self.store.add([incident]):
             return
         there = self.store.get(Incident, self._key(incident.id))
@@ -131,6 +154,17 @@ class Keeper:
         kept = _PEOPLES | frozenset(key_of(Incident)) | (frozenset() if everything else _EXPLAINED)
         values = {each.name: getattr(incident, each.name) for each in columns(Incident) if each.name not in kept}
         self.store.annotate(Incident, self._key(incident.id), values)
+        if not isinstance(there, Incident):
+            return
+        if not dealing.come_back(self.store, there, incident, back=pending.back, worse=pending.worse):
+            self._dismiss_too(there)
+
+    def _dismiss_too(self, there: Incident) -> None:
+        """What is new about an incident that was dismissed is dismissed with it."""
+        new = [each.id for each in self._findings.values() if each.incident_id == there.id and each.id in self.new]
+        if there.resolution_status == "dismissed" and new:
+            dismissed = {"resolution_status": "dismissed", "acknowledged": True}
+            self.store.annotate_all(Anomaly, ((self._key(id_), dismissed) for id_ in new))
 
     def _tell_root(self, incident: Incident) -> None:
         """What explains the incident stands at the finding in front of it, too."""
@@ -174,6 +208,10 @@ class Keeper:
 
     def _key(self, id_: str) -> dict[str, Any]:
         return {"project": self.project, "id": id_}
+
+
+def _without_incident(project: str, alert: Alert, known_days: int) -> Anomaly:
+    return anomaly_of(project, alert, None, known_days)
 
 
 def close_forgotten(store: Store, project: str, state: State) -> None:

@@ -16,8 +16,9 @@ from tracewatch.live.baselines import Restored
 from tracewatch.live.keeping import Keeper, close_forgotten
 from tracewatch.live.state import State
 from tracewatch.metrics.custom import Custom
-from tracewatch.records import Anomaly, Incident
+from tracewatch.records import Anomaly, Incident, Lesson
 from tracewatch.stores.base import Progress, Store
+from tracewatch.teaching import lessons_of
 
 # A tick is judged so long after its end: most spans that began in it have ended by then and sent their row. One that
 # comes later counts for the tick that is judged next.
@@ -75,6 +76,7 @@ class Watcher:
         self.store, self.project, self.customs = store, project, tuple(customs)
         self.state = self._nothing()
         self.restored = Restored(state=None, revision=-1, parts=0)
+        self.lessons: tuple[Lesson, ...] = ()
         self.saved_rows, self.saved_at = 0, -inf
 
     def run(self, now: float, total: Callable[[int], Progress] | None = None) -> Passed:
@@ -83,6 +85,7 @@ class Watcher:
         `total` is called with how many rows there are to be read, and gives what is told of how many are done.
         """
         told = _News()
+        self.lessons = lessons_of(self.store, self.project)
         self._restore(told)
         self._check_clock(told, now)
         if self.saved_at == -inf:
@@ -165,7 +168,7 @@ class Watcher:
         """What can be known at that moment."""
         reading = self.state.reading
         if until > reading.judged:
-            keeper.take(self.state.judge.judge(until))
+            keeper.take(self.state.judge.judge(until, self.lessons))
             reading.judged = until // TICK_S * TICK_S
             reading.keys.forget(reading.judged - LATE_S)
 

@@ -32,6 +32,7 @@ ROOMS = (
     "tracewatch.detectors.nearest",
     "tracewatch.incidents",
     "tracewatch.judge",
+    "tracewatch.lessons",
     "tracewatch.live.state",
     "tracewatch.metrics.crowd",
     "tracewatch.metrics.custom",

@@ -18,6 +18,7 @@ from tracewatch.records.base import (
 from tracewatch.records.deed import REASONS, VERBS, Deed
 from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
 from tracewatch.records.duplicate import MATCHES, Duplicate
+from tracewatch.records.lesson import TEACHINGS, Lesson
 from tracewatch.records.pricing import PriceOverride
 from tracewatch.records.span import (
     CONTENT_ENTRIES,
@@ -29,7 +30,10 @@ from tracewatch.records.span import (
     operation_of,
 )
 
-RECORDS: tuple[type[Record], ...] = (Span, Duplicate, Anomaly, Incident, Baseline, PriceOverride, Project, ApiKey, Deed)
+RECORDS: tuple[type[Record], ...] = (
+    *(Span, Duplicate, Anomaly, Incident, Baseline),
+    *(PriceOverride, Project, ApiKey, Deed, Lesson),
+)
 
 __all__ = [
     "CONTENT_ENTRIES",
@@ -46,6 +50,7 @@ __all__ = [
     "SEVERITIES",
     "STATES",
     "STATUSES",
+    "TEACHINGS",
     "VERBS",
     "Anomaly",
     "ApiKey",
@@ -55,6 +60,7 @@ __all__ = [
     "Duplicate",
     "Incident",
     "Json",
+    "Lesson",
     "PriceOverride",
     "Project",
     "Record",

@@ -48,6 +48,7 @@ class Anomaly(Record):
     span_id: str | None = column("The span in that trace.", default=None, label="Span")
     detector: str = column("Which detector found it.", sliced=True)
     source: str = column("Which rows it was found in: traces or messages.", default="traces", sliced=True)
+    snoozed_until: Time | None = column("Until when nobody wants to hear of it.", default=None, label="Snoozed until")
     incident_id: str | None = column("The incident it belongs to.", default=None, label="Incident", sliced=True)
     kind: str | None = column("What sort of movement it is.", default=None, choices=KINDS, sliced=True)
     direction: str | None = column("Which way the metric moved.", default=None, choices=DIRECTIONS)
@@ -99,6 +100,15 @@ class Incident(Record):
         "What people did about it.", default="pending", label="Resolution", choices=RESOLUTIONS, sliced=True
     )
     acknowledged: bool = column("Whether somebody has taken note.", default=False)
+    snoozed_until: Time | None = column("Until when nobody wants to hear of it.", default=None, label="Snoozed until")
+    snoozed_beyond: float | None = column(
+        "How far from the expected value it may get before it is told again.",
+        default=None,
+        label="Snoozed until",
+    )
+    regressed_at: Time | None = column(
+        "When it came back, or got worse, after people had settled it.", default=None, label="Regressed"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,7 +167,8 @@ def fragment(request: Request, asked: Asked, template: str, **values: Any) -> HT
 
 def _going_on(asked: Asked) -> Mapping[str, Any]:
     """How many incidents are open, and the worst of them: for the navigation and the title."""
-    found = [each for each in incidents.going_on(asked.store, asked.caller) if incidents.tab_of(each) == "open"]
+    going_on = incidents.going_on(asked.store, asked.caller, asked.now)
+    found = [each for each in going_on if incidents.tab_of(each, asked.now) == "open"]
     return {"open": len(found), "worst": found[0].severity if found else ""}
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tracewatch.web import assets
-from tracewatch.web.pages import incidents, overview, trace, traces
+from tracewatch.web.pages import incidents, overview, taught, trace, traces
 
-ROUTERS: tuple[APIRouter, ...] = (assets.router, overview.router, incidents.router, trace.router, traces.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    *(assets.router, overview.router, taught.router, incidents.router, trace.router, traces.router),
+)
 """The routers of all screens: a page joins them here. In the navigation it then stands by its path."""

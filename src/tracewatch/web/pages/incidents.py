@@ -15,7 +15,8 @@ from tracewatch.errors import BadDeed
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.telling import how_sure
-from tracewatch.records import SEVERITIES, Incident
+from tracewatch.records import SEVERITIES, Incident, Lesson
+from tracewatch.teaching import TEACHES, lessons_of, would_hide
 from tracewatch.web import charts, drawing, formats
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
@@ -29,6 +30,7 @@ router = APIRouter(include_in_schema=False)
 
 HOUR_S = 3600.0
 WORTH_CENTS = 0.1  # dollars: the difference is then told in cents, and so are its parts
+WORSE = "worse"  # instead of a time: until then an incident is snoozed
 MORNING = 9  # o'clock: when "tomorrow" begins
 PAGE = 50
 DONE = {
@@ -38,6 +40,7 @@ DONE = {
     "snooze": "Snoozed.",
     "note": "Noted.",
     "reopen": "Open again.",
+    "undo": "Undone: it is as it was before.",
 }
 UNDONE = ("acknowledge", "resolve", "dismiss", "snooze")
 """What can be taken back right after it was done."""
@@ -94,8 +97,12 @@ def show_incidents(request: Request, asked: Ask) -> HTMLResponse:
     found = incidents.listed(
         asked.store, asked.caller, tab,
         severity=severity, metric=given.get("metric", ""), limit=PAGE, cursor=given.get("cursor") or None,
+        now=asked.now,
     )  # fmt: skip
-    counts = {name: len(incidents.listed(asked.store, asked.caller, name).incidents) for name in incidents.TABS[:2]}
+    counts = {
+        name: len(incidents.listed(asked.store, asked.caller, name, now=asked.now).incidents)
+        for name in incidents.TABS[:3]
+    }
     recent = incidents.within(asked.store, asked.caller, asked.now - 30 * 24 * HOUR_S, asked.now)
     over = sum(incidents.tab_of(each) == "resolved" for each in recent)
     return drawing.page(
@@ -129,7 +136,7 @@ def show_incident(request: Request, asked: Ask, incident_id: str) -> HTMLRespons
         return _missing(request, asked, incident_id)
     it = whole(asked.store, asked.caller, incident, asked.now)
     done = asked.given.get("done", "")
-    values = {**_values(asked, it), "snoozes": list(_snoozes(asked)), "undo": done in UNDONE}
+    values = {**_values(asked, it), "snoozes": list(snoozes(asked)), "undo": done in UNDONE}
     to = f"/incidents/{incident.id}"
     return drawing.page(request, asked, "incident.html", it=it, to=to, done=DONE.get(done, ""), **values)
 
@@ -142,12 +149,12 @@ def deal_with_one(request: Request, asked: Ask, caller: Writer, incident_id: str
         return _missing(request, asked, incident_id)
     verb, until = form.one("verb") or "", form.one("until")
     try:
-        ends = float(until) if until else None
+        ends = float(until) if until and until != WORSE else None
     except ValueError as error:
         raise BadDeed(why=f"'{until}' is no time") from error
     deal(
         asked.store, incident, verb, who=name_of(asked.store, caller), now=asked.now,
-        reason=form.one("reason"), text=form.one("text"), until=ends,
+        reason=form.one("reason"), text=form.one("text"), until=ends, until_worse=until == WORSE,
     )  # fmt: skip
     return answered(form.one("back") or f"/incidents/{incident.id}?done={verb}")
 
@@ -186,7 +193,24 @@ def _values(asked: Asked, it: Whole) -> Mapping[str, Any]:
         "show_tokens": any(each.summary.input_tokens is not None for each in it.examples),
         "show_cache": any(each.summary.cached_share is not None for each in it.examples),
         "belief": list(_belief(asked, it)),
+        "hides": _hides(asked, incident),
+        "lesson": _lesson(asked, incident),
     }
+
+
+def _hides(asked: Asked, incident: Incident) -> Mapping[str, str]:
+    """What a dismissal would also have hidden, by its reason."""
+    if incident.resolution_status in ("resolved", "dismissed"):
+        return {}
+    return {reason: would_hide(asked.store, incident, reason, asked.now).words() for reason in TEACHES}
+
+
+def _lesson(asked: Asked, incident: Incident) -> Lesson | None:
+    """What it taught, as long as that counts."""
+    if incident.resolution_status != "dismissed":
+        return None
+    taught = lessons_of(asked.store, incident.project, about=incident.id)
+    return next((each for each in taught if each.until is None), None)
 
 
 def _facts(asked: Asked, it: Whole) -> Iterator[Fact]:
@@ -349,7 +373,7 @@ def _in_query(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _snoozes(asked: Asked) -> Iterator[tuple[str, str]]:
+def snoozes(asked: Asked) -> Iterator[tuple[str, str]]:
     """Until when an incident may be snoozed: a moment, and its words."""
     now = asked.now
     yield f"{now + HOUR_S:.0f}", "for an hour"

@@ -9,6 +9,7 @@ from typing import Any
 from tracewatch.access import Caller
 from tracewatch.dealing import deeds_about
 from tracewatch.explaining import saying
+from tracewatch.incidents import closes_at
 from tracewatch.judge import KNOWN_DAYS
 from tracewatch.records import Anomaly, Deed, Incident
 from tracewatch.stores.base import Store
@@ -96,10 +97,9 @@ class Whole:
     """Whether its calls were deleted since (retention)."""
 
     @property
-    def snoozed_until(self) -> float | None:
-        """Until when nobody wants to hear of it, by the last thing that was done."""
-        done = next((each for each in self.deeds if each.verb != "note"), None)
-        return done.until if done is not None and done.verb == "snooze" else None
+    def closes_at(self) -> float | None:
+        """When it closes if nothing more comes, while it is back in its range."""
+        return closes_at(self.findings) if self.incident.state == "recovering" else None
 
     @property
     def owner(self) -> str:
@@ -119,7 +119,7 @@ def whole(store: Store, caller: Caller, incident: Incident, now: float) -> Whole
     notes = incidents.notes_near(store, caller, incident)
     deeds = deeds_about(store, incident.project, [incident.id])
     causes: Mapping[str, Any] = incident.causes or {}
-    before, after = _neighbours(store, caller, incident)
+    before, after = _neighbours(store, caller, incident, now)
     effect = causes.get("effect") or {}
     changes = _changes(causes)
     root = next((each for each in findings if each.id == incident.root_id), None)
@@ -145,9 +145,11 @@ def whole(store: Store, caller: Caller, incident: Incident, now: float) -> Whole
     )
 
 
-def _neighbours(store: Store, caller: Caller, incident: Incident) -> tuple[Incident | None, Incident | None]:
-    tab = incidents.tab_of(incident)
-    listed = incidents.listed(store, caller, tab, limit=200).incidents
+def _neighbours(
+    store: Store, caller: Caller, incident: Incident, now: float
+) -> tuple[Incident | None, Incident | None]:
+    tab = incidents.tab_of(incident, now)
+    listed = incidents.listed(store, caller, tab, limit=200, now=now).incidents
     place = next((number for number, each in enumerate(listed) if each.id == incident.id), None)
     if place is None:
         return None, None
@@ -277,9 +279,13 @@ _DONE = {
     "snooze": "Snoozed",
     "note": "Note",
     "reopen": "Opened again",
+    "undo": "Undone",
 }
+_BY_ITSELF = {"regressed": "Regressed: it is back after it was settled", "worse": "Open again: clearly worse"}
 
 
 def _done(deed: Deed) -> str:
+    if deed.verb == "reopen" and deed.reason in _BY_ITSELF:
+        return _BY_ITSELF[deed.reason]
     why = f", {deed.reason.replace('_', ' ')}" if deed.reason else ""
     return f"{_DONE[deed.verb]}{why}" + (f" by {deed.done_by}" if deed.done_by else "")

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracewatch.access import Caller
+from tracewatch.dealing import is_awake_again, is_snoozed
 from tracewatch.records import SEVERITIES, Anomaly, Incident
 from tracewatch.stores.base import Filter, Store
 
 MOST_OPEN = 200  # the engine keeps no more
 MOST_FINDINGS = 200
 HOUR_S = 3600.0
-TABS = ("open", "acknowledged", "resolved", "dismissed")
+TABS = ("open", "acknowledged", "snoozed", "resolved", "dismissed")
 """How incidents are laid apart on their page."""
 
 
@@ -24,16 +25,21 @@ class Listed:
     next: str | None
 
 
-def tab_of(incident: Incident) -> str:
-    """Where an incident is found: open until somebody took note, or until it was over."""
+def tab_of(incident: Incident, now: float = 0.0) -> str:
+    """Where an incident is found: open until somebody took note, or until it was over, and after a snooze again.
+
+    Without the time a snooze lasts.
+    """
     if incident.resolution_status in ("resolved", "dismissed"):
         return incident.resolution_status
     if incident.state == "closed":
         return "resolved"
-    return "acknowledged" if incident.acknowledged else "open"
+    if is_snoozed(incident, now):
+        return "snoozed"
+    return "acknowledged" if incident.acknowledged and not is_awake_again(incident, now) else "open"
 
 
-def state_of(incident: Incident) -> str:
+def state_of(incident: Incident, now: float = 0.0) -> str:
     """The word for where an incident stands.
 
     What people did outweighs what the engine says, except that something is over.
@@ -44,9 +50,13 @@ def state_of(incident: Incident) -> str:
         return "Resolved"
     if incident.state == "closed":
         return "Over"
+    if is_snoozed(incident, now):
+        return "Snoozed"
+    if incident.regressed_at is not None and incident.state != "recovering":
+        return "Regressed"
     words = {"open": "Open", "growing": "Escalating", "recovering": "Recovered"}
     again = " again" if incident.reopened and incident.state == "open" else ""
-    if incident.acknowledged:
+    if incident.acknowledged and not is_awake_again(incident, now):
         return "Acknowledged" if incident.state == "open" else f"Acknowledged, {words[incident.state].lower()}"
     return words[incident.state] + again
 
@@ -57,11 +67,11 @@ def rank(incident: Incident) -> tuple[int, float, float]:
     return -SEVERITIES.index(incident.severity), -(incident.cost_effect_usd or 0.0) / lasted_h, -incident.started_at
 
 
-def going_on(store: Store, caller: Caller) -> tuple[Incident, ...]:
-    """Incidents that are not over and that nobody has settled, the worst first."""
+def going_on(store: Store, caller: Caller, now: float = 0.0) -> tuple[Incident, ...]:
+    """Incidents that are not over and that nobody has settled or snoozed, the worst first."""
     where = [*_ours(caller), Filter("state", "!=", ("closed",))]
     found = _seen(store, caller, where, MOST_OPEN)
-    return tuple(sorted((each for each in found if tab_of(each) in ("open", "acknowledged")), key=rank))
+    return tuple(sorted((each for each in found if tab_of(each, now) in ("open", "acknowledged")), key=rank))
 
 
 def within(store: Store, caller: Caller, since: float, until: float) -> tuple[Incident, ...]:
@@ -79,14 +89,14 @@ def within(store: Store, caller: Caller, since: float, until: float) -> tuple[In
 
 def listed(
     store: Store, caller: Caller, tab: str, *, severity: Sequence[str] = (), metric: str = "", limit: int = 50,
-    cursor: str | None = None,
+    cursor: str | None = None, now: float = 0.0,
 ) -> Listed:  # fmt: skip
     """The incidents of a tab: the open ones worst first, those that are over newest first, by pages."""
     more = [Filter("severity", "=", tuple(severity))] if severity else []
     more += [Filter("metric_name", "=", (metric,))] if metric else []
-    if tab in ("open", "acknowledged"):
+    if tab in ("open", "acknowledged", "snoozed"):
         where = [*_ours(caller), *more, Filter("state", "!=", ("closed",))]
-        found = [each for each in _seen(store, caller, where, MOST_OPEN) if tab_of(each) == tab]
+        found = [each for each in _seen(store, caller, where, MOST_OPEN) if tab_of(each, now) == tab]
         return Listed(incidents=tuple(sorted(found, key=rank)), next=None)
     where = [*_ours(caller), *more]
     if tab == "dismissed":

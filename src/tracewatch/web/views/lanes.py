@@ -59,7 +59,7 @@ class Lane:
     @property
     def now(self) -> Mark | None:
         """The worst that is not over."""
-        lasting = [each for each in self.marks if incidents.tab_of(each.incident) in ("open", "acknowledged")]
+        lasting = [each for each in self.marks if incidents.tab_of(each.incident) not in ("resolved", "dismissed")]
         return max(lasting, key=lambda each: SEVERITIES.index(each.incident.severity), default=None)
 
     @property

@@ -95,8 +95,8 @@ def overview(store: Store, caller: Caller, period: Period, now: float, zone: tzi
     if stand.is_old and period.follows and stand.last_call is not None:
         period = ending(period, stand.last_call + 1)
     now = period.until
-    going_on = incidents.going_on(store, caller)
-    opened = [each for each in going_on if incidents.tab_of(each) == "open"]
+    going_on = incidents.going_on(store, caller, now)
+    opened = [each for each in going_on if incidents.tab_of(each, now) == "open"]
     within = incidents.within(store, caller, period.since, period.until)
     known = Hours.read(store, caller, period.since, period.until, now)
     today = _today(now, zone) if period.name == "24h" else period.since
