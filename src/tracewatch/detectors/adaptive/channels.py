@@ -7,6 +7,7 @@ import numpy as np
 from .arrays import Floats, Rows
 
 SIZES = 1.15  # room of prompts and answers
+INDEPENDENT = 0.75  # noise of a vector search and of scores: only chance moves their windows of an hour
 LOG, SHARE, SCORE = 0, 1, 2  # residuals are log ratios, differences of shares, differences of scores
 CONSTANT, BY_INPUT, BY_TOKENS, BY_ALL = (0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)  # of (1, uncached, output, retries)
 
@@ -26,6 +27,8 @@ class Channel:
     part: float = 0.0  # of latency: parts are named rather than the sums they are in (1 part, less for sums)
     shared: bool = False  # what calls of a session share: never judged on 15 minutes
     room: float = 1.0  # times the limit of alarm: what people ask and get changes by itself
+    noise: float = 1.0  # of the variance of single calls that counts: less where calls do not sway together
+    heals: bool = True  # may be odd for some minutes and heal by itself, as machines do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +46,21 @@ CHANNELS = (
             least_ms=10, part=0.75),
     Channel(name="token_time_ms", metric="tokens_per_second", family="latency", drivers=BY_TOKENS, effect=0.06,
             least_ms=8, part=1),
-    Channel(name="queue_time_ms", metric="queue_time_ms", family="latency", effect=0.25, least_ms=20, part=1),
+    Channel(name="queue_time_ms", metric="queue_time_ms", family="latency", effect=0.25, least_ms=60, part=1),
     Channel(name="network_time_ms", metric="network_time_ms", family="network", effect=0.25, least_ms=15, part=1),
     Channel(name="retrieval_latency_ms", metric="retrieval_latency_ms", family="latency", effect=0.10, least_ms=8,
-            part=1),
+            part=1, noise=INDEPENDENT),
     Channel(name="duration_ms", metric="duration_ms", family="latency", drivers=BY_ALL, effect=0.10, least_ms=12,
             part=0.6),
     Channel(name="input_tokens", metric="input_tokens", family="tokens", effect=0.10, good=0, room=SIZES),
     Channel(name="output_tokens", metric="output_tokens", family="output", effect=0.10, good=0, room=SIZES),
-    Channel(name="cost_usd", metric="cost_usd", family="cost", effect=0.05, good=0),
+    Channel(name="cost_usd", metric="cost_usd", family="cost", effect=0.05, good=0, heals=False),
     Channel(name="cache_hit_rate", metric="cache_hit_rate", family="cache", kind=SHARE, effect=0.05, good=1,
             shared=True),
     Channel(name="rag_relevance_score", metric="rag_relevance_score", family="quality", kind=SCORE, effect=0.02,
-            good=1),
-    Channel(name="groundedness_score", metric="groundedness_score", family="quality", kind=SCORE, effect=0.015, good=1),
+            good=1, noise=INDEPENDENT, heals=False),
+    Channel(name="groundedness_score", metric="groundedness_score", family="quality", kind=SCORE, effect=0.015, good=1,
+            noise=INDEPENDENT, heals=False),
     Channel(name="prompt_growth", metric="input_tokens", family="tokens", effect=0.10, good=0, room=SIZES),
 )  # fmt: skip
 C = len(CHANNELS)
@@ -67,6 +71,7 @@ EFFECT = np.array([channel.effect for channel in CHANNELS])
 LEAST_MS = np.array([channel.least_ms for channel in CHANNELS])
 GOOD = np.array([channel.good for channel in CHANNELS])
 ROOM = np.array([channel.room for channel in CHANNELS])
+NOISE = np.array([channel.noise for channel in CHANNELS])
 PART = np.array([channel.part for channel in CHANNELS])
 FAMILY = tuple(channel.family for channel in CHANNELS)
 TTFT, INFERENCE, TOKEN_TIME, DURATION = IX["ttft_ms"], IX["inference_time_ms"], IX["token_time_ms"], IX["duration_ms"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .arrays import Flags, Floats, Ints, Rows
-from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, ROOM, TAILS, TOKEN_TIME, C, reported
+from .channels import CACHE, CHANNELS, EFFECT, IS_LOG, LEAST_MS, NOISE, ROOM, TAILS, TOKEN_TIME, C, reported
 from .intake import PARTS, TICK, TRUTHS
 from .knowledge import Knowledge
 from .panel import Panel
@@ -32,6 +32,7 @@ SOONEST[C + FAR_OFF : C + EMPTY] = 1
 LATEST = np.full(C + R, len(WINDOWS) - 1)  # the longest
 LATEST[C + FAR_OFF : C + EMPTY] = 3
 BUT_STREAMING = tuple(word for word in PARTS if word != "streaming_enabled")
+LASTS = np.array([not channel.heals for channel in CHANNELS] + [False] * R)  # worst five minutes, not ten
 FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (FAR_OFF - 5) + [False] * (R - FAR_OFF))
 
 
@@ -120,7 +121,7 @@ def without_worst(panel: Panel, i: int, c: Candidate, p: float, upper: float) ->
     n, s = panel.ticks_of(i, c.slice, c.series, c.width)
     surplus = c.sign * (s - n * p)
     at = int(np.argmax(np.convolve(surplus, [1, 1], "valid")))
-    one = c.width < 6 and (not FAILURE[c.series] or c.n < MANY_FAILURES)
+    one = LASTS[c.series] or (c.width < 6 and (not FAILURE[c.series] or c.n < MANY_FAILURES))
     drop = [int(np.argmax(surplus))] if one else [at, at + 1]
     return c.sign * panel.z(c.slice, c.series, c.w, c.n - float(n[drop].sum()), c.s - float(s[drop].sum()), upper)[0]
 
@@ -204,7 +205,7 @@ def read(panel: Panel, i: int, c: Candidate) -> Reading:
         sd = pooled(known, c, known.expect.scale)
         z = abs(panel.z(c.slice, c.series, c.w, c.n, c.s, 0.0)[0])
         limit = limit_of(known, c.series) if z >= limit_of(known, c.series) else PART_Z
-        wide = limit * float(g * np.sqrt(1 / max(c.n, 1) + s2)) * sd
+        wide = limit * float(g * np.sqrt(NOISE[c.series] / max(c.n, 1) + s2)) * sd
         rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
         return read_mean(rows, c.series, whole_move(rows["r"][:, c.series], c.s / max(c.n, 1) * sd), wide)
     part = c.series - C

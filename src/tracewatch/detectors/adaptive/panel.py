@@ -3,7 +3,7 @@
 import numpy as np
 
 from .arrays import Flags, Floats
-from .channels import C
+from .channels import NOISE, C
 from .knowledge import Knowledge
 from .series import K
 from .windows import CERTAIN, HISTORY, deviance_root, deviance_root_of
@@ -60,7 +60,7 @@ class Panel:
             z = deviance_root_of(s, n, upper)
             return z / float(known.rates.g[w, slice_, series - C]), z
         m, g, s2 = s / max(n, 1e-9), known.wobble.g[w, slice_, series], known.wobble.s2[w, slice_, series]
-        z = m / float(g * np.sqrt(1 / max(n, 1e-9) + s2)) if n >= LEAST_N - 1 else 0.0
+        z = m / float(g * np.sqrt(NOISE[series] / max(n, 1e-9) + s2)) if n >= LEAST_N - 1 else 0.0
         return z, float(abs(m) * np.sqrt(n))
 
     def strengths(self, i: int, series: int, width: int, sign: float) -> Floats:

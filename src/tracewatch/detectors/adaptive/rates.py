@@ -37,7 +37,12 @@ FAR_OFF = 5 + CATEGORIES  # from here: calls that are far slower in one of some 
 EMPTY = FAR_OFF + len(FAR)  # from here: calls that are NOT in a part of the usual values, calls without a hit
 NO_HIT = EMPTY + len(TAILS)
 R = len(RATES)
-ROOM = np.array([1.0] * EMPTY + [CHANNELS[tail.channel].room for tail in TAILS] + [1.0])
+FAILURES = 0.88  # of the limit of alarm: half a count and the base's own doubt are taken off already
+ROOM = np.array(
+    [FAILURES if family == "failure" else 1.0 for family in FAMILY[:EMPTY]]
+    + [CHANNELS[tail.channel].room for tail in TAILS]
+    + [1.0]
+)
 LEAST, LEAST_PART = 0.015, 0.4  # of a share, of its base: smaller rises are nobody's incident
 PSEUDO_CALLS = 20  # towards the product's own rate
 WHOLE = 0.01  # a rate before anything is known

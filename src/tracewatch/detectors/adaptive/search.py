@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints
-from .channels import ROOM, C
+from .channels import NOISE, ROOM, C
 from .errands import Table, array_of
 from .knowledge import Knowledge
 from .panel import LEAST_N
@@ -128,13 +128,13 @@ class Search:
                 sums[:, many:],
                 *(x[look.w, slices, series] for x in (sight.wobble_g, sight.wobble_s2)),
             )
-            limit = sight.z * ROOM[series] * g
+            limit, noise = sight.z * ROOM[series] * g, NOISE[series]
             # Two bounds of the limit of |s|, cheaper than itself: that of the fewest calls, and that of ever so many.
-            few, slope = limit * np.sqrt(LEAST_N * (1 + LEAST_N * s2)), limit * np.sqrt(s2)
+            few, slope = limit * np.sqrt(LEAST_N * (noise + LEAST_N * s2)), limit * np.sqrt(s2)
             i, c = np.nonzero(np.abs(s) > np.maximum(few, n * slope))
             n, s = n[i, c], s[i, c]
-            over = (s * s > n * (1 + n * s2[c]) * limit[c] ** 2) & (n >= LEAST_N)
-            z = s / (g[c] * np.sqrt(n * (1 + n * s2[c])))
+            over = (s * s > n * (noise[c] + n * s2[c]) * limit[c] ** 2) & (n >= LEAST_N)
+            z = s / (g[c] * np.sqrt(n * (noise[c] + n * s2[c])))
             self.keep(over, look.ticks[i], slices[c], series[c], look.w, z, n, s)
 
     def rates(self, steps: Sequence[int], alarming: bool) -> None:

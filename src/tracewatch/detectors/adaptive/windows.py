@@ -1,8 +1,9 @@
 """Trailing windows over five-minute sums, and how surprising a window is.
 
-mean of n standardised residuals m: z = m / (g sqrt(1/n + sigma_w^2)); sigma_w (natural wobble) and g (self-
-calibration) are learned from the series' own past windows. Rate of k in n at base p: the root of the binomial
-deviance with half a count taken off (McCullagh and Nelder 1989), divided by its g. The combination is our own.
+mean of n standardised residuals m: z = m / (g sqrt(noise/n + sigma_w^2)); noise is 1, or less where calls do not sway
+together and a normal tail can be trusted; sigma_w (natural wobble) and g (self-calibration) are learned from the
+series' own past windows. Rate of k in n at base p: the root of the binomial deviance with half a count taken off
+(McCullagh and Nelder 1989), divided by its g. The combination is our own.
 """
 
 from math import log
