@@ -198,9 +198,9 @@ class Incidents:
         weight = strength * float(self.known.slices.neatness[slice_])
         return Candidate(slice=slice_, series=series, w=w, width=width, n=n, s=s, z=z, weight=weight)
 
-    def name(self, panel: Panel, i: int, c: Candidate) -> tuple[int, int]:
-        """The part rather than the sum (latency), then the slice that stands out most in it, of those that overlap."""
-        series, slices = c.series, self.known.slices
+    def part(self, panel: Panel, i: int, c: Candidate) -> int:
+        """The series to tell: of latency the part that stands out most rather than the sum."""
+        series = c.series
         far = FAR_OFF <= series - C < EMPTY
         if far or FAMILY_OF[series] == LATENCY:
             best, series = 0.0, FAR[series - C - FAR_OFF][-1] if far else series
@@ -208,16 +208,24 @@ class Incidents:
                 z, strength = panel.z(c.slice, part, c.w, *panel.window(i, c.slice, part, c.width), 0.0)
                 if c.sign * z > (0.0 if far else PART_Z) and strength * PART[part] > best:
                     best, series = strength * PART[part], part
+        return int(series)
+
+    def name(self, panel: Panel, i: int, c: Candidate) -> tuple[int, int]:
+        """The part rather than the sum, then the slice that stands out most in it, of those that overlap."""
+        series, slices = self.part(panel, i, c), self.known.slices
         striking = panel.strengths(i, series, c.width, c.sign) * slices.neatness
         striking[~slices.near[c.slice] | slices.same | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
         if series == FALLS_BACK:  # the rows that fell back have the substitute's model: the operation shows them
             striking[slices.by_model | (slices.attributes == 0)] *= PRIMARY
-        return (int(np.argmax(striking)) if striking.max() > 0 else c.slice), int(series)
+        return (int(np.argmax(striking)) if striking.max() > 0 else c.slice), series
 
     def start(self, panel: Panel, i: int, c: Candidate, user: dict[str, object]) -> list[Alert]:
         """Open an incident; its alert, unless it is an old one that came back."""
         now = panel.first + i
-        slice_, series = (c.slice, c.series) if user else self.name(panel, i, c)
+        if not user:
+            slice_, series = self.name(panel, i, c)
+        else:  # a share of calls that are far slower is told as what takes them longer
+            slice_, series = c.slice, self.part(panel, i, c) if FAR_OFF <= c.series - C < EMPTY else c.series
         n, s = panel.window(i, slice_, series, c.width)
         c = Candidate(slice=slice_, series=series, w=c.w, width=c.width, n=n, s=s, z=c.z)
         level = panel.share(i, slice_, series, c.width)[0]
