@@ -1,4 +1,4 @@
-"""Dealing with incidents and findings: acknowledge, resolve, dismiss, snooze, note, reopen."""
+"""Dealing with incidents and findings: every verb there is."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Wanted(BaseModel):
     reason: Literal[REASONS] | None = Field(default=None, description="Why, in a word.")  # type: ignore[valid-type]
     text: str | None = Field(default=None, max_length=LONGEST_TEXT, description="A note.")
     until: str | None = Field(default=None, description="Until when a snooze lasts: a time in the future.")
+    until_worse: bool = Field(default=False, description="Whether a snooze lasts until it is half as far off again.")
 
 
 def done(server: Serving, caller: Caller, about: Incident | Anomaly, wanted: Wanted) -> Response:
@@ -33,5 +34,6 @@ def done(server: Serving, caller: Caller, about: Incident | Anomaly, wanted: Wan
     deed = deal(
         server.store, about, wanted.verb, who=name_of(server.store, caller), now=now,
         reason=wanted.reason, text=wanted.text, until=None if wanted.until is None else parse_time(wanted.until, now),
+        until_worse=wanted.until_worse,
     )  # fmt: skip
     return shapes.told(as_dict(deed), 201)
