@@ -1,4 +1,4 @@
-"""Writes the pages that are read off the code: fields.md, metrics.md, settings.md, commands.md, otlp-attributes.md.
+"""Writes the pages that are read off the code: fields, metrics, settings, commands, otlp-attributes and api.
 
     .venv/bin/python docs/generate.py
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +22,7 @@ from tracewatch.otlp.conventions import CONVENTIONS, MODEL_CALLS, OPERATIONS
 from tracewatch.otlp.usage import WARNINGS
 from tracewatch.records import RECORDS, Column, Record, Span, columns
 from tracewatch.settings import PREFIX, Settings
+from tracewatch.web import make_app
 
 HERE = Path(__file__).resolve().parent
 
@@ -33,6 +35,7 @@ def pages() -> dict[str, str]:
         "settings.md": settings(),
         "commands.md": commands(),
         "otlp-attributes.md": otlp_attributes(),
+        "api.md": api(),
     }
 
 
@@ -199,6 +202,72 @@ def _help(command: click.Command, parent: click.Context, name: str) -> list[str]
             assert found is not None
             parts += [each.replace("## ", "### ", 1) for each in _help(found, context, child)]
     return parts
+
+
+API = """# HTTP API
+
+Everything that the screens show, as JSON. `GET /api/v1/openapi.json` is its schema, with every shape; this page is
+written from it by `docs/generate.py`.
+
+    curl -H "Authorization: Bearer $KEY" "http://127.0.0.1:4319/api/v1/traces?since=24h&status=error,timeout"
+
+**Access.** A key as the [server](server.md#access) takes it. It opens its project, and where it is bound to one user
+only that user's rows. `read` sees, `write` deals with findings and asks for a detection, `admin` changes the project.
+Where no key is needed, `?project=` says which project is meant.
+
+**Times** are ISO 8601 in UTC. `since=24h` (the default), `7d`, `90m` is how long the time is that is asked about,
+`from` and `to` say where it begins and ends.
+
+**Conditions.** Every [field](fields.md) is a parameter of the lists of calls and findings: `model_name=a,b`,
+`status=!=ok`, `cost_usd=>0.05`, `user_id=` (empty). Encode `>` and `<` where your client does not.
+
+**Pages.** A list answers `{"data": [...], "next": "..."}`, the newest first. Give `next` as `cursor` until it is
+null: rows that arrive meanwhile neither repeat nor push out others.
+
+**Errors** are one sentence: `{"error": "cannot read 'tomorow' as a time. …"}` with 400 (cannot be read), 401 (no
+key), 403 (no right), 404 (none such, or not yours), 405, 422 (a parameter or the body is not of its type), 503 (the
+database does not answer).
+
+**Files.** `/api/v1/export` sends CSV, JSON Lines or Parquet as it reads, in bounded memory; `tracewatch export` does
+the same, and `tracewatch import` reads it back.
+
+**Events.** `/api/v1/events` is a stream ([server-sent
+events](https://html.spec.whatwg.org/multipage/server-sent-events.html)) of `incident.opened`, `incident.changed`,
+`incident.closed` and `anomaly`, each with the whole record, and `numbers`, those of today. A client that comes back
+with `Last-Event-ID` (browsers do by themselves) is told what it missed, up to a day; then an event may come twice.
+What happens within a second is told together. A comment comes every 15 seconds, so that proxies keep the connection."""
+
+
+def api() -> str:
+    """Every route of the API, by its noun."""
+    described = make_app(Settings()).openapi()
+    parts = [API]
+    routes = [
+        (operation["tags"][0], method.upper(), path, operation)
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+        if operation.get("tags")
+    ]
+    for tag in dict.fromkeys(each[0] for each in routes):
+        rows = [_route(*each[1:]) for each in routes if each[0] == tag]
+        head = "| route | what it does | parameters |\n|---|---|---|\n"
+        parts.append(f"## {tag[:1].upper()}{tag[1:]}\n\n{head}" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _route(method: str, path: str, operation: dict[str, Any]) -> str:
+    help = " ".join(operation.get("description", "").split())
+    names = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+    fields = [name for name in names if name in _FIELDS]
+    parts = [" ".join(f"`{name}`" for name in names if len(fields) <= FEW or name in ("limit", "cursor", *_TIMES))]
+    parts += ["every field"] if len(fields) > FEW else []
+    parts += ["a body (see the schema)"] if "requestBody" in operation else []
+    return f"| `{method} {path}` | {help} | {', '.join(filter(None, parts))} |"
+
+
+FEW = 10
+_TIMES = ("since", "from", "to", "format", "what")
+_FIELDS = {each.name for record in RECORDS for each in columns(record)}
 
 
 def main() -> None:

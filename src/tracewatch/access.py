@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -96,6 +96,16 @@ def keys_needed(store: Store) -> bool:
     return store.count(ApiKey, [Filter("revoked_at", "=", (None,))]) > 0
 
 
+def still_open(store: Store, ids: Collection[str | None], now: float) -> frozenset[str | None]:
+    """Those of some keys, by id, that still open something; None stands for needing no key."""
+    where = [Filter("id", "=", tuple(each for each in ids if each is not None))]
+    keys = store.page(ApiKey, where, limit=MOST_KEYS).records if any(ids) else ()
+    found: set[str | None] = {each.id for each in keys if isinstance(each, ApiKey) and _opens(each, now)}
+    if None in ids and not keys_needed(store):
+        found.add(None)
+    return frozenset(found)
+
+
 def find_caller(store: Store, given: str, now: float) -> Caller | None:
     """Whom this key stands for; None when it is no key of ours, has expired or was taken back."""
     prefix, _, rest = given.partition("_")
@@ -105,9 +115,22 @@ def find_caller(store: Store, given: str, now: float) -> Caller | None:
     key = store.get(ApiKey, {"id": id_})
     if not isinstance(key, ApiKey) or not hmac.compare_digest(key.digest, _digest(given)):
         return None
-    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
-        return None
+    return caller_of(key) if _opens(key, now) else None
+
+
+def caller_with(store: Store, id_: str, now: float) -> Caller | None:
+    """Whom the key of that id stands for; None when it opens nothing any more."""
+    key = store.get(ApiKey, {"id": id_})
+    return caller_of(key) if isinstance(key, ApiKey) and _opens(key, now) else None
+
+
+def caller_of(key: ApiKey) -> Caller:
+    """Whom a key stands for."""
     return Caller(project=key.project, user_id=key.user_id, rights=frozenset(key.rights), key=key.id)
+
+
+def _opens(key: ApiKey, now: float) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
 
 
 def _digest(text: str) -> str:

@@ -244,3 +244,27 @@ class StoringSlow(BodyRefused):
 
 class BadDeed(TracewatchError):
     """cannot do this: {why}"""
+
+
+class TooManyListeners(TracewatchError):
+    """{most:,} streams of events are open already: close some, or ask again later"""
+
+
+class NothingThere(TracewatchError):
+    """there is nothing at {path}. What there is, /api/v1/openapi.json tells"""
+
+
+class MethodRefused(TracewatchError):
+    """{path} cannot be asked with {method}, only with {allowed}"""
+
+
+class BadRequest(TracewatchError):
+    """cannot read this request: {why}"""
+
+
+class WentWrong(TracewatchError):
+    """something went wrong in the server; its log says what"""
+
+
+class FormForeign(AccessRefused):
+    """this form does not come from a page of this server, or from one that is too old: load the page again"""

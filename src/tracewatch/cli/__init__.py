@@ -33,6 +33,7 @@ COMMANDS = {
     "stats": "stats:stats",
     "prices": "prices:prices",
     "keys": "keys:keys",
+    "export": "exporting:export",
     "doctor": "doctor:doctor",
 }
 

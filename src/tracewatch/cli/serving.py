@@ -110,9 +110,18 @@ def _run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> N
     from tracewatch.web import make_app
     from tracewatch.web.addresses import is_loopback
 
+    app = make_app(given, open_without_keys=is_loopback(given.host), detection=detection)
+
+    class Server(uvicorn.Server):
+        """A server that ends its streams first: uvicorn would wait for those who listen to them."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.serving.events.close()
+            await super().shutdown(sockets)
+
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     config = uvicorn.Config(
-        make_app(given, open_without_keys=is_loopback(given.host), detection=detection),
+        app,
         http="httptools",
         ws="none",
         log_config=None,
@@ -122,7 +131,7 @@ def _run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> N
     )
     _end_well_on(signal.SIGTERM)
     with suppress(KeyboardInterrupt):  # uvicorn has ended in order, and raises the signal once more
-        uvicorn.Server(config).run(sockets)
+        Server(config).run(sockets)
     say("Stopped; everything that was acknowledged is stored.")
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
-from starlette.responses import Response
 
 from tracewatch import __version__
-from tracewatch.errors import AccessRefused, StoreBusy, StoreUnreadable, TracewatchError
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
-from tracewatch.web import drawing, health, ingest, pages
+from tracewatch.web import api, health, ingest, pages, prometheus
 from tracewatch.web.bodies import MIB, Room
 from tracewatch.web.counters import Counters
-from tracewatch.web.gate import Gate, refusal
+from tracewatch.web.events import Events
+from tracewatch.web.gate import Gate
+from tracewatch.web.guarding import Guard
+from tracewatch.web.refusing import HANDLERS
 from tracewatch.web.serving import Serving
 from tracewatch.web.storing import Storing
 from tracewatch.web.watching import Watching
 
-ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router, *pages.ROUTERS)
+ROUTERS: tuple[APIRouter, ...] = (health.router, ingest.router, prometheus.router, *api.ROUTERS, *pages.ROUTERS)
 
 
 def make_app(settings: Settings, *, open_without_keys: bool = False, detection: bool = False) -> FastAPI:
@@ -42,6 +43,7 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
                 counters=counters,
                 room=Room(settings.queue_mb * MIB, counters),
                 storing=storing,
+                events=Events(store, lambda: _clock(app)),
                 open_without_keys=open_without_keys,
             )
             storing.start()
@@ -51,6 +53,7 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
             try:
                 yield
             finally:
+                app.state.serving.events.close()
                 storing.stop()
                 if watching:
                     watching.stop()
@@ -59,8 +62,8 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
         title="tracewatch",
         version=__version__,
         lifespan=lifespan,
-        middleware=[Middleware(Gate)],
-        exception_handlers={AccessRefused: _refuse_access, TracewatchError: _refuse},
+        middleware=[Middleware(Guard), Middleware(Gate)],
+        exception_handlers={**HANDLERS},
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
@@ -70,13 +73,6 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
     return app
 
 
-async def _refuse_access(_: Request, error: Exception) -> Response:
-    assert isinstance(error, AccessRefused)
-    return refusal(error, error.status)
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    """An error of ours is one sentence."""
-    assert isinstance(error, TracewatchError)
-    status = 503 if isinstance(error, (StoreBusy, StoreUnreadable)) else 400
-    return drawing.refused(request, error, status) if drawing.wants_page(request) else refusal(error, status)
+def _clock(app: FastAPI) -> float:
+    serving: Serving = app.state.serving
+    return serving.clock()

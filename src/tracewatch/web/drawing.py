@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -23,6 +24,7 @@ from tracewatch.explaining import saying
 from tracewatch.web import assets, charts, formats, navigation
 from tracewatch.web.asking import Asked
 from tracewatch.web.serving import serving_of
+from tracewatch.web.sessions import FORM_FIELD
 from tracewatch.web.views import headlines, incidents
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -90,6 +92,7 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
         "there": paths.__contains__,
         "going_on": _going_on(asked),
         "said_headline": lambda incident: headlines.headline(incident, asked.zone, asked.now),
+        "signed_in": _session_of(request) is not None,
         "short_headline": lambda incident: headlines.headline(incident, asked.zone, asked.now, effect=False),
     }
     html = environment().get_template(template).render({**frame, **values})
@@ -100,6 +103,7 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
 
 def _sent(request: Request, html: str, status: int = 200) -> HTMLResponse:
     """The page, packed where the browser takes it so: 100 kB are then 10, for 2 ms of work."""
+    html = _with_tokens(request, html)
     headers = {**HEADERS, "vary": "accept-encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, status_code=status, headers=headers)
@@ -159,10 +163,40 @@ def _key_of(request: Request, caller: Caller) -> tuple[str, ...]:
     return (str(serving_of(request).store.url), *who, request.url.path, request.url.query)
 
 
+_FORM = re.compile(r'<form\b[^>]*\bmethod="post"[^>]*>', re.IGNORECASE)
+
+
+def _with_tokens(request: Request, html: str) -> str:
+    """The page of somebody who has signed in: each of its forms carries what shows that it is a form of ours.
+
+    Put in here and not in the templates, so that no form can be without.
+    """
+    session = _session_of(request)
+    if session is None:
+        return html
+    token = serving_of(request).sessions.form_token(session)
+    field = f'<input type="hidden" name="{FORM_FIELD}" value="{token}">'
+    return _FORM.sub(lambda form: form[0] + field, html)
+
+
+def _session_of(request: Request) -> str | None:
+    session: str | None = getattr(request.state, "session", None)
+    return session
+
+
+def alone(request: Request, template: str, *, status: int, **values: Any) -> HTMLResponse:
+    """A page without the frame, for those who have not come in yet."""
+    return _sent(request, environment().get_template(template).render(values), status)
+
+
+def part(asked: Asked, template: str, **values: Any) -> str:
+    """A part of a page as text."""
+    return environment().get_template(template).render({"asked": asked, "now": asked.now, **values}).strip()
+
+
 def fragment(request: Request, asked: Asked, template: str, **values: Any) -> HTMLResponse:
     """A part of a page, for a page that is there already."""
-    html = environment().get_template(template).render({"asked": asked, "now": asked.now, **values})
-    return _sent(request, html)
+    return _sent(request, part(asked, template, **values))
 
 
 def _going_on(asked: Asked) -> Mapping[str, Any]:
@@ -182,10 +216,10 @@ def _paths(request: Request) -> frozenset[str]:
 
 
 def _every(routes: Any) -> list[str]:
-    """The paths of routes, and of those that lie within them."""
+    """The paths of pages among routes, and among those that lie within them; what stands in the schema is no page."""
     found: list[str] = []
     for each in routes:
-        found += [each.path] if getattr(each, "path", None) else []
+        found += [each.path] if getattr(each, "path", None) and not getattr(each, "include_in_schema", False) else []
         inner = getattr(each, "routes", None) or getattr(getattr(each, "original_router", None), "routes", None)
         found += _every(inner) if inner else []
     return found

@@ -11,9 +11,11 @@ from fastapi import Depends, Request
 from starlette.responses import RedirectResponse
 
 from tracewatch.access import Caller
-from tracewatch.errors import BadDeed
+from tracewatch.errors import BadDeed, FormForeign
 from tracewatch.records import ApiKey
 from tracewatch.stores.base import Store
+from tracewatch.web.serving import serving_of
+from tracewatch.web.sessions import FORM_FIELD
 
 MOST_BYTES = 64_000
 MOST_FIELDS = 500
@@ -36,7 +38,7 @@ class Form:
 
 
 async def form_of(request: Request) -> Form:
-    """The form that was sent. Raises BadDeed when it is too large to be one of ours."""
+    """The form that was sent. Raises BadDeed when it is too large to be one of ours, FormForeign when it is not."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -46,7 +48,11 @@ async def form_of(request: Request) -> Form:
         given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError as error:
         raise BadDeed(why="the form has too many fields") from error
-    return Form({name: tuple(values) for name, values in given.items()})
+    form = Form({name: tuple(values) for name, values in given.items()})
+    session: str | None = getattr(request.state, "session", None)
+    if session is not None and not serving_of(request).sessions.is_form_token(session, form.one(FORM_FIELD) or ""):
+        raise FormForeign()
+    return form
 
 
 Sent = Annotated[Form, Depends(form_of)]

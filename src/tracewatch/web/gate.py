@@ -11,18 +11,20 @@ import binascii
 import re
 from collections.abc import Callable
 from typing import Annotated
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tracewatch.access import Caller, find_caller, keys_needed
+from tracewatch.access import Caller, caller_with, find_caller, keys_needed
 from tracewatch.errors import (
     AccessRefused,
     ForeignOrigin,
+    FormForeign,
     KeyMissing,
     KeyUnknown,
     ProjectRefused,
@@ -33,8 +35,10 @@ from tracewatch.errors import (
 )
 from tracewatch.web.addresses import is_loopback
 from tracewatch.web.serving import Serving
+from tracewatch.web.sessions import COOKIE
 
-PUBLIC = ("/health/live", "/health/ready")
+SIGN_IN = "/signin"
+PUBLIC = ("/health/live", "/health/ready", SIGN_IN)
 """Paths that anybody may ask, for they tell nothing about anybody's rows."""
 
 PUBLIC_UNDER = "/static/"
@@ -64,7 +68,7 @@ class Gate:
             return
         except AccessRefused as error:
             serving.counters.refuse("access")
-            await refusal(error, error.status)(scope, receive, send)
+            await _no_way_in(scope, error)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self.app(scope, receive, send)
@@ -74,6 +78,16 @@ def refusal(error: TracewatchError, status: int) -> JSONResponse:
     """The answer that says in one sentence why not."""
     headers = {"www-authenticate": 'Bearer realm="tracewatch"'} if status == 401 else None
     return JSONResponse({"error": str(error)}, status_code=status, headers=headers)
+
+
+def _no_way_in(scope: Scope, error: AccessRefused) -> Response:
+    """A browser that shows a page is asked for a key, everybody else is told why not."""
+    asks_for_page = "text/html" in Headers(scope=scope).get("accept", "")
+    if error.status == 401 and scope["method"] == "GET" and asks_for_page:
+        query = scope["query_string"].decode("latin-1")
+        to = quote(scope["path"] + (f"?{query}" if query else ""), safe="")
+        return RedirectResponse(f"{SIGN_IN}?to={to}", status_code=303)
+    return refusal(error, error.status)
 
 
 def key_given(headers: Headers) -> str | None:
@@ -102,10 +116,41 @@ def _caller(serving: Serving, scope: Scope) -> Caller:
         if wanted is not None and wanted != caller.project:
             raise ProjectRefused(given=wanted)
         return caller
+    signed_in = _signed_in(serving, scope, headers)
+    if signed_in is not None:
+        if wanted is not None and wanted != signed_in.project:
+            raise ProjectRefused(given=wanted)
+        return signed_in
     if not serving.open_without_keys or keys_needed(serving.store):
         raise KeyMissing()
     _check_local(scope, headers)
     return Caller(project=wanted or serving.settings.project)
+
+
+def _signed_in(serving: Serving, scope: Scope, headers: Headers) -> Caller | None:
+    """Who has signed in with this browser; None when nobody has, or the key opens nothing any more."""
+    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    now = serving.clock()
+    key = serving.sessions.key_of(cookie, now) if cookie else None
+    caller = None if key is None else caller_with(serving.store, key, now)
+    if caller is None:
+        return None
+    if scope["method"] not in _SAFE:
+        check_origin(scope)
+    scope.setdefault("state", {})["session"] = cookie
+    return caller
+
+
+def check_origin(scope: Scope) -> None:
+    """What changes something comes from a page of this server: a browser says where it comes from. Raises FormForeign.
+
+    Programs that show their key in a header need not say it; they have no cookie that somebody else could use.
+    """
+    headers = Headers(scope=scope)
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    own = origin is not None and origin.partition("://")[2] == headers.get("host", "")
+    if not own and not (origin is None and site == "same-origin"):
+        raise FormForeign()
 
 
 def project_asked(scope: Scope) -> str | None:

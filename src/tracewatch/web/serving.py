@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,6 +13,8 @@ from tracewatch.settings import Settings
 from tracewatch.stores import Store
 from tracewatch.web.bodies import Room
 from tracewatch.web.counters import Counters
+from tracewatch.web.events import Events
+from tracewatch.web.sessions import Sessions
 from tracewatch.web.storing import Storing
 
 
@@ -25,8 +27,10 @@ class Serving:
     counters: Counters
     room: Room
     storing: Storing
+    events: Events
     open_without_keys: bool
     """Whether anybody may come in as long as there is no key: only where nobody but this machine can."""
+    sessions: Sessions = field(default_factory=Sessions)
     clock: Callable[[], float] = time.time
 
 

@@ -12,6 +12,7 @@ from tracewatch.stores.base import Filter, Store
 
 MOST_OPEN = 200  # the engine keeps no more
 MOST_FINDINGS = 200
+MOST_LISTED = 5_000
 HOUR_S = 3600.0
 TABS = ("open", "acknowledged", "snoozed", "resolved", "dismissed")
 """How incidents are laid apart on their page."""
@@ -106,6 +107,20 @@ def listed(
     page = store.page(Incident, where, limit=limit, cursor=cursor)
     found = [each for each in page.records if isinstance(each, Incident) and tab_of(each) == tab]
     return Listed(incidents=tuple(each for each in found if _may_see(caller, each)), next=page.next)
+
+
+def every(
+    store: Store, caller: Caller, where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None
+) -> Listed:
+    """The incidents that meet some conditions, the newest first, by pages."""
+    page = store.page(Incident, [*_ours(caller), *where], limit=limit, cursor=cursor)
+    found = tuple(each for each in page.records if isinstance(each, Incident) and _may_see(caller, each))
+    return Listed(incidents=found, next=page.next)
+
+
+def all_of(store: Store, caller: Caller) -> tuple[Incident, ...]:
+    """The newest incidents that a caller may see, up to some thousands."""
+    return tuple(_seen(store, caller, _ours(caller), MOST_LISTED))
 
 
 def last_over(store: Store, caller: Caller) -> Incident | None:

@@ -66,9 +66,18 @@ def chips(given: Mapping[str, str]) -> tuple[Chip, ...]:
     found = []
     for name, value in given.items():
         if name in column_of(Span) and name not in ("project", "start_time") and value:
-            operator, rest = _OPERATORS.match(value).groups()  # type: ignore[union-attr]  # it matches any text
-            found.append(Chip(name=name, value=value, filter=parse_filter(f"{name}{operator or '='}{rest}")))
+            found.append(Chip(name=name, value=value, filter=parse_filter(condition_of(name, value))))
     return tuple(found)
+
+
+def condition_of(name: str, value: str) -> str:
+    """A name and a value of an address as one condition: without an operator before it, the value itself is meant.
+
+    >>> condition_of("cost_usd", ">0.05"), condition_of("status", "error")
+    ('cost_usd>0.05', 'status=error')
+    """
+    operator, rest = _OPERATORS.match(value).groups()  # type: ignore[union-attr]  # it matches any text
+    return f"{name}{operator or '='}{rest}"
 
 
 def typed(text: str) -> tuple[str, str]:

@@ -1,0 +1,93 @@
+"""`tracewatch export`: what is stored as a file, for other tools and for another database."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
+from tracewatch.cli.times import parse_time
+from tracewatch.errors import OutputRefused
+
+if TYPE_CHECKING:
+    from tracewatch.stores.base import Filter
+
+FORMATS = ("csv", "jsonl", "parquet")
+SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  tracewatch export calls.parquet                    all calls
+  tracewatch export failed.csv --since 7d --where status=error,timeout
+  tracewatch export --what incidents | jq .title     JSON Lines to the terminal
+"""
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="How to write it. [default: by the file's name]")
+@click.option(
+    "--what", type=click.Choice(("traces", "anomalies", "incidents")), default="traces", show_default=True,
+    help="Which records.",
+)  # fmt: skip
+@click.option("--since", help="Only what began from then on: 24h, 7d, 2026-03-02 … [default: everything]")
+@click.option("--until", help="Only what began before that.")
+@click.option("--where", multiple=True, help="A condition on any field: name=value, name!=a,b or name>number.")
+@store_options
+def export(
+    file: Path | None, form: str | None, what: Any, since: str | None, until: str | None, where: tuple[str, ...],
+    db: str, project: str,
+) -> None:  # fmt: skip
+    """Write what is stored to FILE, or to the terminal: CSV, JSON Lines or Parquet.
+
+    A file appears when it is whole; `tracewatch import` reads it back.
+    """
+    from tracewatch.exports import WHATS
+    from tracewatch.exports import export as pieces_of
+
+    chosen: Any = form or SUFFIXES.get(file.suffix.lower() if file else "", "jsonl" if file is None else None)
+    if chosen is None:
+        raise click.UsageError(f"The name {file} tells no format: add --format {', '.join(FORMATS)}.")
+    if chosen == "parquet" and file is None:
+        raise click.UsageError("Parquet is no text for a terminal: name a file.")
+    with caught_up_db(db, project) as store:
+        met = _conditions(what, project, since, until, where)
+        total = store.count(WHATS[what], met)
+        with progress_bar("Exporting", total) as progress:
+            _write(file, pieces_of(store, what, chosen, met, progress))
+    if file is not None:
+        say(f"Wrote {total:,} {what if total != 1 else WHATS[what].noun} to {file}.")
+
+
+def _conditions(what: Any, project: str, since: str | None, until: str | None, where: tuple[str, ...]) -> list[Filter]:
+    from tracewatch.exports import WHATS
+    from tracewatch.stores.base import Filter, parse_filter
+
+    record_type = WHATS[what]
+    met = [Filter("project", "=", (project,)), *(parse_filter(each, record_type) for each in where)]
+    met += [Filter(record_type.newest_by, ">=", (parse_time(since),))] if since else []
+    met += [Filter(record_type.newest_by, "<", (parse_time(until),))] if until else []
+    return met
+
+
+def _write(file: Path | None, pieces: Iterable[bytes]) -> None:
+    """Raises OutputRefused."""
+    if file is None:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        return
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        with beside.open("wb") as out:
+            for piece in pieces:
+                out.write(piece)
+        os.replace(beside, file)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OutputRefused(path=file, why=error.strerror) from error

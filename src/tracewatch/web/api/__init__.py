@@ -1,0 +1,31 @@
+"""The HTTP API: one file for each noun, everything under `/api`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tracewatch.web.api import (
+    about,
+    admin,
+    anomalies,
+    events,
+    export,
+    groups,
+    incidents,
+    jobs,
+    keys,
+    metrics,
+    prices,
+    projects,
+    stats,
+    traces,
+)
+
+ROUTERS: tuple[APIRouter, ...] = tuple(
+    each.router
+    for each in (
+        *(traces, incidents, anomalies, metrics, stats, groups, jobs, export, events),
+        *(projects, keys, prices, about, admin),
+    )
+)
+"""The routers of the API: a noun joins them here."""
