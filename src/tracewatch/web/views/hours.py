@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tracewatch.access import Caller
 from tracewatch.stores.base import Filter, Store
-from tracewatch.web.views.rolled import rolled, rows_of, settled
+from tracewatch.web.views.rolled import counting_calls, rolled, rows_of, settled
 from tracewatch.web.views.usual import DAYS_BACK, Hourly
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -65,6 +65,10 @@ class Hours:
     def of_calls(cls, store: Store, caller: Caller, since: float, now: float) -> Hours:
         """The number of calls alone."""
         return cls.read(store, caller, since, now, now, measures=("calls",))
+
+    def counting_calls(self) -> Hours:
+        """The same, read by `operation_type`, with calls of a model alone counted and timed."""
+        return replace(self, rows=counting_calls(self.rows))
 
     def hourly(self, amount: Amount, which: Callable[[Mapping[str, Any]], bool] = lambda row: True) -> Hourly:
         """By the hour what an amount came to; an hour without a row counts 0 of what is added up."""
