@@ -142,6 +142,19 @@ def test_a_nightly_run_that_does_not_come_is_a_finding(db, missing, is_told):
     assert bool(of_the_job) is is_told, found
 
 
+def test_a_conversation_that_runs_away_is_told_and_explained_where_no_session_is_named(db):
+    rows = nights(12)
+    for number, row in enumerate(rows):
+        row["conversation_id"] = f"c{number // 4}"
+    chats = [row for row in rows if row["operation_type"] == "chat"]
+    for row in chats[-260:-100]:
+        row["conversation_id"] = "loop"
+    imported(db, rows)
+    run(db, "detect", "--until", "newest")
+    (loop,) = [each for each in told(db, "incidents", "--since", "3d") if each["slice"] == {"conversation_id": "loop"}]
+    assert "conversation" in run(db, "explain", loop["id"]).stdout
+
+
 @pytest.mark.parametrize(
     ("provider", "model", "given_usd", "answered_usd"),
     [
