@@ -98,7 +98,7 @@ def overview(store: Store, caller: Caller, period: Period, now: float, zone: tzi
     going_on = incidents.going_on(store, caller, now)
     opened = [each for each in going_on if incidents.tab_of(each, now) == "open"]
     within = incidents.within(store, caller, period.since, period.until)
-    known = Hours.read(store, caller, period.since, period.until, now, by=("operation_type",)).counting_calls()
+    known = Hours.counting_calls(store, caller, period.since, period.until, now)
     today = _today(now, zone) if period.name == "24h" else period.since
     by_both = ("model_provider", "usage_type", "operation_type")
     sums = counting_calls(between(store, caller, today, now, by=by_both, measures=SUMS))

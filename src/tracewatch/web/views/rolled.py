@@ -26,6 +26,8 @@ OTHERS, MESSAGES = Filter("source", "!=", (MESSAGES_SOURCE,)), Filter("source", 
 CALLS_ALONE = Filter("operation_type", "!=", STEPS)
 """Leaves out the steps around calls of a model."""
 
+STEPS_ALONE = Filter("operation_type", "=", STEPS)
+
 Where = Sequence[Filter]
 Made = TypeVar("Made")
 
@@ -125,6 +127,11 @@ def counting_calls(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {name: None if row["operation_type"] in STEPS and _of_calls(name) else value for name, value in row.items()}
         for row in rows
     ]
+
+
+def of_money(measures: Sequence[str]) -> tuple[str, ...]:
+    """Those of the measures that steps have as well as calls: money and tokens."""
+    return tuple(name for name in measures if not _of_calls(name))
 
 
 def _of_calls(measure: str) -> bool:
