@@ -1,6 +1,7 @@
 """The adaptive engine through its door: rows in, alerts out."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -390,6 +391,31 @@ def test_sessions_that_get_out_of_hand_together_are_one_story():
     told = [alert for alert in engine.advance(MONDAY + 10 * DAY) if alert.detected_at > MONDAY + 9 * DAY]
     assert {"operation_type": "ask"} in [alert.slice for alert in told]
     assert not [alert for alert in told if "session_id" in alert.slice]
+
+
+def test_a_conversation_that_runs_away_is_told_where_no_session_is_named():
+    """An app that says conversation_id alone is judged as one that says session_id, however its calls are batched."""
+    columns = calls(days=10, a_day=800)
+    names = columns.pop("session_id")
+    names[-500:-300] = "loop"
+    nothing = np.full(len(names), None, object)
+    by_session = run(columns | {"session_id": names})
+    by_conversation = run(columns | {"session_id": nothing, "conversation_id": names})
+    assert {"session_id": "loop"} in [alert.slice for alert in by_session]
+    renamed = [
+        replace(
+            alert, slice={"conversation_id" if name == "session_id" else name: x for name, x in alert.slice.items()}
+        )
+        for alert in by_session
+    ]
+    assert by_conversation == renamed
+    engine, told = Engine(), []
+    for low in range(0, len(names), 700):
+        part_of = {name: values[low : low + 700] for name, values in columns.items()}
+        engine.feed(part_of | {"conversation_id": names[low : low + 700]})
+        told += engine.advance(float(part_of["start_time"][-1]) // 300 * 300)
+        engine = pickle.loads(pickle.dumps(engine))
+    assert [*told, *engine.advance(end_of(columns))] == by_conversation
 
 
 def test_calls_of_ever_new_operations_are_no_silence():

@@ -11,7 +11,7 @@ import pytest
 
 from tracewatch.backtest import DETECTORS
 from tracewatch.cli import group
-from tracewatch.records import KINDS, SEVERITIES, STATES
+from tracewatch.records import KINDS, SEVERITIES, STATES, STEPS
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ("fields.md", "metrics.md", "settings.md", "commands.md", "otlp-attributes.md", "api.md")
@@ -123,3 +123,9 @@ def test_decisions_have_numbers_of_their_own():
     numbers = Counter(page.name.split("-")[0] for page in (ROOT / "docs" / "decisions").glob("*.md"))
     assert sorted(numbers) == [f"{number:04}" for number in range(1, len(numbers) + 1)]
     assert max(numbers.values()) == 1
+
+
+def test_what_is_no_call_is_told():
+    text = (ROOT / "docs/capture.md").read_text(encoding="utf-8")
+    told = re.search(r"A row is a call\s+unless its `operation_type` is one of these:(.*?)\. So", text, re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)` ?", told)) - {"trace", "span", "observe"} == set(STEPS)

@@ -7,8 +7,9 @@ from click.testing import CliRunner
 
 from tracewatch.cli import group
 from tracewatch.cli.times import parse_time
+from tracewatch.otlp.conventions import MODEL_CALLS, OPERATIONS
 from tracewatch.overview import overview
-from tracewatch.records import Span
+from tracewatch.records import STEPS, Span
 from tracewatch.stores import open_store
 
 NOON = parse_time("2026-03-02T12:00:00Z")
@@ -79,6 +80,35 @@ def test_failures_are_counted_by_kind(store):
     found = kept(store, [a_span(0), a_span(1, status="error"), a_span(2, status="timeout"), a_span(3)])
     assert found.totals.by_status == {"ok": 2, "error": 1, "timeout": 1, "fallback": 0}
     assert found.totals.failed_share == 0.5
+
+
+def test_calls_are_those_of_a_model_and_money_is_that_of_all(store):
+    """One request: it retrieves, asks a model, uses a tool that costs. One call, whatever is around it."""
+    step = {"model_provider": None, "input_tokens": None, "output_tokens": None, "total_tokens": None}
+    step |= {"cost_usd": None, "cost_status": "unmetered"}
+    found = kept(
+        store,
+        [
+            a_span(0, operation_type="request", duration_ms=9000.0, status="error", **step),
+            a_span(1, operation_type="retrieval", **step),
+            a_span(2, operation_type="chat", duration_ms=700.0),
+            a_span(3, operation_type="tool", **step | {"cost_usd": 0.25, "cost_status": "reported"}),
+            a_span(4, duration_ms=900.0),  # of an app that does not say what it does
+        ],
+    )
+    assert (found.totals.calls, found.totals.failed_share, found.totals.latency_ms) == (2, 0.0, 800.0)
+    assert (found.totals.cost_usd, found.totals.input_tokens) == (1.25, 180)
+    assert found.response()["total_llm_calls"] == found.today.calls == 2
+    assert {name: part.calls for name, part in found.shares["operation_type"].items()} == {
+        "chat": 1,
+        None: 1,
+        "tool": 0,
+    }
+
+
+def test_what_is_no_call_of_a_model_is_a_step():
+    assert set(OPERATIONS.values()) <= MODEL_CALLS | set(STEPS)
+    assert not MODEL_CALLS & set(STEPS)
 
 
 def test_messages_are_the_old_view_of_the_same_calls(store):

@@ -348,6 +348,29 @@ def test_reranks_that_fell_back_are_judged_over_the_day(store):
     assert detection.rules[0].detected_value == pytest.approx(2 / 3)
 
 
+def test_requests_around_calls_neither_fail_nor_water_down_the_rules(store):
+    """Six of ten calls fail, within twenty requests; requests alone that fail are no failing calls."""
+    around = {"operation_type": "request", "model_name": None, "start_time": NOON - 100}
+    store.add([a_span(f"well {number}", **around) for number in range(20)])
+    store.add([a_span(f"ill {number}", start_time=NOON - 90, status="error") for number in range(6)])
+    store.add([a_span(f"fine {number}", start_time=NOON - 80) for number in range(4)])
+    finding = detect(store).rules[0]
+    assert (finding.anomaly_type, finding.detected_value) == ("high_error_rate", 0.6)
+
+
+def test_a_component_that_falls_back_because_its_call_fails_fires_the_fallback_rule(store):
+    """The call is an error; only the step around it knows that a substitute was used."""
+    for number in range(4):
+        odd = {"usage_type": "chat_rerank", "trace_id": f"ask-{number}", "start_time": NOON - 7000}
+        store.add(
+            [
+                a_span(f"around {number}", operation_type="step", model_name=None, status="fallback", **odd),
+                a_span(f"call {number}", status="error", **odd),
+            ]
+        )
+    assert fired(detect(store)) == ["high_fallback_rate"]
+
+
 def factors(store, **odd):
     return detect(store, **odd).rules[0].contributing_factors
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracewatch import watch, words
 from tracewatch.findings import Scope
-from tracewatch.records import MESSAGES_SOURCE, STATUSES, Anomaly, Span, iso
+from tracewatch.records import MESSAGES_SOURCE, STATUSES, STEPS, Anomaly, Span, iso
 from tracewatch.rules import Period
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store
@@ -29,7 +29,7 @@ _MEASURES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Counts and sums over some calls."""
+    """Counts and sums over some rows: calls of a model are counted and timed, money and tokens are those of all."""
 
     calls: int
     by_status: Mapping[str, int]
@@ -126,22 +126,30 @@ def overview(store: Store, *, project: str, since: float, until: float) -> Overv
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
-    """Rows of a rollup, added up."""
+    """Rows of a rollup by `operation_type`, added up.
+
+    Steps around calls (agents, tools, whole requests, runs of a job) are no calls and would be timed twice. What they
+    cost themselves still counts: no money is lost.
+    """
+    of_calls = [each for each in rows if each["operation_type"] not in STEPS]
 
     def total(name: str) -> Any:
         return sum(each[name] or 0 for each in rows)
 
-    timed, tokens = total("duration_ms_count"), total("priced_tokens") + total("unpriced_tokens")
-    merged = sketch.merge(each["duration_ms_sketch"] for each in rows)
+    def counted(name: str) -> Any:
+        return sum(each[name] or 0 for each in of_calls)
+
+    timed, tokens = counted("duration_ms_count"), total("priced_tokens") + total("unpriced_tokens")
+    merged = sketch.merge(each["duration_ms_sketch"] for each in of_calls)
     return Totals(
-        calls=total("calls"),
-        by_status={status: total(f"{status}_calls") for status in STATUSES},
+        calls=counted("calls"),
+        by_status={status: counted(f"{status}_calls") for status in STATUSES},
         cost_usd=float(total("cost_usd_sum")),
         unpriced_calls=total("unpriced_calls"),
         priced_share=total("priced_tokens") / tokens if tokens else None,
         input_tokens=round(total("input_tokens_sum")),
         output_tokens=round(total("output_tokens_sum")),
-        latency_ms=total("duration_ms_sum") / timed if timed else None,
+        latency_ms=counted("duration_ms_sum") / timed if timed else None,
         p95_latency_ms=sketch.quantile(merged, 0.95),
     )
 
@@ -165,7 +173,8 @@ def _shares(table: pa.Table, name: str) -> dict[str | None, Totals]:
     for each in table.to_pylist():
         rows.setdefault(each[name], []).append(each)
     summed = {value: totals(part) for value, part in rows.items()}
-    return dict(sorted(summed.items(), key=lambda item: -item[1].calls))
+    told = {value: each for value, each in summed.items() if each.calls or each.cost_usd}
+    return dict(sorted(told.items(), key=lambda item: -item[1].calls))
 
 
 def _document(totals: Totals) -> dict[str, Any]:

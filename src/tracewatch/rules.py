@@ -14,7 +14,7 @@ from tracewatch import findings, words
 from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Verdict
 from tracewatch.findings import Scope
-from tracewatch.records import Anomaly
+from tracewatch.records import STEPS, Anomaly
 from tracewatch.times import DAY_S, HOUR_S
 
 HISTORY_DAYS = 7
@@ -66,6 +66,11 @@ class Tally:
     cost_usd: float
 
     @property
+    def of_steps(self) -> bool:
+        """Whether these are steps around calls of a model, and no calls themselves."""
+        return self.operation_type in STEPS
+
+    @property
     def reranks(self) -> bool:
         """Whether these are rerank calls: the word stands in the operation or the usage type."""
         return any("rerank" in (text or "").lower() for text in (self.usage_type, self.operation_type))
@@ -114,8 +119,9 @@ def days_of_history(counts: Counts) -> int:
 
 
 def newest_failed(calls: pa.Table) -> str | None:
-    """The trace of the newest call that did not end ok."""
-    failed = calls.filter(pc.not_equal(calls["status"], "ok")).sort_by("start_time")
+    """The trace of the newest call of a model that did not end ok."""
+    steps = pc.fill_null(pc.is_in(calls["operation_type"], value_set=pa.array(STEPS)), False)
+    failed = calls.filter(pc.and_(pc.not_equal(calls["status"], "ok"), pc.invert(steps))).sort_by("start_time")
     return str(failed["trace_id"][-1]) if len(failed) else None
 
 
@@ -148,25 +154,43 @@ def _spikes(counts: Counts, scope: Scope, period: Period) -> Iterator[Anomaly]:
     verdict = spec.cost_spike(cost, _by_day(before, period, "cost_usd"), _by_day(before, period, "calls"))
     if verdict:
         yield _of_day("cost_spike", verdict, scope, period, metric_name="cost_usd")
-    for usage_type in dict.fromkeys(each.usage_type for each in counts.today):
-        calls = sum(each.calls for each in counts.today if each.usage_type == usage_type)
-        before = [each for each in counts.history if each.usage_type == usage_type]
+    today, history = _of_calls(counts.today), _of_calls(counts.history)
+    for usage_type in dict.fromkeys(each.usage_type for each in today):
+        calls = sum(each.calls for each in today if each.usage_type == usage_type)
+        before = [each for each in history if each.usage_type == usage_type]
         verdict = spec.call_spike(calls, _by_day(before, period, "calls"))
         if verdict:
             yield _of_day("call_spike", verdict, scope, period, metric_name="call_count", usage_type=usage_type)
 
 
 def _rates(counts: Counts, scope: Scope, period: Period) -> Iterator[Anomaly]:
-    calls, failed = (sum(getattr(each, name) for each in counts.last_hour) for name in ("calls", "failed"))
+    last_hour = _of_calls(counts.last_hour)
+    calls, failed = (sum(getattr(each, name) for each in last_hour) for name in ("calls", "failed"))
     verdict = spec.high_error_rate(calls, failed)
     if verdict:
         facts = {"metric_name": "error_rate", "began": period.hour, "trace_id": counts.failed_trace}
         facts["when"] = f"in the hour to {words.moment(scope.until)}"
         yield findings.of_verdict("high_error_rate", verdict, facts, scope, f"hour {math.ceil(scope.until / HOUR_S)}")
-    reranks = [each for each in counts.today if each.reranks]
-    verdict = spec.high_fallback_rate(sum(each.calls for each in reranks), sum(each.fallbacks for each in reranks))
+    verdict = _of_reranks(counts.today)
     if verdict:
         yield _of_day("high_fallback_rate", verdict, scope, period, metric_name="fallback_rate")
+
+
+def _of_reranks(today: Sequence[Tally]) -> Verdict | None:
+    """What the rule says of components that rerank, or of the calls they make if nobody records the components.
+
+    When the call itself fails, it is an error, and only the component around it knows that it fell back.
+    """
+    for of_steps in (True, False):
+        mine = [each for each in today if each.reranks and each.of_steps is of_steps]
+        verdict = spec.high_fallback_rate(sum(each.calls for each in mine), sum(each.fallbacks for each in mine))
+        if verdict:
+            return verdict
+    return None
+
+
+def _of_calls(tallies: Sequence[Tally]) -> list[Tally]:
+    return [each for each in tallies if not each.of_steps]
 
 
 def _by_day(history: Iterable[Tally], period: Period, counted: str) -> list[Any]:

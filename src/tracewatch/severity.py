@@ -7,7 +7,7 @@ from tracewatch.metrics.table import ENGINE
 from tracewatch.records import SEVERITIES
 
 VOLUME = "call_count"
-PERSONS = frozenset(("session_id", "user_id"))
+PERSONS = frozenset(("session_id", "conversation_id", "user_id"))
 FAILURES = frozenset(("error_rate", "timeout_rate", "fallback_rate", "hallucination_rate"))
 ANSWERED = frozenset(("retry_rate", "truncation_rate", "ungrounded_rate", "batch_failure_rate"))  # not lost for good
 ROOTS_OF_SHARES = frozenset(("warning_flags", "finish_reason", "missing_child", "metadata_true"))

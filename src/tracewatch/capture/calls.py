@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tracewatch.capture import noting, sending, tracing
 from tracewatch.capture.chunks import Chunks
 from tracewatch.capture.headers import header_fields, processing_ms, read_headers
+from tracewatch.capture.providers import CALLED
 from tracewatch.capture.reading import document, present
 from tracewatch.categories import category_of
 
@@ -33,6 +34,9 @@ class Asked:
 
     prompt: Any = None
     """Messages, prompt or input: kept only where the owner has allowed content."""
+
+    told: bool = False
+    """Whether the owner has said who the provider is: no answer says it better."""
 
 
 @dataclass(slots=True)
@@ -83,13 +87,14 @@ class Call:
     """A call under way. Every method may be called at any time and any number of times, and none of them raises."""
 
     __slots__ = (
-        *("__weakref__", "_asked", "_attempt", "_chunks", "_dialect"),
+        *("__weakref__", "_asked", "_attempt", "_chunks", "_dialect", "counted"),
         *("_headers", "_reader", "_response", "_retries", "_span"),
     )
 
     def __init__(self, dialect: Dialect, asked: Asked) -> None:
         self._dialect = dialect
         self._asked = asked
+        self.counted = False  # whether the count of its tokens was asked for by us, so that the host must not see it
         self._attempt = perf_counter()
         self._chunks: Chunks | None = None
         self._reader: Reader | None = None
@@ -102,6 +107,13 @@ class Call:
     def ended(self) -> bool:
         """Whether its row is complete."""
         return self._span.ended
+
+    def ask_for_count(self, body: Any) -> Any:
+        """The same body, or one that also asks for the tokens of a streamed answer where that is sure to do no harm."""
+        counting = getattr(self._dialect, "counting", None)
+        found = counting(self._asked, body) if counting is not None else None
+        self.counted = found is not None
+        return body if found is None else found
 
     def retrying(self, status: int | None, error: BaseException | None) -> None:
         """An attempt failed, by an HTTP status or an error, and the client will wait and try again."""
@@ -242,6 +254,8 @@ class Call:
         if self._headers is not None:
             self._span.set(**header_fields(self._headers))
         fields = present(self._said(answer))
+        if self._asked.told:
+            fields.pop("model_provider", None)
         model = fields.get("model_name")
         asked = self._asked.fields.get("model_name")
         if model and asked and model != asked:
@@ -301,7 +315,11 @@ def begin(dialect: Dialect, client: Any, address: str, body: Any) -> Call | None
         except Exception as mistake:
             noting.swallowed(mistake)
             asked = Asked(kind="", fields={"model_provider": dialect.PACKAGE})
-        return None if asked is None else Call(dialect, asked)
+        if asked is None:
+            return None
+        if CALLED and (provider := CALLED.get(client)) is not None:
+            asked.fields["model_provider"], asked.told = provider, True
+        return Call(dialect, asked)
     except Exception as mistake:
         noting.swallowed(mistake)
         return None

@@ -14,24 +14,30 @@ from typing import Any, TypeVar
 from tracewatch.capture import noting
 from tracewatch.capture.importing import on_import, stop_waiting
 from tracewatch.capture.patching import Patch
+from tracewatch.capture.providers import CALLED
 
 PACKAGES = ("anthropic", "ollama", "openai")
 """The client libraries whose calls can be watched."""
 
 _LOCK = threading.RLock()
 _EVERYWHERE: set[str] = set()
+_COUNTED = [False]  # whether streams may be asked to count their tokens
 _PATCHES: dict[str, list[Patch]] = {}
 _WRAPPED: weakref.WeakSet[Any] = weakref.WeakSet()
 
 ClientT = TypeVar("ClientT")
 
 
-def instrument(*packages: str) -> None:
+def instrument(*packages: str, include_usage: bool = False) -> None:
     """Records every call of these client libraries from now on, whoever makes it; of all that are known by default.
 
-    A library that is imported later is watched then. Called again it changes nothing. It never raises: a name that is
-    not known is said in the log.
+    With `include_usage`, streamed chats of OpenAI's client are also asked for the count of their tokens, which is kept
+    from the program; by default no call is changed.
+
+    A library that is imported later is watched then. Called again it changes nothing but that. It never raises: a name
+    that is not known is said in the log.
     """
+    _COUNTED[:] = [include_usage]
     for name in packages or PACKAGES:
         if name not in PACKAGES:
             noting.once(f"tracewatch.instrument() knows {', '.join(PACKAGES)}, and not '{name}'")
@@ -44,15 +50,20 @@ def uninstrument() -> None:
     """Puts everything back as it was: no calls are recorded any more, those of wrapped clients neither."""
     with _LOCK:
         _EVERYWHERE.clear()
+        _COUNTED[:] = [False]
         _WRAPPED.clear()
+        CALLED.clear()
         stop_waiting()
         for patches in _PATCHES.values():
             for patch in patches:
                 noting.quietly(patch.undo)
 
 
-def wrap(client: ClientT) -> ClientT:
+def wrap(client: ClientT, *, provider: str | None = None) -> ClientT:
     """Records the calls of this one client, and of those made from it by `with_options`; gives the client back.
+
+    `provider` is who answers it, where the address does not tell: `vllm`, `litellm` or a name of your own. It holds
+    beside `instrument` too.
 
     It never raises: what is no client of a known library is given back as it is, and the log says so.
     """
@@ -63,6 +74,8 @@ def wrap(client: ClientT) -> ClientT:
                 f"tracewatch.wrap() was given a {type(client).__name__}, and knows the clients of {', '.join(PACKAGES)}"
             )
             return client
+        if provider:
+            CALLED[client] = str(provider)
         _WRAPPED.add(client)
         _patch(package)
     except Exception as mistake:
@@ -103,7 +116,7 @@ def _patches(name: str, module: ModuleType) -> Iterator[Patch]:
         return
     from tracewatch.capture import stainless
 
-    yield from stainless.patches(module, dialect.CLIENTS, dialect, watched)
+    yield from stainless.patches(module, dialect.CLIENTS, dialect, watched, lambda: _COUNTED[0])
     for kind in dialect.CLIENTS:
         for attribute in ("copy", "with_options"):
             if attribute in vars(getattr(module, kind)):
@@ -119,14 +132,21 @@ def _watched(name: str) -> Callable[[Any], bool]:
     return watched
 
 
+def _pass_on(client: Any, made: Any) -> None:
+    """What holds for a client holds for one made from it."""
+    if client in _WRAPPED:
+        _WRAPPED.add(made)
+    if (provider := CALLED.get(client)) is not None:
+        CALLED[made] = provider
+
+
 def _copying(original: Callable[..., Any]) -> Callable[..., Any]:
     """A copy of a wrapped client is wrapped too."""
 
     @functools.wraps(original)
     def copy(client: Any, *args: Any, **kwargs: Any) -> Any:
         made = original(client, *args, **kwargs)
-        if client in _WRAPPED:
-            noting.quietly(functools.partial(_WRAPPED.add, made))
+        noting.quietly(functools.partial(_pass_on, client, made))
         return made
 
     return copy

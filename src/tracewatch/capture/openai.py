@@ -23,6 +23,9 @@ _KINDS = {
 _OLLAMA_FINGERPRINT = "fp_ollama"
 _VLLM_ENTRIES = frozenset(("prompt_logprobs", "kv_transfer_params"))
 
+# Who is known to answer stream_options. Not Azure: its older versions of the API, which hosts choose, refuse it.
+_COUNTING = frozenset(("openai", "openrouter", "deepseek", "ollama", "vllm"))
+
 _SAYING = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _FINISHED = {"completed": "stop", "in_progress": None}
@@ -45,6 +48,17 @@ def asked(client: Any, address: str, body: Any) -> Asked | None:
     if kind != "embedding":
         fields["streaming_enabled"] = bool(body.get("stream"))
     return Asked(kind=kind, fields=fields, prompt=body.get("messages") or body.get("prompt") or body.get("input"))
+
+
+def counting(asked: Asked, body: Any) -> dict[str, Any] | None:
+    """The body that also asks for the count of a streamed chat; None where the host says something about that itself.
+
+    Servers that do not know the question refuse the call, so it is put only to those that are known to answer it.
+    """
+    known = asked.fields.get("model_provider") in _COUNTING and (asked.told or "host" not in asked.fields)
+    if asked.kind != "chat" or not known or not body.get("stream") or body.get("stream_options") is not None:
+        return None
+    return {**body, "stream_options": {"include_usage": True}}
 
 
 def answered(asked: Asked, answer: Any, *, content: bool) -> dict[str, Any]:

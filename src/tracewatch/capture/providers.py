@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 # By the end of the host's name; the first that fits decides.
 _BY_DOMAIN: tuple[tuple[str, str], ...] = (
@@ -66,6 +67,10 @@ _BY_WORD: tuple[tuple[str, str], ...] = (
 # Ports that one program alone has for its own. 8000 and 8080 are anybody's, and a proxy to a paid model taken for a
 # local one would be priced at nothing; such servers are told by what they answer.
 _BY_PORT: dict[int | None, str] = {11434: "ollama", 1234: "lmstudio"}
+
+
+CALLED: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""Clients whose provider the owner has named."""
 
 
 def provider_of(address: Any, otherwise: str) -> tuple[str, str | None]:

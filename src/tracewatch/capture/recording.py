@@ -16,6 +16,8 @@ def record(name: str, **fields: Any) -> None:
     `fields` are columns of `llm_traces`; others go to `metadata`. Without `start_time` (epoch seconds or a datetime) it
     ends now and began `duration_ms` ago; `end_time` alone gives the duration.
     """
+    if not (fields.get("model_name") or fields.get("model_provider") or fields.get("model") or fields.get("provider")):
+        fields.setdefault("operation_type", "step")
     try:
         _recorded(name, fields)
     except Exception as error:

@@ -7,10 +7,11 @@ we see each response before it becomes an object (`_process_response`), and each
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from tracewatch.capture import noting
@@ -20,12 +21,23 @@ from tracewatch.capture.patching import Patch
 from tracewatch.capture.reading import document
 from tracewatch.capture.wrapping import CURRENT, pieces, pieces_async, wrapped
 
+_RAW = "x-stainless-raw-response"  # the header by which a client notes that its caller wants the response itself
 
-def patches(module: Any, names: tuple[str, ...], dialect: Dialect, watched: Callable[[Any], bool]) -> Iterator[Patch]:
-    """What to patch so that calls of these client classes are seen, where `watched` says so of the client."""
+
+def patches(
+    module: Any,
+    names: tuple[str, ...],
+    dialect: Dialect,
+    watched: Callable[[Any], bool],
+    counted: Callable[[], bool],
+) -> Iterator[Patch]:
+    """What to patch so that calls of these client classes are seen, where `watched` says so of the client.
+
+    `counted` says whether streams may be asked to count their tokens.
+    """
 
     def start(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        return _begin(dialect, client, args, kwargs) if watched(client) else None
+        return _begin(dialect, client, args, kwargs, counted=counted()) if watched(client) else None
 
     makers: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "request": lambda original: wrapped(original, start, _settle),
@@ -46,16 +58,26 @@ def _owner(kind: Any, attribute: str) -> type | None:
     return next((each for each in getattr(kind, "__mro__", ()) if attribute in vars(each)), None)
 
 
-def _begin(dialect: Dialect, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+def _begin(
+    dialect: Dialect, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, counted: bool
+) -> Call | None:
     """A call, if this request is one to a model. `args` and `kwargs` are those of `request`."""
     try:
         options = kwargs["options"] if "options" in kwargs else args[1]
         if options.method.lower() != "post":
             return None
-        return begin(dialect, client, options.url, options.json_data)
+        call = begin(dialect, client, options.url, options.json_data)
+        if call is not None and counted and not _reads_bytes(options.headers):
+            options.json_data = call.ask_for_count(options.json_data)  # of this call alone
+        return call
     except Exception as mistake:
         noting.swallowed(mistake)
         return None
+
+
+def _reads_bytes(headers: Any) -> bool:
+    """Whether the host will read the response itself, so that it would see what we have asked for."""
+    return isinstance(headers, Mapping) and any(name.lower() == _RAW for name in headers)
 
 
 def _responding(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,6 +137,8 @@ def _settle(call: Call, result: Any) -> Any:
         call.streaming()
         follow = pieces_async if hasattr(type(result), "__anext__") else pieces
         result._iterator = follow(result._iterator, call)
+        if call.counted:
+            result._iterator = (_uncounted_async if follow is pieces_async else _uncounted)(result._iterator)
         if response is None:
             response = result.response
         watch_close(response, call)
@@ -127,6 +151,26 @@ def _settle(call: Call, result: Any) -> Any:
     else:
         call.answered(document(response))
     return result
+
+
+def _is_count(piece: Any) -> bool:
+    return not getattr(piece, "choices", True) and getattr(piece, "usage", None) is not None
+
+
+def _uncounted(source: Generator[Any, None, None]) -> Iterator[Any]:
+    """The pieces without the one that only counts tokens, which the host has not asked for."""
+    with contextlib.closing(source):
+        for piece in source:
+            if not _is_count(piece):
+                yield piece
+
+
+async def _uncounted_async(source: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
+    """The same for asynchronous iterators."""
+    async with contextlib.aclosing(source):
+        async for piece in source:
+            if not _is_count(piece):
+                yield piece
 
 
 @functools.lru_cache(maxsize=256)

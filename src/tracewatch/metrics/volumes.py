@@ -9,11 +9,17 @@ import numpy as np
 from tracewatch.detectors.spec import Floats
 from tracewatch.metrics.base import Bad, Grain, Metric, distinct_per_step, is_word, or_nothing, per_step
 from tracewatch.metrics.rows import Rows
+from tracewatch.records import STEPS
 from tracewatch.times import DAY_S, HOUR_S
 
 
 def _sum(step_s: int, *names: str) -> Callable[[Rows], Floats]:
     return lambda rows: per_step(rows, step_s, sum((or_nothing(rows.numbers(n)) for n in names), np.zeros(len(rows))))
+
+
+def _calls(step_s: int) -> Callable[[Rows], Floats]:
+    """Calls of a model: steps around them are not counted."""
+    return lambda rows: per_step(rows, step_s, 1.0 - is_word(rows, "operation_type", *STEPS))
 
 
 def _distinct(name: str) -> Callable[[Rows], Floats]:
@@ -67,10 +73,10 @@ VOLUMES = (
         formula="calls, and sessions that start, by operation_type; calls by user_id and session_id",
         measured=lambda rows: per_step(rows, HOUR_S),
     ),
-    _volume("calls_per_hour", "Calls per hour", "Calls that began.", (), "calls by hour",
-            lambda rows: per_step(rows, HOUR_S), unit="calls", told_as="call_count"),
-    _volume("calls_per_day", "Calls per day", "Calls that began on a day (UTC).", (), "calls by day",
-            lambda rows: per_step(rows, DAY_S), grain="day", unit="calls"),
+    _volume("calls_per_hour", "Calls per hour", "Calls of a model that began.", ("operation_type",), "calls by hour",
+            _calls(HOUR_S), unit="calls", told_as="call_count"),
+    _volume("calls_per_day", "Calls per day", "Calls of a model that began on a day (UTC).", ("operation_type",),
+            "calls by day", _calls(DAY_S), grain="day", unit="calls"),
     _volume("cost_per_hour", "Cost per hour", "What an hour's calls cost: more calls are told as call_count.",
             ("cost_usd",), "sum of cost_usd by hour",
             _sum(HOUR_S, "cost_usd"), unit="USD", bad="up", told_as="cost_usd"),

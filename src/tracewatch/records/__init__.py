@@ -26,6 +26,7 @@ from tracewatch.records.span import (
     MESSAGES_SOURCE,
     SCORE,
     STATUSES,
+    STEPS,
     Span,
     operation_of,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "SEVERITIES",
     "STATES",
     "STATUSES",
+    "STEPS",
     "TEACHINGS",
     "VERBS",
     "Anomaly",

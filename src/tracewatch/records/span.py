@@ -30,6 +30,12 @@ MESSAGES_SOURCE = "messages"
 SCORE = "score"
 """`operation_type` of quality told later: a span in the trace, and below the span, that it is about."""
 
+STEPS = (
+    *("request", "step", "agent", "chain", "workflow", "task", "tool", "retrieval", "prompt", "parser", "guardrail"),
+    *("evaluation", "memory", "http", "database", "batch", "score", "capture"),
+)
+"""The operations that are steps around calls of a model. A row is a call unless it is one of these."""
+
 # The app's own label -> what it did; the first word found decides, so that chat_rerank is a rerank.
 OPERATION_WORDS = (
     ("rerank", "rerank"),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints, Rows
 from .ledger import Groups, Ledger
-from .names import Names, joined, words_of
+from .names import Names, Words, joined, words_of
 
 TICK = 300  # seconds; the grain of all sums and alerts
 NUMBERS = (
@@ -44,6 +44,7 @@ TRUTHS = frozenset(("streaming_enabled", "rag_graph_used"))
 SEGMENT = ("operation_type", "model_name", "model_provider")
 SEGMENTS = 500  # beyond, new ones share a segment of their operation, until the least recently used are forgotten
 STRIDE = 1 << 20  # two codes in one key: session x STRIDE + operation
+CONVERSATION = "conversation\0"  # before the word of a conversation that stands for a session
 SESSION_OVER = 86400.0  # s: a session silent for a day is over
 Waiting = dict[str, Any]  # equally long columns, those of words as `Words`
 
@@ -69,6 +70,7 @@ class Intake:
         rows: Waiting = {"t": t, "trace_id": column_of_objects(batch.get("trace_id"), n)}
         for word in WORDS:
             rows[word] = words_of(batch.get(word), n)
+        rows["session_id"] = sessions_of(rows["session_id"], words_of(batch.get("conversation_id"), n))
         parent = batch.get("parent_span_id")
         rows["root"] = np.array([x is None or x != x for x in parent], bool) if parent is not None else np.ones(n, bool)
         for name in NUMBERS:
@@ -202,6 +204,26 @@ class Intake:
         return {
             word: self.names[word].word.get(code) for word, code in zip(SEGMENT, self.segments[segment], strict=True)
         }
+
+
+def sessions_of(sessions: Words, conversations: Words) -> Words:
+    """The session of each row, or the conversation of one that says no session."""
+    alone = (sessions.places < 0) & (conversations.places >= 0)
+    if not alone.any():
+        return sessions
+    words: list[object] = [*sessions.words, *(f"{CONVERSATION}{word}" for word in conversations.words)]
+    return Words(np.where(alone, conversations.places + len(sessions.words), sessions.places), words)
+
+
+def session_slice(word: object) -> dict[str, object]:
+    """Which rows are those of a session, by the word that it has here.
+
+    >>> session_slice("s1"), session_slice(CONVERSATION + "c1")
+    ({'session_id': 's1'}, {'conversation_id': 'c1'})
+    """
+    if isinstance(word, str) and word.startswith(CONVERSATION):
+        return {"conversation_id": word.removeprefix(CONVERSATION)}
+    return {"session_id": word}
 
 
 def since_previous(t: Floats, first: Flags, before: Floats) -> Floats:

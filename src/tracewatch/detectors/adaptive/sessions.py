@@ -12,7 +12,7 @@ import numpy as np
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
-from .intake import STRIDE, TICK
+from .intake import STRIDE, TICK, session_slice
 from .ledger import Groups, Ledger
 from .names import Names
 from .windows import DAY
@@ -192,7 +192,7 @@ def alert_of(tick: int, session: object, limits: Limits, measures: tuple[float, 
     observed = measures[1] if worst == 1 else measures[0]
     severity = SEVERITY * ratio[worst]
     return Alert(
-        detected_at=float((tick + 1) * TICK), metric="call_count", direction="up", slice={"session_id": session},
+        detected_at=float((tick + 1) * TICK), metric="call_count", direction="up", slice=session_slice(session),
         severity=severity, kind="surge", observed=observed, expected=min(limits.usual, observed), lower=0.0,
         upper=observed / ratio[worst], n=int(measures[0]), score=score_of(severity, SEVERITY),
     )  # fmt: skip

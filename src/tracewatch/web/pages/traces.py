@@ -117,7 +117,10 @@ def _period(asked: Asked, last: float | None) -> tuple[Period, bool]:
 def _matched(found: Found) -> str:
     if found.match.calls is None:
         return f"more than {len(found.spans)} calls" if found.next else formats.plural(len(found.spans), "call")
-    return formats.plural(found.match.calls, "call")
+    calls, steps = formats.plural(found.match.calls, "call"), formats.plural(found.match.steps, "step")
+    if not found.match.steps:
+        return calls
+    return f"{calls}, {steps} around them" if found.match.calls else steps
 
 
 def _nothing(wanted: tuple[Chip, ...], last: float | None) -> str:

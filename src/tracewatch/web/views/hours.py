@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tracewatch.access import Caller
 from tracewatch.stores.base import Filter, Store
-from tracewatch.web.views.rolled import rolled, rows_of, settled
+from tracewatch.web.views.rolled import CALLS_ALONE, STEPS_ALONE, of_money, rolled, rows_of, settled
 from tracewatch.web.views.usual import DAYS_BACK, Hourly
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -65,6 +65,14 @@ class Hours:
     def of_calls(cls, store: Store, caller: Caller, since: float, now: float) -> Hours:
         """The number of calls alone."""
         return cls.read(store, caller, since, now, now, measures=("calls",))
+
+    @classmethod
+    def counting_calls(cls, store: Store, caller: Caller, since: float, until: float, now: float) -> Hours:
+        """The same with calls of a model alone counted and timed; steps around them have rows for their money."""
+        calls = cls.read(store, caller, since, until, now, where=(CALLS_ALONE,))
+        steps = cls.read(store, caller, since, until, now, where=(STEPS_ALONE,), measures=of_money(MEASURES))
+        nothing = dict.fromkeys(MEASURES)
+        return replace(calls, rows=[*calls.rows, *({**nothing, **row} for row in steps.rows)])
 
     def hourly(self, amount: Amount, which: Callable[[Mapping[str, Any]], bool] = lambda row: True) -> Hourly:
         """By the hour what an amount came to; an hour without a row counts 0 of what is added up."""

@@ -18,7 +18,7 @@ from tracewatch.web.views import hours, incidents
 from tracewatch.web.views.hours import Amount, Hours
 from tracewatch.web.views.lanes import Lanes, lanes
 from tracewatch.web.views.period import Period, ending
-from tracewatch.web.views.rolled import between, kept, rolled, rows_of, settled
+from tracewatch.web.views.rolled import CALLS_ALONE, between, counting_calls, kept, rolled, rows_of, settled
 from tracewatch.web.views.series import drawn, series
 from tracewatch.web.views.standing import Standing, standing
 from tracewatch.web.views.usual import DAYS_BACK, Kind, usual_over
@@ -98,9 +98,10 @@ def overview(store: Store, caller: Caller, period: Period, now: float, zone: tzi
     going_on = incidents.going_on(store, caller, now)
     opened = [each for each in going_on if incidents.tab_of(each, now) == "open"]
     within = incidents.within(store, caller, period.since, period.until)
-    known = Hours.read(store, caller, period.since, period.until, now)
+    known = Hours.counting_calls(store, caller, period.since, period.until, now)
     today = _today(now, zone) if period.name == "24h" else period.since
-    sums = between(store, caller, today, now, by=("model_provider", "usage_type"), measures=SUMS)
+    by_both = ("model_provider", "usage_type", "operation_type")
+    sums = counting_calls(between(store, caller, today, now, by=by_both, measures=SUMS))
     totals = {name: sum(row[name] or 0 for row in sums) for name in SUMS}
     drawn_steps = _steps(store, caller, known, period)
     verdict = opened[0] if opened else None
@@ -177,9 +178,9 @@ def _steps(store: Store, caller: Caller, known: Hours, period: Period) -> list[M
     """The rows of the time that is shown, in its own steps."""
     if period.step_s == HOUR_S:
         return known.shown()
-    measures = hours.MEASURES
-    step = period.step_s
-    return list(rows_of(rolled(store, caller, period.since, period.until, step_s=step, measures=measures)))
+    step, by = period.step_s, ("operation_type",)
+    table = rolled(store, caller, period.since, period.until, step_s=step, by=by, measures=hours.MEASURES)
+    return list(counting_calls(rows_of(table)))
 
 
 def _series(
@@ -216,7 +217,7 @@ def _p95(store: Store, caller: Caller, since: float, until: float) -> float | No
 
 def _sketch(store: Store, caller: Caller, since: float, until: float) -> bytes | None:
     """The durations of the calls of that time."""
-    rows = between(store, caller, since, until, measures=("duration_ms_sketch",))
+    rows = between(store, caller, since, until, where=(CALLS_ALONE,), measures=("duration_ms_sketch",))
     return sketch.merge(row["duration_ms_sketch"] for row in rows)
 
 
@@ -227,10 +228,10 @@ def _parts(
     mine = _by(sums, name)
     begin = period.until // DAY_S * DAY_S - DAYS_BACK * DAY_S
     before = rows_of(
-        settled(store, caller, begin, period.until // DAY_S * DAY_S, now, by=(name,), step_s=DAY_S,
+        settled(store, caller, begin, period.until // DAY_S * DAY_S, now, by=(name, "operation_type"), step_s=DAY_S,
                 measures=("calls", "cost_usd_sum"))
     )  # fmt: skip
-    usual = _by(before, name)
+    usual = _by(counting_calls(before), name)
     whole, whole_calls = (
         sum(each["cost_usd_sum"] for each in mine.values()),
         sum(each["calls"] for each in mine.values()),
@@ -276,7 +277,7 @@ def _by(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str | None, dict[s
         for measure in ("calls", "cost_usd_sum", "cost_usd_count", "unpriced_calls"):
             if measure in row:
                 found[row[name]][measure] += row[measure] or 0
-    return found
+    return {value: each for value, each in found.items() if each["calls"] or each["cost_usd_sum"]}
 
 
 def _today(now: float, zone: tzinfo) -> float:

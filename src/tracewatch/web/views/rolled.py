@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tracewatch.access import Caller
-from tracewatch.records import MESSAGES_SOURCE, Span
+from tracewatch.records import MESSAGES_SOURCE, STEPS, Span
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import MEASURES
@@ -22,6 +22,11 @@ MOST_KEPT = 64  # answers; each some 50 kB
 SKETCHES = frozenset(each.name for each in MEASURES if each.kind == "sketch")
 
 OTHERS, MESSAGES = Filter("source", "!=", (MESSAGES_SOURCE,)), Filter("source", "=", (MESSAGES_SOURCE,))
+
+CALLS_ALONE = Filter("operation_type", "!=", STEPS)
+"""Leaves out the steps around calls of a model."""
+
+STEPS_ALONE = Filter("operation_type", "=", STEPS)
 
 Where = Sequence[Filter]
 Made = TypeVar("Made")
@@ -114,6 +119,23 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """The rows as dictionaries."""
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
+
+
+def counting_calls(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by `operation_type` in which only calls of a model are counted and timed: steps keep their money alone."""
+    return [
+        {name: None if row["operation_type"] in STEPS and _of_calls(name) else value for name, value in row.items()}
+        for row in rows
+    ]
+
+
+def of_money(measures: Sequence[str]) -> tuple[str, ...]:
+    """Those of the measures that steps have as well as calls: money and tokens."""
+    return tuple(name for name in measures if not _of_calls(name))
+
+
+def _of_calls(measure: str) -> bool:
+    return measure == "calls" or measure.endswith("_calls") or measure.startswith("duration_ms_")
 
 
 def _of_user(

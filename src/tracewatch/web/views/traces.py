@@ -14,7 +14,7 @@ from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store, parse_filter
 from tracewatch.stores.measures import KEYS
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import between, rolled, rows_of, settled
+from tracewatch.web.views.rolled import CALLS_ALONE, between, counting_calls, rolled, rows_of, settled
 from tracewatch.web.views.typical import Typical, of_calls
 
 PAGE = 50
@@ -41,6 +41,8 @@ class Match:
     """What all matching calls come to; None stands for what cannot be told without reading each of them."""
 
     calls: int | None
+    steps: int
+    """Steps around them: whole requests, tools, retrievals."""
     cost_usd: float | None
     p95_ms: float | None
     bars: tuple[int, ...]
@@ -109,18 +111,21 @@ def calls(
 
 
 def matching(store: Store, caller: Caller, period: Period, asked: Sequence[Chip]) -> Match:
-    """What all matching calls come to: by rollups, or by counting where there are few."""
+    """What all matching rows come to: by rollups, or by counting where there are few."""
     slices = [each.filter for each in asked if each.name in KEYS]
     status = next((each.filter for each in asked if each.name == "status"), None)
     if all(each.name in COUNTED and each.filter.operator == "=" for each in asked):
         names = ["calls"] if status is None else [f"{value}_calls" for value in status.values if value]
         names = [name for name in names if name in STATUS_CALLS]
-        rows = between(store, caller, period.since, period.until, where=slices, measures=(*names, *_MORE))
-        count = sum(row[name] or 0 for row in rows for name in names)
-        merged = sketch.merge(row["duration_ms_sketch"] for row in rows)
+        by = ("operation_type",)
+        rows = between(store, caller, period.since, period.until, by=by, where=slices, measures=(*names, *_MORE))
+        of_calls = counting_calls(rows)
+        calls, all_rows = (sum(row[name] or 0 for row in part for name in names) for part in (of_calls, rows))
+        merged = sketch.merge(row["duration_ms_sketch"] for row in (of_calls if calls else rows))
         whole = status is None
         return Match(
-            calls=int(count),
+            calls=int(calls),
+            steps=int(all_rows - calls),
             cost_usd=sum(row["cost_usd_sum"] or 0.0 for row in rows) if whole else None,
             p95_ms=sketch.quantile(merged, 0.95) if whole else None,
             bars=_bars(store, caller, period, slices, names),
@@ -128,7 +133,10 @@ def matching(store: Store, caller: Caller, period: Period, asked: Sequence[Chip]
     rows = between(store, caller, period.since, period.until, where=slices, measures=("calls",))
     most = sum(row["calls"] for row in rows)
     where = [*caller.where, *(each.filter for each in asked), *_within(period)]
-    return Match(calls=store.count(Span, where) if most <= FEW else None, cost_usd=None, p95_ms=None, bars=())
+    if most > FEW:
+        return Match(calls=None, steps=0, cost_usd=None, p95_ms=None, bars=())
+    calls = store.count(Span, [*where, CALLS_ALONE])
+    return Match(calls=calls, steps=store.count(Span, where) - calls, cost_usd=None, p95_ms=None, bars=())
 
 
 STATUS_CALLS = frozenset(("calls", "ok_calls", "error_calls", "fallback_calls", "timeout_calls"))
