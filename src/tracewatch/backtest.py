@@ -103,8 +103,9 @@ class Grouped:
         return self._judge.needs
 
     def share_with(self, second: Second | None) -> None:
-        """Has a second process do a share of the work: it takes less time and says the same."""
-        self._judge.engine.share_with(second)
+        """Has a second process do a share of the work: it takes less time and says the same, or raises SecondEnded."""
+        if second is not None:
+            self._judge.share_with(second)
 
     def feed(self, columns: Columns, /) -> None:
         """Takes some calls."""

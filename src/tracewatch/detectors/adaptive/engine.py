@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from . import expectations, volume
 from .alerts import Alert, Notice
 from .arrays import Floats, Rows
+from .beside import Beside
 from .channels import drivers, observed
 from .culprits import judge
 from .errands import CAN_SHARE, Errand, Second
@@ -55,6 +56,7 @@ class Engine:
     def __init__(self, settings: Settings | None = None) -> None:
         self.second: Second | None = None  # a process that does a share of the lessons
         self.stories = Stories()
+        self.beside = Beside((settings or Settings()).extra)
         self.start_anew(Knowledge(settings or Settings()))
 
     def start_anew(self, known: Knowledge) -> None:
@@ -65,7 +67,7 @@ class Engine:
         self.points, self.sessions, self.users = Points(), Sessions(), Users()
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
-        self.extras, self.runs, self.routes = Extras(known.settings.extra), Runs(), Routes()
+        self.runs, self.routes = Runs(), Routes()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
         self.lessons: list[Lesson] = []  # left of the last midnight's
@@ -79,7 +81,7 @@ class Engine:
 
     def observe(self, observations: Iterable[Observations], runs: Iterable[Run] = ()) -> None:
         """Take values of other things than calls' own measures, and runs of jobs; earlier ones count as now."""
-        self.extras.feed(observations)
+        self.beside.ask(Extras.feed, list(observations))
         self.runs.feed(runs)
 
     def advance(self, now: float) -> list[Alert]:
@@ -125,10 +127,10 @@ class Engine:
 
     def skip(self, end: int) -> bool:
         """After a month of silence nothing learned applies: begin anew at the next row, or at the end."""
-        waiting, ordered, observed = self.known.intake.waiting, self.known.intake.ordered, self.extras.kept()
-        runs = self.runs.waiting
+        waiting, ordered, runs = self.known.intake.waiting, self.known.intake.ordered, self.runs.kept()
         self.start_anew(Knowledge(self.known.settings))
-        self.observe(observed, runs)
+        self.beside.ask(Extras.start_anew)
+        self.runs.feed(runs)
         self.known.intake.waiting, self.known.intake.ordered = waiting, ordered
         return self.begin() and self.now is not None and self.now < end
 
@@ -149,7 +151,9 @@ class Engine:
             known.clumps.add(rows, known.rates.segment)
             known.memory.add(rows)
             known.recent.add(rows, stop)
-        notices, (found, unusual) = self.notices(first, ticks, rows, alarming), looking()
+        beside = self.beside.scan(known, first, ticks, rows, alarming)
+        notices = self.notices(first, ticks, rows, alarming, beside)
+        found, unusual = looking()
         known.rates.unusual += unusual
         out = self.incidents.scan(first, ticks, notices, found)
         known.recent.forget(stop + 1)
@@ -182,10 +186,12 @@ class Engine:
         rows["fails_as"] = self.failover.blame(rows, known.intake.segments, known.slices.traffic)
         mark(rows, known.expect)
 
-    def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
+    def notices(
+        self, first: int, ticks: int, rows: Rows | None, alarming: bool, beside: Callable[[], dict[int, list[Notice]]]
+    ) -> dict[int, list[Notice]]:
         """What volume, sessions, users, schedules and single calls have to say, by tick read."""
         known, names, jobs, out = self.known, self.known.intake.names, self.schedules.plans, dict[int, list[Notice]]()
-        for said in (
+        said = [
             self.volume.scan(first, ticks, rows, jobs, names, known.recent, alarming),
             self.users.scan(first, ticks, rows, names, alarming),
             self.sessions.scan(first, rows, jobs, names, alarming),
@@ -193,15 +199,18 @@ class Engine:
             self.points.scan(first, rows, known.expect.known, names, alarming),
             self.firsts.scan(known, first, ticks, rows, alarming),
             self.routes.scan(known, self.firsts, first, ticks, rows, alarming),
-            self.extras.scan(known, first, ticks, rows, names["operation_type"], alarming),
-            self.runs.scan(first, ticks, alarming, known.settings.z),
-        ):
-            for i, notices in said.items():
-                out.setdefault(i, []).extend(notices)
-        for crossing in self.parts.scan(known, first, ticks, rows):
-            notice = judge(known, self.parts, crossing, first)
+        ]
+        crossed = [
+            (each.tick, judge(known, self.parts, each, first)) for each in self.parts.scan(known, first, ticks, rows)
+        ]
+        # What is judged elsewhere is asked for as late as may be.
+        said += [beside(), self.runs.scan(first, ticks, alarming, known.settings.z)]
+        for notices in said:
+            for i, some in notices.items():
+                out.setdefault(i, []).extend(some)
+        for tick, notice in crossed:
             if notice is not None and alarming:
-                out.setdefault(crossing.tick, []).append(notice)
+                out.setdefault(tick, []).append(notice)
         return out
 
     def count(self, rows: Rows | None, first: int, ticks: int) -> None:
@@ -230,7 +239,7 @@ class Engine:
         self.users.learn(self.incidents.reported_users(tick - DAY))
         self.schedules.learn(tick, known.first)
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
-        self.extras.learn(day, soon)
+        self.beside.ask(Extras.learn, day, soon)
         slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
         self.lessons = []
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
