@@ -47,7 +47,7 @@ class Users:
             use = (rows["user_id"] >= 0) & rows["root"]
             counted = self.rows_of(rows["user_id"][use], rows["operation_type"][use] + 1, rows["tick"][use])
         self.grow(len(self.whose))
-        there = self.last.any(1)
+        there: NDArray[np.bool_] = np.asarray(self.last.any(1))
         there[counted[0]] = True
         some = np.flatnonzero(there)  # of the others nothing is new
         at = (np.cumsum(there) - 1)[counted[0]] * ticks + counted[1]
