@@ -84,7 +84,7 @@ class Judge:
         judge that will not be kept: when the process ends, judging raises SecondEnded.
         """
         self.engine.share_with(second)
-        self.engine.beside.live_with(second)
+        self.engine.live_with(second)
         second.settle(observing=self.observing)
         self.second = second
 

@@ -1,16 +1,15 @@
 """Where the engine meets what is watched beside its own measures: it may live here, or with a second process."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
 from .alerts import Notice
 from .arrays import Rows
-from .errands import Second
 from .extras import Extras, Said
 from .intake import WATCHED
 from .knowledge import Knowledge
+from .lodging import Lodging
 from .names import Names
 from .observations import Observations, Thing
 
@@ -24,24 +23,7 @@ class Beside:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.things = tuple(Thing(name=name) for name in (*WATCHED, *names))
-        self.extras = Extras()
-        self.second: Second | None = None  # where they live, if not here
-
-    def live_with(self, second: Second) -> None:
-        """Has the second process judge from now on; when it ends, so does what was learned."""
-        second.settle(**{EXTRAS: self.extras})
-        self.extras, self.second = Extras(), second
-
-    def ask(self, step: Callable[..., Any], *given: Any) -> Callable[[], Any]:
-        """Has a step of the extras done, wherever they live; returns what gives its result."""
-        if self.second is not None:
-            return self.second.ask(step, (EXTRAS,), *given)
-        result = step(self.extras, *given)
-        return lambda: result
-
-    def __getstate__(self) -> dict[str, Any]:
-        """As if it had always lived here."""
-        return self.__dict__ | {"extras": self.ask(_itself)(), "second": None}
+        self.extras = Lodging(EXTRAS, Extras())
 
     def scan(
         self, known: Knowledge, first: int, ticks: int, rows: Rows | None, alarming: bool
@@ -49,7 +31,7 @@ class Beside:
         """Has the ticks read judged; returns what gives the notices by tick read."""
         names = known.intake.names["operation_type"]
         read = [] if rows is None else list(self.read(rows, names))
-        said = self.ask(Extras.scan, first, ticks, read, alarming, known.settings.z)
+        said = self.extras.ask(Extras.scan, first, ticks, read, alarming, known.settings.z)
         return lambda: notices(said(), known, names)
 
     def read(self, rows: Rows, names: Names) -> Iterable[Observations]:
@@ -82,7 +64,3 @@ def segments(known: Knowledge, names: Names, thing: Thing, word: str) -> tuple[i
         for g, segment in enumerate(known.intake.segments)
         if thing.covers and (thing.everywhere or segment[0] == code)
     )
-
-
-def _itself(extras: Extras) -> Extras:
-    return extras

@@ -6,8 +6,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from . import expectations, volume
-from .alerts import Alert, Notice
+from . import expectations, sessions, users, volume
+from .alerts import Alert, Notice, named
 from .arrays import Floats, Rows
 from .beside import Beside
 from .channels import drivers, observed
@@ -19,6 +19,7 @@ from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
 from .intake import PARTS, TICK, Waiting
 from .knowledge import Knowledge
+from .lodging import Lodging
 from .observations import Observations
 from .parts import Parts, compare
 from .points import Points
@@ -57,6 +58,7 @@ class Engine:
         self.second: Second | None = None  # a process that does a share of the lessons
         self.stories = Stories()
         self.beside = Beside((settings or Settings()).extra)
+        self.sessions, self.users = Lodging("sessions", None), Lodging("users", None)
         self.start_anew(Knowledge(settings or Settings()))
 
     def start_anew(self, known: Knowledge) -> None:
@@ -64,7 +66,9 @@ class Engine:
         self.known = known
         self.known.series.sharing = self.second is not None and CAN_SHARE
         self.incidents = Incidents(self.known, self.stories)
-        self.points, self.sessions, self.users = Points(), Sessions(), Users()
+        self.points = Points()
+        self.sessions.put(Sessions())
+        self.users.put(Users())
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
         self.runs, self.routes = Runs(), Routes()
@@ -81,7 +85,7 @@ class Engine:
 
     def observe(self, observations: Iterable[Observations], runs: Iterable[Run] = ()) -> None:
         """Take values of other things than calls' own measures, and runs of jobs; earlier ones count as now."""
-        self.beside.ask(Extras.feed, list(observations))
+        self.beside.extras.ask(Extras.feed, list(observations))
         self.runs.feed(runs)
 
     def advance(self, now: float) -> list[Alert]:
@@ -109,6 +113,11 @@ class Engine:
         self.second = second
         self.known.series.sharing = second is not None and CAN_SHARE
 
+    def live_with(self, second: Second) -> None:
+        """Has what needs nothing of the rest live with a second process; judging raises SecondEnded when that ends."""
+        for lodging in (self.beside.extras, self.users, self.sessions):
+            lodging.live_with(second)
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the second process."""
         return self.__dict__ | {"second": None}
@@ -129,7 +138,7 @@ class Engine:
         """After a month of silence nothing learned applies: begin anew at the next row, or at the end."""
         waiting, ordered, runs = self.known.intake.waiting, self.known.intake.ordered, self.runs.kept()
         self.start_anew(Knowledge(self.known.settings))
-        self.beside.ask(Extras.start_anew)
+        self.beside.extras.ask(Extras.start_anew)
         self.runs.feed(runs)
         self.known.intake.waiting, self.known.intake.ordered = waiting, ordered
         return self.begin() and self.now is not None and self.now < end
@@ -191,10 +200,11 @@ class Engine:
     ) -> dict[int, list[Notice]]:
         """What volume, sessions, users, schedules and single calls have to say, by tick read."""
         known, names, jobs, out = self.known, self.known.intake.names, self.schedules.plans, dict[int, list[Notice]]()
-        said = [
+        of_sessions, operations = sessions.calls_of(rows), names["operation_type"].size
+        by_user = self.users.ask(Users.scan, first, ticks, users.calls_of(rows), alarming)
+        by_session = self.sessions.ask(Sessions.scan, first, of_sessions, operations, set(jobs), alarming)
+        here = [
             self.volume.scan(first, ticks, rows, jobs, names, known.recent, alarming),
-            self.users.scan(first, ticks, rows, names, alarming),
-            self.sessions.scan(first, rows, jobs, names, alarming),
             self.schedules.scan(first, ticks, rows, names, alarming),
             self.points.scan(first, rows, known.expect.known, names, alarming),
             self.firsts.scan(known, first, ticks, rows, alarming),
@@ -203,8 +213,9 @@ class Engine:
         crossed = [
             (each.tick, judge(known, self.parts, each, first)) for each in self.parts.scan(known, first, ticks, rows)
         ]
-        # What is judged elsewhere is asked for as late as may be.
-        said += [beside(), self.runs.scan(first, ticks, alarming, known.settings.z)]
+        # What is judged elsewhere is waited for as late as may be.
+        said = [here[0], named(by_user(), names), named(by_session(), names), *here[1:], beside()]
+        said.append(self.runs.scan(first, ticks, alarming, known.settings.z))
         for notices in said:
             for i, some in notices.items():
                 out.setdefault(i, []).extend(some)
@@ -236,10 +247,10 @@ class Engine:
         start = known.first + WOBBLE_AFTER * DAY
         since, mask = max(start, tick - REMEMBER), self.incidents.mask
         known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
-        self.users.learn(self.incidents.reported_users(tick - DAY))
+        self.users.ask(Users.learn, self.incidents.reported_users(tick - DAY))
         self.schedules.learn(tick, known.first)
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
-        self.beside.ask(Extras.learn, day, soon)
+        self.beside.extras.ask(Extras.learn, day, soon)
         slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
         self.lessons = []
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
@@ -293,7 +304,7 @@ class Engine:
                 some = slice(which, len(known.slices.labels) if most > A_TICK else which + BLOCK)
                 self.learn_wobble(midnight, some)
             elif name == "sessions":
-                self.sessions.learn(midnight)
+                self.sessions.ask(Sessions.learn, midnight)
             elif name == "volume":
                 self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
             else:
@@ -338,7 +349,7 @@ class Engine:
             self.parts.forget(column, codes)
         kinds = known.intake.names["error_type"]
         kinds.forget(kinds.crowded())
-        self.users.forget(users)
+        self.users.ask(Users.forget, users)
         self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK, known.memory.busy(tick // DAY, len(known.intake.segments)))
         if len(keep) < len(known.intake.segments):

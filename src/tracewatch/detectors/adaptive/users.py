@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
 from .intake import STRIDE, TICK
-from .names import Names
 
 SPANS = (12, 36)  # ticks
 TIMES, PLUS, LEAST = 3.0, 25, 45  # of the limit: a person's bursts vary by as much
@@ -23,6 +22,18 @@ ALL = 0  # operation of all of a user's calls; others are their codes + 1
 HOLD = 72  # ticks
 FREE = (-1, -1)
 SEVERITY = 5.0  # at the limit
+
+
+Calls = tuple[Ints, Ints, Ints]
+"""Users, operations + 1 and ticks."""
+
+
+def calls_of(rows: Rows | None) -> Calls | None:
+    """The calls that are counted: those that nobody made on behalf of another, of known users."""
+    if rows is None:
+        return None
+    use = (rows["user_id"] >= 0) & rows["root"]
+    return rows["user_id"][use], rows["operation_type"][use] + 1, rows["tick"][use]
 
 
 class Users:
@@ -38,14 +49,9 @@ class Users:
         self.days: list[tuple[Floats, Floats]] = []
         self.peak, self.limit = np.zeros((0, 2)), np.zeros((0, 2))
 
-    def scan(
-        self, first: int, ticks: int, rows: Rows | None, names: dict[str, Names], alarming: bool
-    ) -> dict[int, list[Notice]]:
-        """Notices by tick read."""
-        counted = np.zeros((2, 0), np.int64)
-        if rows is not None:
-            use = (rows["user_id"] >= 0) & rows["root"]
-            counted = self.rows_of(rows["user_id"][use], rows["operation_type"][use] + 1, rows["tick"][use])
+    def scan(self, first: int, ticks: int, calls: Calls | None, alarming: bool) -> dict[int, list[Notice]]:
+        """Notices by tick read, with the codes of users."""
+        counted = np.zeros((2, 0), np.int64) if calls is None else self.rows_of(*calls)
         self.grow(len(self.whose))
         there: NDArray[np.bool_] = np.asarray(self.last.any(1))
         there[counted[0]] = True
@@ -70,7 +76,7 @@ class Users:
             u = int(some[known[i]])
             mine = np.array([float(each[known[i], t]) for each in counts])
             beyond = np.array([float(each[i, t]) for each in over])
-            notice = self.notice(first + t, u, mine, beyond, names["user_id"].word[self.whose[u][0]])
+            notice = self.notice(first + t, u, mine, beyond)
             out.setdefault(t, []).append(notice)
         return out
 
@@ -103,14 +109,15 @@ class Users:
             self.last = padded(self.last, users)
             self.most, self.calls = padded(self.most, users), padded(self.calls, users)
 
-    def notice(self, tick: int, user: int, counts: Floats, over: Floats, word: object) -> Notice:
+    def notice(self, tick: int, user: int, counts: Floats, over: Floats) -> Notice:
         """The span that is furthest over its limit; expected is the busiest he was in 14 days."""
         j = int(np.argmax(over))
         severity = SEVERITY * float(over[j])
         alert = Alert(
-            detected_at=float((tick + 1) * TICK), metric="call_count", direction="up", slice={"user_id": word},
-            severity=severity, kind="surge", since=float((tick + 1 - SPANS[j]) * TICK), observed=float(counts[j]),
-            expected=float(self.peak[user, j]), lower=0.0, upper=float(self.limit[user, j]), n=int(counts[j]),
+            detected_at=float((tick + 1) * TICK), metric="call_count", direction="up",
+            slice={"user_id": self.whose[user][0]}, severity=severity, kind="surge",
+            since=float((tick + 1 - SPANS[j]) * TICK), observed=float(counts[j]), expected=float(self.peak[user, j]),
+            lower=0.0, upper=float(self.limit[user, j]), n=int(counts[j]),
             score=score_of(severity, SEVERITY),
         )  # fmt: skip
         return Notice(alert=alert, key=("user", self.whose[user][0]), hold=HOLD)
