@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +78,7 @@ class Judge:
         self.sieve = Sieve()
         self.waiting: list[dict[str, Any]] = []
         self.second: Second | None = None
+        self.foreseen: dict[float, Callable[[], list[Run]]] = {}
 
     def share_with(self, second: Second) -> None:
         """Has a second process do a share of the work, and all that is watched beside calls' own measures. Only for a
@@ -97,6 +98,18 @@ class Judge:
         """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects or Words."""
         if len(columns.get("start_time", ())):
             self.waiting.append(dict(columns))
+
+    def foresee(self, columns: Columns, now: float) -> None:
+        """Lets the second process, if there is one, look ahead at calls: those that will be fed next, and with nothing
+        else be judged at that moment.
+        """
+        now, times = now // TICK_S * TICK_S, cast("Any", columns["start_time"])
+        if self.second is None or not len(times) or times[-1] >= now:
+            return
+        self.second.ask_now()  # what is to be judged before
+        order = ordered(columns)
+        calls = columns if order is None else {name: columns[name][order] for name in OBSERVED}
+        self.foreseen[now] = self.second.ask_later(observed, PLACES, parcel(calls, OBSERVED), now)
 
     def judge(self, now: float, lessons: Sequence[Lesson] = ()) -> Judgement:
         """Everything about calls that began before the last full step at that moment (UTC epoch seconds).
@@ -178,7 +191,11 @@ class Judge:
         if self.second is None:
             self.engine.observe(list(self.observing.take(calls, before)), self.observing.ended_runs())
             return
-        runs = self.second.ask(observed, ("observing", EXTRAS), parcel(calls, OBSERVED), before)
+        runs = self.foreseen.pop(before, None)
+        if runs is None:
+            runs = self.second.ask(observed, PLACES, parcel(calls, OBSERVED), before)
+        elif not self.foreseen:
+            self.second.ask_now()
         self.engine.observe((), _when_asked(runs))
 
     def _waited(self, before: float) -> dict[str, Any] | None:
@@ -205,6 +222,8 @@ class Judge:
         return next((each.bad in ("either", alert.direction) for each in self.extra if each.name == alert.metric), True)
 
 
+PLACES = ("observing", EXTRAS)
+"""What lives with a second process and takes calls."""
 _NO_CALLS = {name: np.zeros(0, object if is_text(name) else float) for name in OBSERVED}
 
 

@@ -47,6 +47,7 @@ BLOCK = 64  # slices whose wobble is learned at once, if not all is
 AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
 MANY_TICKS = 24  # of a run are worth being looked at by a second process
+SHARE = 35  # per cent of lessons that go to a second process, which is done with them when the rest is
 NEVER = 1 << 60  # a cost
 Lesson = tuple[str, int]  # of COSTS, and the segment or the first slice of a block
 
@@ -247,18 +248,20 @@ class Engine:
         start = known.first + WOBBLE_AFTER * DAY
         since, mask = max(start, tick - REMEMBER), self.incidents.mask
         known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
-        self.users.ask(Users.learn, self.incidents.reported_users(tick - DAY))
+        reported = self.incidents.reported_users(tick - DAY)
         self.schedules.learn(tick, known.first)
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
-        self.beside.extras.ask(Extras.learn, day, soon)
         slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
         self.lessons = []
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
             # First: its samples are overwritten when an hour is over.
             self.lessons += [("wobble", low) for low in range(0, slices, slices if small else BLOCK)]
         self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ()), *(("segment", g) for g in due)]
-        if small:
-            elsewhere = self.lessons_elsewhere(tick)
+        elsewhere = self.lessons_elsewhere(tick) if small else None
+        # What nobody waits for comes after what is waited for.
+        self.users.ask(Users.learn, reported)
+        self.beside.extras.ask(Extras.learn, day, soon)
+        if elsewhere:
             self.go_on_learning(tick, NEVER)
             elsewhere()
         self.lessons += [("points", 0)]
@@ -271,7 +274,7 @@ class Engine:
         if self.second is None:
             return lambda: None
         known, away = self.known, [lesson for lesson in self.lessons if lesson[0] in ("volume", "segment")]
-        away = away[: -(-len(away) * 2 // 3)]
+        away = away[: -(-len(away) * SHARE // 100)]
         self.lessons = [lesson for lesson in self.lessons if lesson not in away]
         errands: list[Errand] = []
         for name, g in away:

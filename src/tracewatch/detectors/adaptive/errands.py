@@ -80,8 +80,10 @@ def done(errands: Sequence[Errand]) -> list[Any]:
 class Second:
     """A second Python, which does errands as they come; what it cannot do is done here."""
 
-    def __init__(self) -> None:
-        command = "from tracewatch.detectors.adaptive.errands import serve; serve()"
+    def __init__(self, *modules: str) -> None:
+        """Loads modules before it is asked for anything, those that it will need."""
+        loading = "".join(f"import {module}; " for module in modules)
+        command = f"{loading}from tracewatch.detectors.adaptive.errands import serve; serve()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {command}"],
             stdin=subprocess.PIPE,
@@ -95,6 +97,7 @@ class Second:
             with suppress(OSError, AttributeError):  # only Linux has it
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
         self.sent = self.heard = 0
+        self.later: list[Callable[[], None]] = []  # what is to be sent when something is waited for
         self.answers: dict[int, list[Any]] = {}  # that were heard before they were asked for
 
     def send(self, errands: Sequence[Errand]) -> Callable[[], list[Any]]:
@@ -114,14 +117,26 @@ class Second:
     def ask(self, step: Callable[..., Any], names: Sequence[str], *given: Any) -> Callable[[], Any]:
         """Has a step of things that live there done; returns what waits for what it gives, or raises SecondEnded."""
         number = self.tell((step, names, given))
+        return lambda: self.result(number)
 
-        def result() -> Any:
-            answer = self.hear(number)
-            if answer is None:
-                raise SecondEnded
-            return answer[0]
+    def ask_later(self, step: Callable[..., Any], names: Sequence[str], *given: Any) -> Callable[[], Any]:
+        """The same of what nobody waits for yet: it is done after all that is asked until something is waited for."""
+        number: list[int | None] = []
+        self.later.append(lambda: number.append(self.tell((step, names, given))))
+        return lambda: self.result(number[0])
 
-        return result
+    def ask_now(self) -> None:
+        """Sends what was to be asked later."""
+        later, self.later = self.later, []
+        for each in later:
+            each()
+
+    def result(self, number: int | None) -> Any:
+        """What a step gave; raises SecondEnded."""
+        answer = self.hear(number)
+        if answer is None:
+            raise SecondEnded
+        return answer[0]
 
     def tell(self, message: Any) -> int | None:
         """Sends something and says its number; None when the process has ended."""
@@ -135,6 +150,7 @@ class Second:
 
     def hear(self, number: int | None) -> list[Any] | None:
         """What was answered to the message of that number; None when the process has ended."""
+        self.ask_now()
         if number is None:
             return None
         with suppress(OSError, EOFError, pickle.UnpicklingError):

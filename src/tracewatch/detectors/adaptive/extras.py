@@ -221,9 +221,14 @@ class Extras:
     def learn(self, day: int, soon: bool) -> None:
         """A day is over; before anything is soon to be told nothing is made of the days."""
         today = np.concatenate(self.today) if self.today else np.zeros(0, SEEN)
-        self.today = []
+        self.today, keys = [], self.pairs.keys
         gone = self.pairs.learn(today["pair"].astype(np.int64), today["value"].astype(float), day, soon)
         if gone is not None:
+            moved = gone.copy()
+            for pair in np.unique(self.waiting["pair"]).tolist():
+                if gone[pair] < 0:  # it comes again: as a new one, as if it had come after this
+                    gone[pair] = self.pairs.places(keys[pair][0], (keys[pair][1],))[0]
+            self.recent = self.recent[np.append(moved, -1)[self.recent["pair"]] >= 0]
             for held in (self.recent, self.waiting):
                 held["pair"] = np.append(gone, -1)[held["pair"]]
             self.recent, self.waiting = (held[held["pair"] >= 0] for held in (self.recent, self.waiting))
