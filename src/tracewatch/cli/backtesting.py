@@ -238,7 +238,7 @@ def _second(size: int) -> Iterator[Second | None]:
     if size < LARGE or processors() < 2:
         yield None
         return
-    second = Second("tracewatch.judge")
+    second = Second("tracewatch.cli.second")
     try:
         yield second
     finally:
