@@ -158,7 +158,11 @@ def _calls(
 
 
 def _replayed(
-    history: History, detector: str, project: str, lessons: Sequence[Lesson], told_from: float,
+    history: History,
+    detector: str,
+    project: str,
+    lessons: Sequence[Lesson],
+    told_from: float,
     second: Second | None = None,
 ) -> tuple[list[Alert], Member, Grouped]:
     """What is found from a moment on, who found it and what noted its incidents."""
