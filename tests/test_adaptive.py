@@ -346,7 +346,7 @@ def test_sessions_that_are_over_are_forgotten():
     engine.feed(columns)
     engine.advance(end_of(columns))
     assert len(engine.known.intake.names["session_id"].word) < 300
-    assert len(engine.sessions.today.keys) < 300
+    assert len(engine.sessions.thing.today.keys) < 300
 
 
 def test_nothing_fed_is_nothing_found():

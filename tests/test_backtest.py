@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from tracewatch.backtest import DETECTORS, read_file, replay
 from tracewatch.cli import COMMANDS, group
 from tracewatch.cli.backtesting import DETECTORS as NAMES
+from tracewatch.detectors.adaptive.errands import Second
 from tracewatch.errors import BadTime, ImportRefused, OutputRefused
 from tracewatch.imports import recognise
 
@@ -122,6 +123,26 @@ def test_a_second_process_changes_nothing(backtest, tmp_path, monkeypatch, detec
     monkeypatch.setattr("tracewatch.cli.backtesting.LARGE", 0)
     monkeypatch.setattr("tracewatch.cli.backtesting.processors", lambda: 2)
     assert backtest(path, "--detector", detector).stdout == alone
+
+
+@pytest.mark.parametrize("after", [0, 9, 40])
+def test_a_second_process_that_is_killed_changes_nothing(backtest, tmp_path, monkeypatch, after):
+    path = stored(calls(), tmp_path / "calls.parquet")
+    alone = backtest(path).stdout
+    monkeypatch.setattr("tracewatch.cli.backtesting.LARGE", 0)
+    monkeypatch.setattr("tracewatch.cli.backtesting.processors", lambda: 2)
+    tell, told = Second.tell, []
+
+    def killed(second, message):
+        told.append(message)
+        if len(told) == after + 1:
+            second.process.kill()
+            second.process.wait()
+        return tell(second, message)
+
+    monkeypatch.setattr(Second, "tell", killed)
+    assert backtest(path).stdout == alone
+    assert len(told) > after
 
 
 @pytest.mark.parametrize("name", NAMES)

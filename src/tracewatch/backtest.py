@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,12 +103,17 @@ class Grouped:
         return self._judge.needs
 
     def share_with(self, second: Second | None) -> None:
-        """Has a second process do a share of the work: it takes less time and says the same."""
-        self._judge.engine.share_with(second)
+        """Has a second process do a share of the work: it takes less time and says the same, or raises SecondEnded."""
+        if second is not None:
+            self._judge.share_with(second)
 
     def feed(self, columns: Columns, /) -> None:
         """Takes some calls."""
         self._judge.feed(columns)
+
+    def foresee(self, columns: Columns, now: float) -> None:
+        """Has a second process look ahead at the calls of the next step, which is over at that moment."""
+        self._judge.foresee(columns, now)
 
     def advance(self, now: float, /) -> Sequence[adaptive.Alert]:
         """What can be known at that moment; what that changes is added to `changes`, what is no alarm to `notes`."""
@@ -280,9 +285,17 @@ def replay(history: History, member: Member, progress: Progress) -> Iterator[Ale
         return
     moments = history.times
     detector = member.make()
-    for rows in _batches(moments):
-        detector.feed(history.coded(rows) if member.coded else history.columns(rows))
-        yield from detector.advance(_known_until(moments, rows.stop, member.step_s))
+    batches = [*_batches(moments)]
+    columns = history.coded if member.coded else history.columns
+    coming: dict[str, Any] = columns(batches[0])
+    for rows, following in zip_longest(batches, batches[1:]):
+        now = _known_until(moments, rows.stop, member.step_s)
+        detector.feed(coming)
+        if following is not None:
+            coming = columns(following)
+            if isinstance(detector, Grouped) and moments[rows.stop - 1] < now:  # none is left for the next step
+                detector.foresee(coming, _known_until(moments, following.stop, member.step_s))
+        yield from detector.advance(now)
         progress(rows.stop - rows.start)
 
 
@@ -332,6 +345,8 @@ def _surprise(time_s: float, value: float, expected: float, score: float) -> Sur
 
 
 def _coded(column: pa.ChunkedArray) -> Words:
+    if column.null_count == len(column):
+        return Words(np.full(len(column), -1), [])
     if not pa.types.is_string(column.type):
         return words_of(column.to_numpy(), len(column))
     encoded = column.combine_chunks().dictionary_encode()

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracewatch.detectors.adaptive import Alert, Ending, Engine, Return, Settings
+from tracewatch.detectors.adaptive.beside import EXTRAS
+from tracewatch.detectors.adaptive.errands import Second
+from tracewatch.detectors.adaptive.extras import Extras
 from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
 from tracewatch.detectors.adaptive.names import Words, joined
+from tracewatch.detectors.adaptive.runs import Run
 from tracewatch.incidents import Change, Grouping
 from tracewatch.lessons import Sieve
 from tracewatch.metrics.custom import TABLE, Custom, columns_of_floats, needed
 from tracewatch.metrics.declared import Declared
 from tracewatch.metrics.observing import NEEDS as OBSERVED
 from tracewatch.metrics.observing import Observing
+from tracewatch.metrics.parcels import Parcel, parcel
 from tracewatch.metrics.rows import is_text
 from tracewatch.records import Lesson
 from tracewatch.times import DAY_S
@@ -72,6 +77,17 @@ class Judge:
         self.grouping = Grouping(project)
         self.sieve = Sieve()
         self.waiting: list[dict[str, Any]] = []
+        self.second: Second | None = None
+        self.foreseen: dict[float, Callable[[], list[Run]]] = {}
+
+    def share_with(self, second: Second) -> None:
+        """Has a second process do a share of the work, and all that is watched beside calls' own measures. Only for a
+        judge that will not be kept: when the process ends, judging raises SecondEnded.
+        """
+        self.engine.share_with(second)
+        self.engine.live_with(second)
+        second.settle(observing=self.observing)
+        self.second = second
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -82,6 +98,18 @@ class Judge:
         """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects or Words."""
         if len(columns.get("start_time", ())):
             self.waiting.append(dict(columns))
+
+    def foresee(self, columns: Columns, now: float) -> None:
+        """Lets the second process, if there is one, look ahead at calls: those that will be fed next, and with nothing
+        else be judged at that moment.
+        """
+        now, times = now // TICK_S * TICK_S, cast("Any", columns["start_time"])
+        if self.second is None or not len(times) or times[-1] >= now:
+            return
+        self.second.ask_now()  # what is to be judged before
+        order = ordered(columns)
+        calls = columns if order is None else {name: columns[name][order] for name in OBSERVED}
+        self.foreseen[now] = self.second.ask_later(observed, PLACES, parcel(calls, OBSERVED), now)
 
     def judge(self, now: float, lessons: Sequence[Lesson] = ()) -> Judgement:
         """Everything about calls that began before the last full step at that moment (UTC epoch seconds).
@@ -151,14 +179,24 @@ class Judge:
     def _hand_over(self, before: float) -> None:
         """Gives the engine the calls that began before that moment, all that wait in one order."""
         calls = self._waited(before)
+        self._observe(_NO_CALLS if calls is None else calls, before)
         if calls is None:
-            self.engine.observe(self.observing.take(_NO_CALLS, before))
             return
         if self.declared:
             self.declared.feed({k: v.objects() if isinstance(v, Words) else v for k, v in calls.items()})
-        observed = list(self.observing.take(calls, before))
-        self.engine.observe(observed, self.observing.ended_runs())
         self.engine.feed(calls | self._own(calls))
+
+    def _observe(self, calls: Columns, before: float) -> None:
+        """Has everything that is watched beside calls' own measures taken from them, here or elsewhere."""
+        if self.second is None:
+            self.engine.observe(list(self.observing.take(calls, before)), self.observing.ended_runs())
+            return
+        runs = self.foreseen.pop(before, None)
+        if runs is None:
+            runs = self.second.ask(observed, PLACES, parcel(calls, OBSERVED), before)
+        elif not self.foreseen:
+            self.second.ask_now()
+        self.engine.observe((), _when_asked(runs))
 
     def _waited(self, before: float) -> dict[str, Any] | None:
         """The calls that wait and began before that moment, in their order; None when there are none."""
@@ -184,7 +222,19 @@ class Judge:
         return next((each.bad in ("either", alert.direction) for each in self.extra if each.name == alert.metric), True)
 
 
+PLACES = ("observing", EXTRAS)
+"""What lives with a second process and takes calls."""
 _NO_CALLS = {name: np.zeros(0, object if is_text(name) else float) for name in OBSERVED}
+
+
+def observed(observing: Observing, extras: Extras, calls: Parcel, before: float) -> list[Run]:
+    """What is watched beside calls' own measures, taken from them; returns the runs of jobs."""
+    extras.feed(list(observing.take(calls.calls(), before)))
+    return observing.ended_runs()
+
+
+def _when_asked(runs: Callable[[], list[Run]]) -> Iterator[Run]:
+    yield from runs()
 
 
 def is_note(alert: Alert) -> bool:

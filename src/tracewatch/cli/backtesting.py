@@ -134,18 +134,18 @@ def _calls(
     second: Second | None = None, lessons: Sequence[Lesson] = (),
 ) -> None:  # fmt: skip
     """Replays calls and tells what was found."""
-    from tracewatch import backtest
+    from tracewatch.detectors.adaptive.errands import SecondEnded
 
-    member, grouped = _member(detector, project, lessons)
-    grouped.share_with(second)
     if not len(history):
         say(f"There are no calls to replay in {name}.")
     first, last = _ends(history.times)
     told_from = _told_from(begin, first, last, name)
     started = time.monotonic()
     with _opened(out) as file:
-        with progress_bar("Replaying (calls)", len(history)) as progress:
-            found = [alert for alert in backtest.replay(history, member, progress) if alert.detected_at >= told_from]
+        try:
+            found, member, grouped = _replayed(history, detector, project, lessons, told_from, second)
+        except SecondEnded:
+            found, member, grouped = _replayed(history, detector, project, lessons, told_from)
         homes = {alert.story: change.id for change in grouped.changes for alert in change.joined}
         ids = _write(found, file, homes if member.groups else None)
     if len(history) and told_from <= last:
@@ -155,6 +155,25 @@ def _calls(
         summarise(told, counted(len(history), "call"), period, time.monotonic() - started, out)
         _tell_known(sum(each.detected_at >= told_from for each in grouped.known))
         _tell_learning(detector, last - first)
+
+
+def _replayed(
+    history: History,
+    detector: str,
+    project: str,
+    lessons: Sequence[Lesson],
+    told_from: float,
+    second: Second | None = None,
+) -> tuple[list[Alert], Member, Grouped]:
+    """What is found from a moment on, who found it and what noted its incidents."""
+    from tracewatch import backtest
+
+    member, grouped = _member(detector, project, lessons)
+    if member.groups:
+        grouped.share_with(second)
+    with progress_bar("Replaying (calls)", len(history)) as progress:
+        found = [alert for alert in backtest.replay(history, member, progress) if alert.detected_at >= told_from]
+    return found, member, grouped
 
 
 def _member(detector: str, project: str = "default", lessons: Sequence[Lesson] = ()) -> tuple[Member, Grouped]:
@@ -223,7 +242,7 @@ def _second(size: int) -> Iterator[Second | None]:
     if size < LARGE or processors() < 2:
         yield None
         return
-    second = Second()
+    second = Second("tracewatch.cli.second")
     try:
         yield second
     finally:

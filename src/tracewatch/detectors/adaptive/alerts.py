@@ -1,6 +1,8 @@
 """What the engine says: an alert, and the notice of one that still has to pass the gate of repeats."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +47,13 @@ class Notice:
     excess: float = 0.0  # of a single call: log units over its segment's limit
     segments: tuple[int, ...] = ()  # of a part: it is no news while an incident of its family is open in one of them
     families: tuple[str, ...] = ()  # those, where the key does not name one
+
+
+def named(notices: Mapping[int, list[Notice]], names: Mapping[str, Any]) -> dict[int, list[Notice]]:
+    """Notices by tick whose slices have words instead of codes, by the names of each column."""
+    return {tick: [_named(each, names) for each in some] for tick, some in notices.items()}
+
+
+def _named(notice: Notice, names: Mapping[str, Any]) -> Notice:
+    words = {column: names[column].word[code] for column, code in notice.alert.slice.items()}
+    return replace(notice, alert=replace(notice.alert, slice=words))

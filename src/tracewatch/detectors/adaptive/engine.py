@@ -6,9 +6,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from . import expectations, volume
-from .alerts import Alert, Notice
+from . import expectations, sessions, users, volume
+from .alerts import Alert, Notice, named
 from .arrays import Floats, Rows
+from .beside import Beside
 from .channels import drivers, observed
 from .culprits import judge
 from .errands import CAN_SHARE, Errand, Second
@@ -18,6 +19,7 @@ from .firsts import Firsts
 from .incidents import MEAN_FAMILY, RATE_FAMILIES, Incidents
 from .intake import PARTS, TICK, Waiting
 from .knowledge import Knowledge
+from .lodging import Lodging
 from .observations import Observations
 from .parts import Parts, compare
 from .points import Points
@@ -45,6 +47,7 @@ BLOCK = 64  # slices whose wobble is learned at once, if not all is
 AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
 MANY_TICKS = 24  # of a run are worth being looked at by a second process
+SHARE = 35  # per cent of lessons that go to a second process, which is done with them when the rest is
 NEVER = 1 << 60  # a cost
 Lesson = tuple[str, int]  # of COSTS, and the segment or the first slice of a block
 
@@ -55,6 +58,8 @@ class Engine:
     def __init__(self, settings: Settings | None = None) -> None:
         self.second: Second | None = None  # a process that does a share of the lessons
         self.stories = Stories()
+        self.beside = Beside((settings or Settings()).extra)
+        self.sessions, self.users = Lodging("sessions", None), Lodging("users", None)
         self.start_anew(Knowledge(settings or Settings()))
 
     def start_anew(self, known: Knowledge) -> None:
@@ -62,10 +67,12 @@ class Engine:
         self.known = known
         self.known.series.sharing = self.second is not None and CAN_SHARE
         self.incidents = Incidents(self.known, self.stories)
-        self.points, self.sessions, self.users = Points(), Sessions(), Users()
+        self.points = Points()
+        self.sessions.put(Sessions())
+        self.users.put(Users())
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
-        self.extras, self.runs, self.routes = Extras(known.settings.extra), Runs(), Routes()
+        self.runs, self.routes = Runs(), Routes()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
         self.lessons: list[Lesson] = []  # left of the last midnight's
@@ -79,7 +86,7 @@ class Engine:
 
     def observe(self, observations: Iterable[Observations], runs: Iterable[Run] = ()) -> None:
         """Take values of other things than calls' own measures, and runs of jobs; earlier ones count as now."""
-        self.extras.feed(observations)
+        self.beside.extras.ask(Extras.feed, list(observations))
         self.runs.feed(runs)
 
     def advance(self, now: float) -> list[Alert]:
@@ -107,6 +114,11 @@ class Engine:
         self.second = second
         self.known.series.sharing = second is not None and CAN_SHARE
 
+    def live_with(self, second: Second) -> None:
+        """Has what needs nothing of the rest live with a second process; judging raises SecondEnded when that ends."""
+        for lodging in (self.beside.extras, self.users, self.sessions):
+            lodging.live_with(second)
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the second process."""
         return self.__dict__ | {"second": None}
@@ -125,10 +137,10 @@ class Engine:
 
     def skip(self, end: int) -> bool:
         """After a month of silence nothing learned applies: begin anew at the next row, or at the end."""
-        waiting, ordered, observed = self.known.intake.waiting, self.known.intake.ordered, self.extras.kept()
-        runs = self.runs.waiting
+        waiting, ordered, runs = self.known.intake.waiting, self.known.intake.ordered, self.runs.kept()
         self.start_anew(Knowledge(self.known.settings))
-        self.observe(observed, runs)
+        self.beside.extras.ask(Extras.start_anew)
+        self.runs.feed(runs)
         self.known.intake.waiting, self.known.intake.ordered = waiting, ordered
         return self.begin() and self.now is not None and self.now < end
 
@@ -149,7 +161,9 @@ class Engine:
             known.clumps.add(rows, known.rates.segment)
             known.memory.add(rows)
             known.recent.add(rows, stop)
-        notices, (found, unusual) = self.notices(first, ticks, rows, alarming), looking()
+        beside = self.beside.scan(known, first, ticks, rows, alarming)
+        notices = self.notices(first, ticks, rows, alarming, beside)
+        found, unusual = looking()
         known.rates.unusual += unusual
         out = self.incidents.scan(first, ticks, notices, found)
         known.recent.forget(stop + 1)
@@ -182,26 +196,33 @@ class Engine:
         rows["fails_as"] = self.failover.blame(rows, known.intake.segments, known.slices.traffic)
         mark(rows, known.expect)
 
-    def notices(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> dict[int, list[Notice]]:
+    def notices(
+        self, first: int, ticks: int, rows: Rows | None, alarming: bool, beside: Callable[[], dict[int, list[Notice]]]
+    ) -> dict[int, list[Notice]]:
         """What volume, sessions, users, schedules and single calls have to say, by tick read."""
         known, names, jobs, out = self.known, self.known.intake.names, self.schedules.plans, dict[int, list[Notice]]()
-        for said in (
+        of_sessions, operations = sessions.calls_of(rows), names["operation_type"].size
+        by_user = self.users.ask(Users.scan, first, ticks, users.calls_of(rows), alarming)
+        by_session = self.sessions.ask(Sessions.scan, first, of_sessions, operations, set(jobs), alarming)
+        here = [
             self.volume.scan(first, ticks, rows, jobs, names, known.recent, alarming),
-            self.users.scan(first, ticks, rows, names, alarming),
-            self.sessions.scan(first, rows, jobs, names, alarming),
             self.schedules.scan(first, ticks, rows, names, alarming),
             self.points.scan(first, rows, known.expect.known, names, alarming),
             self.firsts.scan(known, first, ticks, rows, alarming),
             self.routes.scan(known, self.firsts, first, ticks, rows, alarming),
-            self.extras.scan(known, first, ticks, rows, names["operation_type"], alarming),
-            self.runs.scan(first, ticks, alarming, known.settings.z),
-        ):
-            for i, notices in said.items():
-                out.setdefault(i, []).extend(notices)
-        for crossing in self.parts.scan(known, first, ticks, rows):
-            notice = judge(known, self.parts, crossing, first)
+        ]
+        crossed = [
+            (each.tick, judge(known, self.parts, each, first)) for each in self.parts.scan(known, first, ticks, rows)
+        ]
+        # What is judged elsewhere is waited for as late as may be.
+        said = [here[0], named(by_user(), names), named(by_session(), names), *here[1:], beside()]
+        said.append(self.runs.scan(first, ticks, alarming, known.settings.z))
+        for notices in said:
+            for i, some in notices.items():
+                out.setdefault(i, []).extend(some)
+        for tick, notice in crossed:
             if notice is not None and alarming:
-                out.setdefault(crossing.tick, []).append(notice)
+                out.setdefault(tick, []).append(notice)
         return out
 
     def count(self, rows: Rows | None, first: int, ticks: int) -> None:
@@ -227,18 +248,20 @@ class Engine:
         start = known.first + WOBBLE_AFTER * DAY
         since, mask = max(start, tick - REMEMBER), self.incidents.mask
         known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
-        self.users.learn(self.incidents.reported_users(tick - DAY))
+        reported = self.incidents.reported_users(tick - DAY)
         self.schedules.learn(tick, known.first)
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
-        self.extras.learn(day, soon)
         slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
         self.lessons = []
         if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
             # First: its samples are overwritten when an hour is over.
             self.lessons += [("wobble", low) for low in range(0, slices, slices if small else BLOCK)]
         self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ()), *(("segment", g) for g in due)]
-        if small:
-            elsewhere = self.lessons_elsewhere(tick)
+        elsewhere = self.lessons_elsewhere(tick) if small else None
+        # What nobody waits for comes after what is waited for.
+        self.users.ask(Users.learn, reported)
+        self.beside.extras.ask(Extras.learn, day, soon)
+        if elsewhere:
             self.go_on_learning(tick, NEVER)
             elsewhere()
         self.lessons += [("points", 0)]
@@ -251,7 +274,7 @@ class Engine:
         if self.second is None:
             return lambda: None
         known, away = self.known, [lesson for lesson in self.lessons if lesson[0] in ("volume", "segment")]
-        away = away[: -(-len(away) * 2 // 3)]
+        away = away[: -(-len(away) * SHARE // 100)]
         self.lessons = [lesson for lesson in self.lessons if lesson not in away]
         errands: list[Errand] = []
         for name, g in away:
@@ -284,7 +307,7 @@ class Engine:
                 some = slice(which, len(known.slices.labels) if most > A_TICK else which + BLOCK)
                 self.learn_wobble(midnight, some)
             elif name == "sessions":
-                self.sessions.learn(midnight)
+                self.sessions.ask(Sessions.learn, midnight)
             elif name == "volume":
                 self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
             else:
@@ -329,7 +352,7 @@ class Engine:
             self.parts.forget(column, codes)
         kinds = known.intake.names["error_type"]
         kinds.forget(kinds.crowded())
-        self.users.forget(users)
+        self.users.ask(Users.forget, users)
         self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK, known.memory.busy(tick // DAY, len(known.intake.segments)))
         if len(keep) < len(known.intake.segments):

@@ -5,18 +5,16 @@ evidence that grows (CUSUM, Page 1954: see `parts`). A metric of one's own is on
 `Settings.extra`, or `Observations` of a `Thing`. Our own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .alerts import Alert, Notice, score_of
-from .arrays import Floats, Ints, Rows
+from .alerts import Alert, score_of
+from .arrays import Floats, Ints
 from .expectations import exact
-from .intake import TICK, WATCHED
-from .knowledge import Knowledge
+from .intake import TICK
 from .ledger import Groups
-from .names import Names
 from .observations import SEEN, VALUE, Observations, Thing
 from .pairs import Pairs
 from .parts import KEPT, climb, of_means, of_rates
@@ -26,17 +24,18 @@ from .windows import DAY
 FEW_CALLS, FEW_SESSIONS = 8, 3  # with fewer it is one person's odd hour
 LEFT = 0.42  # of the evidence must remain without the worst session or ten minutes: .65 of its deviations
 EFFECT, PART_OF_SCALE = 0.1, 0.3  # least move: log ratio, or part of the median; and of a deviation
-PAUSE, DOUBTED, HOLD = 12, 3, 72  # ticks after evidence that was told, not borne out; of silence about the same
+PAUSE, DOUBTED = 12, 3  # ticks after evidence that was told, and not borne out
 LONG = 72  # ticks: a level rather than a spike
 Table = NDArray[np.void]  # of VALUE, or of SEEN
+Said = tuple[int, Thing, str, Alert]
+"""A tick read, a thing, an operation and what is odd about it."""
 LATEST = 400  # values of a pair at hand, of a day at most
 
 
 class Extras:
     """Every watched value of every operation."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.things = tuple(Thing(name=name) for name in (*WATCHED, *names))
+    def __init__(self) -> None:
         self.pairs = Pairs()
         self.waiting = np.zeros(0, VALUE)
         self.recent = np.zeros(0, VALUE)  # by pair, each in order of time
@@ -77,55 +76,32 @@ class Extras:
             )
         return out
 
+    def start_anew(self) -> None:
+        """With nothing learned; what waits still does."""
+        waiting = self.kept()
+        self.__init__()  # type: ignore[misc]
+        self.feed(waiting)
+
     def scan(
-        self, known: Knowledge, first: int, ticks: int, rows: Rows | None, names: Names, alarming: bool
-    ) -> dict[int, list[Notice]]:  # fmt: skip
-        """Notices by tick read; names are those of operations."""
-        if rows is not None:
-            self.feed(self.read(rows, names))
+        self, first: int, ticks: int, read: Sequence[Observations], alarming: bool, z: float
+    ) -> list[Said]:  # fmt: skip
+        """What was borne out in the ticks read, in order; `read` are values of these very ticks."""
+        self.feed(read)
         soon = self.waiting["t"] < (first + ticks) * TICK
         table, self.waiting = (self.waiting, self.waiting[:0]) if soon.all() else (
             self.waiting[soon], self.waiting[~soon]
         )  # fmt: skip
         if not len(table):
-            return {}
+            return []
         seen = np.zeros(len(table), SEEN)
         seen["pair"], seen["value"] = table["pair"], table["value"]
         self.today.append(seen)
         # Each pair's values come in order of time; sixteen bits sort in linear time.
         self.now = table = table[np.argsort(np.ascontiguousarray(table["pair"]), kind="stable")]
         self.pairs.begin(np.flatnonzero(np.bincount(table["pair"])))
-        out: dict[int, list[Notice]] = {}
-        for tick, pair, alert in self.follow(known, table, first, ticks):
-            if alarming:
-                thing, word = self.pairs.keys[pair]
-                mine = self.segments(known, names, thing, word)
-                key = ("extra", thing.group or thing.name, word)
-                notice = Notice(alert=alert, key=key, hold=HOLD, segments=mine, families=thing.covers)
-                out.setdefault(tick, []).append(notice)
+        found = self.follow(table, first, ticks, z)
         self.forget(first + ticks)
-        return out
-
-    def read(self, rows: Rows, names: Names) -> Iterable[Observations]:
-        """The columns of calls that are watched by name."""
-        for thing in self.things:
-            at = np.flatnonzero(np.isfinite(rows[thing.name]) & rows["good"] & (rows["operation_type"] >= 0))
-            if len(at):
-                codes, operation = np.unique(rows["operation_type"][at], return_inverse=True)
-                yield Observations(
-                    thing=thing, words=tuple(str(names.word[code]) for code in codes.tolist()), operation=operation,
-                    t=rows["t"][at], value=rows[thing.name][at], weight=rows["weight"][at], who=rows["session_id"][at],
-                )  # fmt: skip
-
-    @staticmethod
-    def segments(known: Knowledge, names: Names, thing: Thing, word: str) -> tuple[int, ...]:
-        """The segments in which an incident may say the same: of a thing that covers nothing none."""
-        code = names.code.get(word)
-        return tuple(
-            g
-            for g, segment in enumerate(known.intake.segments)
-            if thing.covers and (thing.everywhere or segment[0] == code)
-        )
+        return [(tick, *self.pairs.keys[pair], alert) for tick, pair, alert in found] if alarming else []
 
     def forget(self, tick: int) -> None:
         """Of each pair all but the latest of a day; those of the run are no longer apart."""
@@ -133,7 +109,7 @@ class Extras:
         both = latest(both[np.argsort(np.ascontiguousarray(both["pair"]), kind="stable")])
         self.recent, self.now = both[both["t"] >= (tick - DAY) * TICK], self.now[:0]
 
-    def follow(self, known: Knowledge, table: Table, first: int, ticks: int) -> list[tuple[int, int, Alert]]:
+    def follow(self, table: Table, first: int, ticks: int, z: float) -> list[tuple[int, int, Alert]]:
         """Evidence of all pairs over the ticks read; what was borne out: tick, pair and alert, in order."""
         pairs, out = self.pairs, list[tuple[int, int, Alert]]()
         table = table[pairs.ready[table["pair"]]]
@@ -150,7 +126,7 @@ class Extras:
         gain[:, first + when < pairs.pause[part]] = 0
         groups = Groups(part)
         path = climb(gain, groups, pairs.evidence[:, groups.keys])
-        limit = known.settings.z**2 / 2 * pairs.patience
+        limit = z**2 / 2 * pairs.patience
         over = np.flatnonzero(path.max(0) > limit[part])
         ends = dict(zip(groups.keys.tolist(), (groups.starts + groups.sizes).tolist(), strict=True))
         waiting = sorted((int(when[i]), pairs.names[part[i]], int(i)) for i in over.tolist())
@@ -160,7 +136,7 @@ class Extras:
             if not path[:, i].max() > limit[pair]:  # a former crossing took its evidence
                 continue
             which, end = int(path[:, i].argmax()), ends[pair]
-            alert = self.judge(known, pair, first + now + 1, 1.0 if which < 2 else -1.0)
+            alert = self.judge(pair, first + now + 1, 1.0 if which < 2 else -1.0, z)
             path[:, i] = 0.0
             if alert is None:
                 path[which, i] = KEPT * limit[pair]
@@ -188,7 +164,7 @@ class Extras:
         out[:2, rate] = of_rates(w[rate], s[rate], w[rate] * pairs.middle[pair[rate]], 1.0)
         return out
 
-    def judge(self, known: Knowledge, pair: int, end: int, sign: float) -> Alert | None:
+    def judge(self, pair: int, end: int, sign: float, z: float) -> Alert | None:
         """What is to be said of evidence over its limit, if the values of a day bear it out."""
         pairs, table = self.pairs, self.lately(pair, end)
         same = np.full(len(table), pair)
@@ -198,13 +174,13 @@ class Extras:
         gain = near if near.sum() >= far.sum() else far
         begin = int(np.argmax(np.cumsum(gain[::-1])[::-1])) if len(gain) else 0
         gain, table = gain[begin:], table[begin:]
-        least = LEFT * known.settings.z**2 / 2 * float(pairs.patience[pair])
+        least = LEFT * z**2 / 2 * float(pairs.patience[pair])
         if len(gain) < FEW_CALLS or not lasting(gain, table["t"], table["who"], least):
             return None
         seen, usual = self.reading(pair, table["value"])
         if not self.matters(pair, seen, usual):
             return None
-        low, high = pairs.within(pair, usual, len(gain), known.settings.z)
+        low, high = pairs.within(pair, usual, len(gain), z)
         severity, since = float(np.sqrt(2 * max(gain.sum(), 0.0))), float(table["t"][0] // TICK * TICK)
         thing, word = pairs.keys[pair]
         level = end - since / TICK >= LONG
@@ -212,7 +188,7 @@ class Extras:
         return Alert(
             detected_at=float(end * TICK), metric=thing.name, direction="up" if sign > 0 else "down",
             slice={"operation_type": word}, severity=severity, kind=kind, since=since, observed=seen, expected=usual,
-            lower=low, upper=high, n=len(gain), score=score_of(severity, known.settings.z),
+            lower=low, upper=high, n=len(gain), score=score_of(severity, z),
         )  # fmt: skip
 
     def lately(self, pair: int, end: int) -> Table:
@@ -245,9 +221,14 @@ class Extras:
     def learn(self, day: int, soon: bool) -> None:
         """A day is over; before anything is soon to be told nothing is made of the days."""
         today = np.concatenate(self.today) if self.today else np.zeros(0, SEEN)
-        self.today = []
+        self.today, keys = [], self.pairs.keys
         gone = self.pairs.learn(today["pair"].astype(np.int64), today["value"].astype(float), day, soon)
         if gone is not None:
+            moved = gone.copy()
+            for pair in np.unique(self.waiting["pair"]).tolist():
+                if gone[pair] < 0:  # it comes again: as a new one, as if it had come after this
+                    gone[pair] = self.pairs.places(keys[pair][0], (keys[pair][1],))[0]
+            self.recent = self.recent[np.append(moved, -1)[self.recent["pair"]] >= 0]
             for held in (self.recent, self.waiting):
                 held["pair"] = np.append(gone, -1)[held["pair"]]
             self.recent, self.waiting = (held[held["pair"] >= 0] for held in (self.recent, self.waiting))

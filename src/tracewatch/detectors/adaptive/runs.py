@@ -7,6 +7,7 @@ narrower than a tenth of the usual; the bounds are our own.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -57,14 +58,21 @@ class Runs:
     def __init__(self) -> None:
         self.past: dict[tuple[str, str], Past] = {}
         self.waiting: list[Run] = []
+        self.coming: list[Iterable[Run]] = []  # not looked at yet
 
     def feed(self, runs: Iterable[Run]) -> None:
-        """Take runs."""
-        self.waiting += runs
+        """Take runs; they are asked for when they are first needed."""
+        self.coming.append(runs)
+
+    def kept(self) -> list[Run]:
+        """The runs that wait."""
+        self.waiting += chain(*self.coming)
+        self.coming = []
+        return self.waiting
 
     def scan(self, first: int, ticks: int, alarming: bool, z: float) -> dict[int, list[Notice]]:
         """Notices by tick read."""
-        soon = [run for run in self.waiting if run.end < (first + ticks) * TICK]
+        soon = [run for run in self.kept() if run.end < (first + ticks) * TICK]
         self.waiting = [run for run in self.waiting if run.end >= (first + ticks) * TICK]
         out: dict[int, list[Notice]] = {}
         for run in sorted(soon, key=lambda run: (run.end, str(run.job))):

@@ -14,7 +14,6 @@ from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
 from .intake import STRIDE, TICK, session_slice
 from .ledger import Groups, Ledger
-from .names import Names
 from .windows import DAY
 
 MONTHLY = 0.15  # expected false sessions a month and operation
@@ -52,6 +51,15 @@ class Day:
     usual: float  # median of calls
 
 
+NEEDS = ("session_id", "operation_type", "t", "tick", "input_tokens", "output_tokens")
+
+
+def calls_of(rows: Rows | None) -> Rows | None:
+    """What is read of the calls that belong to a session; None when there are none."""
+    named = np.flatnonzero(rows["session_id"] >= 0) if rows is not None else ()
+    return {name: rows[name][named] for name in NEEDS} if rows is not None and len(named) else None
+
+
 class Sessions:
     """Calls so far, largest hour and tokens of every session that is not finished, by session and operation."""
 
@@ -63,38 +71,36 @@ class Sessions:
         self.reported: set[int] = set()
 
     def scan(
-        self, first: int, rows: Rows | None, jobs: Collection[int], names: dict[str, Names], alarming: bool
+        self, first: int, rows: Rows | None, operations: int, jobs: Collection[int], alarming: bool
     ) -> dict[int, list[Notice]]:
-        """Notices by tick read. Runs of batch jobs are left out: they have a schedule."""
+        """Notices by tick read, with the codes of sessions. Runs of batch jobs are left out: they have a schedule."""
         out: dict[int, list[Notice]] = {}
         asked: dict[tuple[int, int], list[Alert]] = {}  # by tick and operation
-        named = np.flatnonzero(rows["session_id"] >= 0) if rows is not None else np.zeros(0, np.int64)
-        if rows is None or not len(named):
+        if rows is None:
             return out
-        calls, hour, tokens = self.follow(rows, named)
-        limits = self.limit_table(names["operation_type"].size, jobs)[rows["operation_type"][named] + 1]
+        calls, hour, tokens = self.follow(rows)
+        limits = self.limit_table(operations, jobs)[rows["operation_type"] + 1]
         over = (np.stack([calls, hour, tokens, calls * tokens], 1) / limits).max(1)
-        for i in np.flatnonzero((over > 1) & (calls >= LEAST_ALERT)).tolist() if alarming else ():
-            row = int(named[i])
+        for row in np.flatnonzero((over > 1) & (calls >= LEAST_ALERT)).tolist() if alarming else ():
             session, operation = int(rows["session_id"][row]), int(rows["operation_type"][row])
             key = session * STRIDE + operation + 1
             if key in self.reported:
                 continue
             self.reported.add(key)
-            measures = float(calls[i]), float(hour[i]), float(tokens[i]), float(calls[i] * tokens[i])
-            word, tick = names["session_id"].word[session], int(rows["tick"][row])
-            alert = alert_of(first + tick, word, self.limits[operation], measures)
+            measures = float(calls[row]), float(hour[row]), float(tokens[row]), float(calls[row] * tokens[row])
+            tick = int(rows["tick"][row])
+            alert = alert_of(first + tick, session, self.limits[operation], measures)
             out.setdefault(tick, []).append(Notice(alert=alert, key=("session", session), hold=DAY))
             asked.setdefault((tick, operation), []).append(alert)
-        return {tick: fewer(tick, notices, asked, names) for tick, notices in out.items()}
+        return {tick: fewer(tick, notices, asked) for tick, notices in out.items()}
 
-    def follow(self, rows: Rows, named: Ints) -> tuple[Floats, Floats, Floats]:
-        """Calls so far, calls in the last hour and tokens so far of each named row's session and operation."""
-        keys, t = (rows["session_id"] * STRIDE + rows["operation_type"] + 1)[named], rows["t"][named]
+    def follow(self, rows: Rows) -> tuple[Floats, Floats, Floats]:
+        """Calls so far, calls in the last hour and tokens so far of each row's session and operation."""
+        keys, t = rows["session_id"] * STRIDE + rows["operation_type"] + 1, rows["t"]
         groups = Groups(keys)
         order, at, last = groups.order, self.today.at(groups.keys), groups.starts + groups.sizes - 1
         state = self.today.values[at]
-        size = (np.nan_to_num(rows["input_tokens"]) + np.nan_to_num(rows["output_tokens"]))[named][order]
+        size = (np.nan_to_num(rows["input_tokens"]) + np.nan_to_num(rows["output_tokens"]))[order]
         run = np.cumsum(size)
         calls = groups.rank + 1 + groups.spread(state[:, 0])
         tokens = run - groups.spread((run - size)[groups.starts]) + groups.spread(state[:, 2])
@@ -147,15 +153,13 @@ class Sessions:
                 del self.history[o]
 
 
-def fewer(
-    tick: int, notices: list[Notice], asked: dict[tuple[int, int], list[Alert]], names: dict[str, Names]
-) -> list[Notice]:
+def fewer(tick: int, notices: list[Notice], asked: dict[tuple[int, int], list[Alert]]) -> list[Notice]:
     """Of sessions of one operation that all get out of hand at once, one story: it is the operation."""
     out = list(notices)
     for (its, operation), alerts in asked.items():
         if its == tick and len(alerts) > TOGETHER:
             worst = max(alerts, key=lambda alert: alert.severity)
-            told = replace(worst, slice={"operation_type": names["operation_type"].word[operation]})
+            told = replace(worst, slice={"operation_type": operation})
             out = [notice for notice in out if all(notice.alert is not alert for alert in alerts)]
             out.append(Notice(alert=told, key=("sessions", operation), hold=DAY))
     return out
@@ -184,7 +188,7 @@ def tail(top: Floats, n: int, days: int) -> float:
     return float(min(max(u * (k / (MONTHLY * days / 30)) ** hill, 1.25 * top[0] + 1), 2 * top[0] + 2))
 
 
-def alert_of(tick: int, session: object, limits: Limits, measures: tuple[float, float, float, float]) -> Alert:
+def alert_of(tick: int, session: int, limits: Limits, measures: tuple[float, float, float, float]) -> Alert:
     """What to say: calls so far or in the last hour; when tokens gave it away, the calls that would have held them."""
     most = limits.calls, limits.hour, limits.tokens, limits.load
     ratio = [x / y for x, y in zip(measures, most, strict=True)]

@@ -2,6 +2,7 @@
 of 14 days + 25. Our own.
 """
 
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
 from .intake import STRIDE, TICK
-from .names import Names
 
 SPANS = (12, 36)  # ticks
 TIMES, PLUS, LEAST = 3.0, 25, 45  # of the limit: a person's bursts vary by as much
@@ -24,12 +24,24 @@ FREE = (-1, -1)
 SEVERITY = 5.0  # at the limit
 
 
+Calls = tuple[Ints, Ints, Ints]
+"""Users, operations + 1 and ticks."""
+
+
+def calls_of(rows: Rows | None) -> Calls | None:
+    """The calls that are counted: those that nobody made on behalf of another, of known users."""
+    if rows is None:
+        return None
+    use = (rows["user_id"] >= 0) & rows["root"]
+    return rows["user_id"][use], rows["operation_type"][use] + 1, rows["tick"][use]
+
+
 class Users:
     """Calls by tick (3 h), and the largest 1 h and 3 h of each of 14 days; rows are users, and operations of theirs."""
 
     def __init__(self) -> None:
-        self.row: dict[tuple[int, int], int] = {}  # (code of a user, operation) -> row of the tables
-        self.whose: list[tuple[int, int]] = []  # the same the other way round
+        self.row: dict[int, int] = {}  # code of a user x STRIDE + operation -> row of the tables
+        self.whose: list[tuple[int, int]] = []  # user and operation of each row
         self.free: list[int] = []  # rows of users who are forgotten
         self.pairs = 0
         self.last = np.zeros((0, SPANS[-1]), np.float32)
@@ -37,20 +49,17 @@ class Users:
         self.days: list[tuple[Floats, Floats]] = []
         self.peak, self.limit = np.zeros((0, 2)), np.zeros((0, 2))
 
-    def scan(
-        self, first: int, ticks: int, rows: Rows | None, names: dict[str, Names], alarming: bool
-    ) -> dict[int, list[Notice]]:
-        """Notices by tick read."""
-        counted = np.zeros((2, 0), np.int64)
-        if rows is not None:
-            use = (rows["user_id"] >= 0) & rows["root"]
-            counted = self.rows_of(rows["user_id"][use], rows["operation_type"][use] + 1, rows["tick"][use])
-        users = self.grow(len(self.whose))
-        x = np.concatenate([self.last, np.zeros((users, ticks), np.float32)], 1)
-        x[:, SPANS[-1] :] = np.bincount(counted[0] * ticks + counted[1], minlength=ticks * users).reshape(users, ticks)
-        self.last = x[:, -SPANS[-1] :].copy()
-        some = np.flatnonzero(x.any(1))  # of the others nothing is new
-        x = x[some]
+    def scan(self, first: int, ticks: int, calls: Calls | None, alarming: bool) -> dict[int, list[Notice]]:
+        """Notices by tick read, with the codes of users."""
+        counted = np.zeros((2, 0), np.int64) if calls is None else self.rows_of(*calls)
+        self.grow(len(self.whose))
+        there: NDArray[np.bool_] = np.asarray(self.last.any(1))
+        there[counted[0]] = True
+        some = np.flatnonzero(there)  # of the others nothing is new
+        at = (np.cumsum(there) - 1)[counted[0]] * ticks + counted[1]
+        now = np.bincount(at, minlength=ticks * len(some)).reshape(len(some), ticks)
+        x = np.concatenate([self.last[some], now.astype(np.float32)], 1)
+        self.last[some] = x[:, -SPANS[-1] :]
         total = np.concatenate([np.zeros((len(some), 1), np.float32), np.cumsum(x, 1)], 1)
         counts = [
             total[:, SPANS[-1] + 1 :] - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS
@@ -67,7 +76,7 @@ class Users:
             u = int(some[known[i]])
             mine = np.array([float(each[known[i], t]) for each in counts])
             beyond = np.array([float(each[i, t]) for each in over])
-            notice = self.notice(first + t, u, mine, beyond, names["user_id"].word[self.whose[u][0]])
+            notice = self.notice(first + t, u, mine, beyond)
             out.setdefault(t, []).append(notice)
         return out
 
@@ -76,38 +85,39 @@ class Users:
         out = []
         for which in (np.full(len(users), ALL), operations):
             keys, first, at = np.unique(users * STRIDE + which, return_index=True, return_inverse=True)
-            places = np.zeros(len(keys), np.int64)
-            for i in np.argsort(first).tolist():  # in order of appearance, lest batches matter
-                places[i] = self.place(int(keys[i]) // STRIDE, int(keys[i]) % STRIDE)
+            places = np.fromiter(map(self.row.get, keys.tolist(), repeat(-1)), np.int64, len(keys))
+            new = np.flatnonzero(places < 0)
+            for i in new[np.argsort(first[new])].tolist():  # in order of appearance, lest batches matter
+                places[i] = self.place(int(keys[i]))
             known = places[at] >= 0
             out.append(np.stack([places[at][known], ticks[known]]))
         return np.concatenate(out, 1)
 
-    def place(self, user: int, operation: int) -> int:
-        """The row of a user's operation; -1 if there is no room for more."""
-        key = user, operation
-        if key not in self.row and (operation == ALL or self.pairs < PAIRS):
-            row = self.free.pop() if self.free else len(self.whose)
-            self.whose[row : row + 1] = [key]
-            self.row[key] = row
-            self.pairs += operation != ALL
-        return self.row.get(key, -1)
+    def place(self, key: int) -> int:
+        """The row of a new user's operation; -1 if there is no room for more."""
+        other = key % STRIDE != ALL
+        if other and self.pairs >= PAIRS:
+            return -1
+        row = self.row[key] = self.free.pop() if self.free else len(self.whose)
+        self.whose[row : row + 1] = [(key // STRIDE, key % STRIDE)]
+        self.pairs += other
+        return row
 
-    def grow(self, users: int) -> int:
-        """Room for new users; how many there are."""
+    def grow(self, users: int) -> None:
+        """Room for new users."""
         if users > len(self.last):
             self.last = padded(self.last, users)
             self.most, self.calls = padded(self.most, users), padded(self.calls, users)
-        return users
 
-    def notice(self, tick: int, user: int, counts: Floats, over: Floats, word: object) -> Notice:
+    def notice(self, tick: int, user: int, counts: Floats, over: Floats) -> Notice:
         """The span that is furthest over its limit; expected is the busiest he was in 14 days."""
         j = int(np.argmax(over))
         severity = SEVERITY * float(over[j])
         alert = Alert(
-            detected_at=float((tick + 1) * TICK), metric="call_count", direction="up", slice={"user_id": word},
-            severity=severity, kind="surge", since=float((tick + 1 - SPANS[j]) * TICK), observed=float(counts[j]),
-            expected=float(self.peak[user, j]), lower=0.0, upper=float(self.limit[user, j]), n=int(counts[j]),
+            detected_at=float((tick + 1) * TICK), metric="call_count", direction="up",
+            slice={"user_id": self.whose[user][0]}, severity=severity, kind="surge",
+            since=float((tick + 1 - SPANS[j]) * TICK), observed=float(counts[j]), expected=float(self.peak[user, j]),
+            lower=0.0, upper=float(self.limit[user, j]), n=int(counts[j]),
             score=score_of(severity, SEVERITY),
         )  # fmt: skip
         return Notice(alert=alert, key=("user", self.whose[user][0]), hold=HOLD)
@@ -125,7 +135,7 @@ class Users:
         self.limit = np.maximum(TIMES * self.peak + PLUS, LEAST)
         new = (active < KNOWN_DAYS) | (total < KNOWN_CALLS)
         everyone = total[[i for i, (_, operation) in enumerate(self.whose) if operation == ALL]].sum()
-        his = np.array([total[self.row[user, ALL]] if user >= 0 else 0.0 for user, _ in self.whose])
+        his = np.array([total[self.row[user * STRIDE + ALL]] if user >= 0 else 0.0 for user, _ in self.whose])
         self.limit[new | (his > ALMOST_ALL * everyone)] = np.inf
         self.most, self.calls = np.zeros((users, 2)), np.zeros(users)
 
@@ -134,8 +144,9 @@ class Users:
         leave = set(codes)
         gone: Ints = np.array([i for i, (user, _) in enumerate(self.whose) if user in leave], np.int64)
         for i in gone.tolist():
-            del self.row[self.whose[i]]
-            self.pairs -= self.whose[i][1] != ALL
+            user, operation = self.whose[i]
+            del self.row[user * STRIDE + operation]
+            self.pairs -= operation != ALL
             self.whose[i] = FREE
             self.free.append(i)
         tables: list[NDArray[Any]] = [self.last, self.most, self.calls, self.peak]
