@@ -89,7 +89,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """Findings of one kind by time, as bars: where each stands and how high it is in per cent, how bad, and its words."""
+    """Findings of one kind by time, as bars: where each stands, how high it is (per cent), how bad, and its words."""
 
     name: str
     href: str

@@ -137,7 +137,8 @@ def show_metric(request: Request, asked: Ask, name: str) -> HTMLResponse:
     return drawing.page(
         request, asked, "metric.html",
         name=name, title=title, row=row, moved=moved, chips=_chips(asked, slice), by=by,
-        choices=[each for each in BY if each not in slice], small=list(_small(asked, name, small, known)), one_scale=scale_of(small) is not None,
+        choices=[each for each in BY if each not in slice], small=list(_small(asked, name, small, known)),
+        one_scale=scale_of(small) is not None,
         is_table=asked.given.get("view") == "table", findings=findings, label_of=feed.label_of,
         facts=list(_facts(name, row, standing(asked.store, asked.caller, asked.now))),
         **_large(asked, name, title, slice, it, known),
@@ -149,19 +150,20 @@ def _large(
 ) -> Mapping[str, Any]:
     """The picture in large, with what it says in words; of a metric that rollups do not hold neither."""
     if it is None or not any(each is not None for each in it.values):
-        return {"band": None, "said": "", "u_data": "", "incident": None, "here": "", "around": "/metrics"}
+        return {"band": None, "said": "", "u_data": "", "incident": None, "hue": "", "here": "", "around": "/metrics"}
     period, now = asked.period, min(asked.now, asked.period.until)
     whole = next((each for each in watched(asked.store, asked.caller, period, now, slice) if each.key == name), None)
     incident = next(iter(known), None)
+    own = incident if incident and (incident.slice or {}) == slice else None  # that of a part moved this line little
     said = _said(asked, title, whole, slice)
     band = charts.band(
         replace(it, label=said or title), asked.zone, asked.now,
-        onset=incident.started_at if incident else None, until=incident.closed_at if incident else None,
+        onset=own.started_at if own else None, until=own.closed_at if own else None,
     )  # fmt: skip
     when = {"from": formats.iso(period.since), "to": formats.iso(period.until), "since": None}
     return {
         "band": band, "said": said, "u_data": _for_script(it, band), "incident": incident,
-        "here": asked.address(**{"from": None, "to": None, "since": None}),
+        "hue": own.severity if own else "", "here": asked.address(**{"from": None, "to": None, "since": None}),
         "around": asked.address("/metrics", **when, **slice),
     }  # fmt: skip
 
