@@ -134,7 +134,7 @@ def _flat(told: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]
         elif isinstance(value, bool):
             yield f"{before}{name}", "yes" if value else "no"
         elif isinstance(value, (int, float)):
-            yield f"{before}{name}", f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+            yield f"{before}{name}", f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             yield f"{before}{name}", text[:200]

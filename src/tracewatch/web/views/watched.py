@@ -184,6 +184,8 @@ def _watched(
     until = min(period.until, now)
     hourly = hours.hourly(source.amount)
     usual = usual_over(hourly, period.since // HOUR_S * HOUR_S, until, kind=source.kind)
+    if usual is None and source.kind != "sum":
+        usual = _mostly(it)
     row = METRIC_OF.get(name)
     return Watched(
         key=name,
@@ -208,6 +210,15 @@ def _series(
         hours, source.amount, start, step, count, rows, kind=source.kind, label=name, unit=unit,
         is_open=start + step * count > now, most=most, worse=worse_of(name),
     )  # fmt: skip
+
+
+def _mostly(it: Series) -> Usual | None:
+    """What is usual of most of the steps, where it is not known of all; nothing where it is known of fewer than half."""
+    known = [pair for pair in it.expected if pair]
+    if len(known) * 2 < len(it.expected):
+        return None
+    low, high = (sum(pair[side] for pair in known) / len(known) for side in (0, 1))
+    return Usual(middle=(low + high) / 2, low=low, high=high)
 
 
 def _where(slice: Mapping[str, str]) -> list[Filter]:
