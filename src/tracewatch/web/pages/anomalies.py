@@ -102,7 +102,7 @@ class Bars:
 @router.get("/anomalies", response_class=HTMLResponse)
 def show_anomalies(request: Request, asked: Ask) -> HTMLResponse:
     """The feed, or its trends."""
-    asked, moved = _in_time(asked)
+    asked, moved = in_time(asked)
     period = asked.period
     everything = feed.seen(asked.store, asked.caller, period, feed.wanted({}))
     wanted = feed.wanted(asked.given)
@@ -172,7 +172,7 @@ def deal_with_one(asked: Ask, caller: Writer, finding_id: str, form: Sent) -> Re
     return answered(f"{back}{'&' if '?' in back else '?'}done={verb}&about={finding.id}#a-{finding.id}")
 
 
-def _in_time(asked: Asked) -> tuple[Asked, bool]:
+def in_time(asked: Asked) -> tuple[Asked, bool]:
     """Seven days where nothing else is said; of an old database the last ones that have calls."""
     given = asked.given
     begins = given.get("from", "")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from tracewatch.web import drawing
 from tracewatch.web.asking import Asked
 from tracewatch.web.pages import incidents as listing
+from tracewatch.web.pages.anomalies import in_time
 from tracewatch.web.pages.overview import numbers_of
 from tracewatch.web.views import feed, incidents
 from tracewatch.web.views.news import news
@@ -35,6 +36,7 @@ def resolutions(asked: Asked) -> Mapping[str, str]:
     """What people did about the findings of the feed."""
     if asked.path != "/anomalies" or asked.given.get("view") == "trends":
         return {}
+    asked, _ = in_time(asked)
     found = feed.feed(asked.store, asked.caller, asked.period, feed.wanted(asked.given),
                       cursor=asked.given.get("cursor") or None).findings  # fmt: skip
     return {f"s-{each.id}": _word(asked, f"s-{each.id}", each.resolution_status, "word") for each in found}

@@ -69,7 +69,8 @@
     const own = link?.dataset.part ? link : link?.closest("tr").querySelector("a[data-part]")
     if (own && !event.metaKey && !event.ctrlKey) { event.preventDefault(); expand(own) }
   })
-  if (location.hash.startsWith("#a-")) document.getElementById(location.hash.slice(1))?.querySelector("a.row")?.focus()
+  // When all is loaded, for the browser itself takes the focus away as it goes to the place after #.
+  if (location.hash.startsWith("#a-")) addEventListener("load", () => document.getElementById(location.hash.slice(1))?.querySelector("a.row")?.focus())
 
   // Keys: g and a letter goes, j and k move along rows, letters press the button that shows them.
   const sheet = document.getElementById("keys"), box = document.getElementById("keys-on")

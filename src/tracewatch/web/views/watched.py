@@ -213,7 +213,7 @@ def _series(
 
 
 def _mostly(it: Series) -> Usual | None:
-    """What is usual of most of the steps, where it is not known of all; nothing where it is known of fewer than half."""
+    """What is usual of most of the steps, where it is not known of all; nothing where fewer than half are known."""
     known = [pair for pair in it.expected if pair]
     if len(known) * 2 < len(it.expected):
         return None
