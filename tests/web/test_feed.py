@@ -141,6 +141,15 @@ def test_a_row_opens_with_its_course_its_numbers_and_its_trace(pages):
     assert pages.get("/anomalies/nothere").status_code == 404
 
 
+def test_a_link_to_a_finding_shows_it_however_many_came_after_it(own):
+    with open_store(own) as store:
+        store.add([a_finding(f"later-{number}", occurred_at=NOW - HOUR_S + number) for number in range(60)])
+    with looking_at(own) as client:
+        html = client.get("/anomalies/spiky").text
+        assert rows_of(html)[0] == "spiky"
+        assert "the answer was long" in html
+
+
 def test_findings_are_dealt_with_one_by_one_and_together(own):
     with looking_at(own) as client:
         for verb, more in (

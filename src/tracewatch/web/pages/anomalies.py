@@ -235,7 +235,11 @@ def _ticks(asked: Asked, most: int) -> list[charts.Tick]:
 
 def _page(asked: Asked, wanted: feed.Wanted) -> Mapping[str, Any]:
     found = feed.feed(asked.store, asked.caller, asked.period, wanted, cursor=asked.given.get("cursor") or None)
-    rows = list(_rows(asked, found.findings, folding=not asked.given.get("incident")))
+    findings = found.findings
+    opened = feed.one(asked.store, asked.caller, asked.given.get("open", ""))
+    if opened is not None and not any(each.id == opened.id for each in findings):
+        findings = (opened, *findings)  # a link to a finding shows it, however many came after it
+    rows = list(_rows(asked, findings, folding=not asked.given.get("incident")))
     return {
         "rows": rows,
         "older": asked.address(cursor=found.next, open=None, done=None) if found.next else "",

@@ -137,8 +137,8 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
     observed, usual = incident.observed, usually(incident)
     if incident.kind == "first_seen":
         new = "is new and has no price" if incident.metric_name == "unpriced_rate" else "is new"
-        calls = round(observed or 0) if measure.unit is None else incident.calls
-        seen = f", {formats.plural(calls, 'call')} so far" if calls else ""
+        known = round(observed or 0) if measure.unit is None else incident.calls
+        seen = f", {formats.plural(known, 'call')} so far" if known else ""
         return f"{saying.named(incident.slice or {})} ", new, seen
     if incident.kind == "silence":
         have = "have stopped" if incident.closed_at is None else "had stopped"
