@@ -176,6 +176,11 @@ _VERBS = {
     "growth_per_turn": "send {value} more than the turn before",
     "batch_duration_ms": "take {value}",
     "batch_failure_rate": "fail in {value} of cases",
+    "unpriced_rate": "have no price in {value} of cases",
+    "cost_per_hour": "cost {value} an hour",
+    "cost_per_day": "cost {value} a day",
+    "calls_per_hour": "come {value} times an hour",
+    "calls_per_day": "come {value} times a day",
 }
 """What calls do, of the metrics that are watched beside a call's own measures."""
 
@@ -223,7 +228,7 @@ def _custom(root: str, entry: str) -> Measure:
     """A number in a JSON column."""
     own = metric_of(Custom(root=root, entry=entry, bad="either"))
     assert own.measured is not None, "a number in a JSON column is read off calls"
-    return _of(own.key, "other", None, f"have {entry.replace('_', ' ')} {{value}}", own.needs, own.measured)
+    return _of(own.key, "other", None, f"have {(entry or root).replace('_', ' ')} {{value}}", own.needs, own.measured)
 
 
 def _absent(rows: Rows) -> Floats:

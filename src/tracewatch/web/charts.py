@@ -115,14 +115,22 @@ def band(
     flags: Sequence[Flag] = (),
     labelled: bool = True,
     ticks: int = 3,
+    highest: float | None = None,
+    across: int = 7,
 ) -> Band:
     """The chart of a series; from `onset` to `until` (epoch seconds) what lies outside its range is marked.
 
-    Where it is not `marked`, that time is only shown.
+    Where it is not `marked`, that time is only shown. With `highest` the axis reaches at least so far, so that several
+    pictures have one scale. `across` is how many labels of time there may be.
     """
     values, expected = list(series.values), list(series.expected) or [None] * len(series.values)
     known = [each for each in values if each is not None] + [each[1] for each in expected if each]
-    is_log = _spread(values) > LOG_FROM and min((each for each in values if each is not None), default=0) > 0
+    known += [] if highest is None else [highest]
+    is_log = (
+        highest is None
+        and _spread(values) > LOG_FROM
+        and min((each for each in values if each is not None), default=0) > 0
+    )
     low, high, steps = _scale(known, series.unit, is_log=is_log, ticks=ticks)
     place = _place(low, high, is_log=is_log)
     count = max(len(values), 1)
@@ -160,7 +168,7 @@ def band(
         open_end=_open_end(values, x, place) if series.is_open else "",
         grid=[place(each) for each in steps],
         y=[Tick(at=place(each), text=_axis(each, series.unit)) for each in steps],
-        x=time_ticks(start, end, zone, now) if labelled else [],
+        x=time_ticks(start, end, zone, now, most=across) if labelled else [],
         window=window,
         mark=_mark(values, first_bad, x, place),
         callout=_callout(values, first_bad, last_bad, expected, x, place),
@@ -170,6 +178,13 @@ def band(
         times=[start + series.step_s * index for index in range(len(values))],
         is_log=is_log,
     )
+
+
+def ends_of(series: Series, *, ticks: int, is_log: bool) -> tuple[float, float]:
+    """The lowest and the highest value of the axis of a series' chart."""
+    known = [each for each in series.values if each is not None] + [each[1] for each in series.expected if each]
+    low, high, _ = _scale(known, series.unit, is_log=is_log, ticks=ticks)
+    return low, high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

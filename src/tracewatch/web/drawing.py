@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -26,6 +26,7 @@ from tracewatch.web.asking import Asked
 from tracewatch.web.serving import serving_of
 from tracewatch.web.sessions import FORM_FIELD
 from tracewatch.web.views import headlines, incidents
+from tracewatch.web.views.news import news
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 # Bars and marks are placed by style attributes; styles and scripts of any other kind come from our own files alone.
@@ -90,7 +91,8 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
         "entries": navigation.shown(paths),
         "here": navigation.current(asked.path),
         "there": paths.__contains__,
-        "going_on": _going_on(asked),
+        "news": news(asked.store, asked.caller, asked.path, asked.now),
+        "stream": _stream_of(asked) if not asked.given.get("to") and status == 200 else "",
         "said_headline": lambda incident: headlines.headline(incident, asked.zone, asked.now),
         "signed_in": _session_of(request) is not None,
         "short_headline": lambda incident: headlines.headline(incident, asked.zone, asked.now, effect=False),
@@ -199,11 +201,10 @@ def fragment(request: Request, asked: Asked, template: str, **values: Any) -> HT
     return _sent(request, part(asked, template, **values))
 
 
-def _going_on(asked: Asked) -> Mapping[str, Any]:
-    """How many incidents are open, and the worst of them: for the navigation and the title."""
-    going_on = incidents.going_on(asked.store, asked.caller, asked.now)
-    found = [each for each in going_on if incidents.tab_of(each, asked.now) == "open"]
-    return {"open": len(found), "worst": found[0].severity if found else ""}
+def _stream_of(asked: Asked) -> str:
+    """Where the changes of a page come from while it is open."""
+    kept = [(name, value) for name, value in asked.query if name not in ("done", "about")]
+    return f"/events?{urlencode([*kept, ('page', asked.path)])}"
 
 
 def _paths(request: Request) -> frozenset[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tracewatch.web import assets
-from tracewatch.web.pages import incidents, live, overview, signing, taught, trace, traces
+from tracewatch.web.pages import anomalies, incidents, live, metrics, overview, signing, taught, trace, traces
 
 ROUTERS: tuple[APIRouter, ...] = (
-    *(assets.router, live.router, overview.router, taught.router, incidents.router, trace.router, traces.router),
-    signing.router,
+    *(assets.router, signing.router, live.router, overview.router, taught.router),
+    *(incidents.router, anomalies.router, trace.router, traces.router, metrics.router),
 )
 """The routers of all screens: a page joins them here. In the navigation it then stands by its path."""

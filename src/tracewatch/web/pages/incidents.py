@@ -90,15 +90,8 @@ class Bridged:
 @router.get("/incidents", response_class=HTMLResponse)
 def show_incidents(request: Request, asked: Ask) -> HTMLResponse:
     """The list, a tab at a time."""
+    tab, severity, found = _listed(asked)
     given = asked.given
-    tab = given.get("tab", "open")
-    tab = tab if tab in incidents.TABS else "open"
-    severity = tuple(each for each in given.get("severity", "").split(",") if each in SEVERITIES)
-    found = incidents.listed(
-        asked.store, asked.caller, tab,
-        severity=severity, metric=given.get("metric", ""), limit=PAGE, cursor=given.get("cursor") or None,
-        now=asked.now,
-    )  # fmt: skip
     counts = {
         name: len(incidents.listed(asked.store, asked.caller, name, now=asked.now).incidents)
         for name in incidents.TABS[:3]
@@ -157,6 +150,25 @@ def deal_with_one(request: Request, asked: Ask, caller: Writer, incident_id: str
         reason=form.one("reason"), text=form.one("text"), until=ends, until_worse=until == WORSE,
     )  # fmt: skip
     return answered(form.one("back") or f"/incidents/{incident.id}?done={verb}")
+
+
+def rows_of(asked: Asked) -> list[Row]:
+    """The incidents of the list that is asked for."""
+    return [_row(asked, each) for each in _listed(asked)[2].incidents]
+
+
+def _listed(asked: Asked) -> tuple[str, tuple[str, ...], incidents.Listed]:
+    """The tab, the severities that are asked for, and what is there."""
+    given = asked.given
+    tab = given.get("tab", "open")
+    tab = tab if tab in incidents.TABS else "open"
+    severity = tuple(each for each in given.get("severity", "").split(",") if each in SEVERITIES)
+    found = incidents.listed(
+        asked.store, asked.caller, tab,
+        severity=severity, metric=given.get("metric", ""), limit=PAGE, cursor=given.get("cursor") or None,
+        now=asked.now,
+    )  # fmt: skip
+    return tab, severity, found
 
 
 def _missing(request: Request, asked: Asked, incident_id: str) -> HTMLResponse:

@@ -17,6 +17,7 @@ from tracewatch.records import Span
 from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.events import Channel, Message
+from tracewatch.web.pages import changing
 from tracewatch.web.serving import Server
 from tracewatch.web.streams import stream
 from tracewatch.web.views.period import period_of
@@ -36,10 +37,14 @@ def last_call(asked: Asked) -> Mapping[str, str]:
     return {"live": html}
 
 
-EVERYWHERE: tuple[Fragments, ...] = (last_call,)
+EVERYWHERE: tuple[Fragments, ...] = (last_call, changing.in_the_frame)
 """What changes on every page."""
 
-FRAGMENTS: Mapping[str, tuple[Fragments, ...]] = {}
+FRAGMENTS: Mapping[str, tuple[Fragments, ...]] = {
+    "/": (changing.numbers,),
+    "/incidents": (changing.states,),
+    "/anomalies": (changing.resolutions,),
+}
 """What else changes on some pages, by the first part of their path, such as /incidents."""
 
 

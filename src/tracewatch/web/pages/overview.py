@@ -62,6 +62,16 @@ def show_overview(request: Request, asked: Ask) -> HTMLResponse:
     return drawing.page(request, asked, "overview.html", overview=it, **_values(asked, it))
 
 
+def numbers_of(asked: Asked) -> Mapping[str, Any]:
+    """What the numbers of the first screen are drawn from, of a page that is open."""
+    it = overview(asked.store, asked.caller, asked.period, asked.now, asked.zone)
+    return {
+        "it": it,
+        "numbers": [_shown(asked, it, each) for each in it.numbers],
+        "open_words": _open_words(it.opened),
+    }
+
+
 def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
     until = it.period.until
     cost, calls = it.charts

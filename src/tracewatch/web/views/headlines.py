@@ -36,6 +36,10 @@ _PAST = {
     "fall": "fell",
     "come": "came",
     "have": "had",
+    "pause": "paused",
+    "lack": "lacked",
+    "write": "wrote",
+    "stop": "stopped",
 }
 
 
@@ -65,7 +69,7 @@ def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = Tru
         found = Headline(before=_capital(before), strong=_capital(strong) if not before else strong, after=f"{after}.")
         if len(found.text) <= LONGEST:
             return found
-    room = LONGEST - len(strong) - len(when) - 2
+    room = LONGEST - len(strong) - len(when) - len("… .")
     return Headline(before=f"{_capital(before)[:room].rstrip()}… ", strong=strong, after=f"{when}.")
 
 
@@ -133,18 +137,23 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
     observed, usual = incident.observed, usually(incident)
     if incident.kind == "first_seen":
         new = "is new and has no price" if incident.metric_name == "unpriced_rate" else "is new"
-        seen = "" if observed is None else f", {formats.plural(round(observed), 'call')} so far"
+        known = round(observed or 0) if measure.unit is None else incident.calls
+        seen = f", {formats.plural(known, 'call')} so far" if known else ""
         return f"{saying.named(incident.slice or {})} ", new, seen
     if incident.kind == "silence":
         have = "have stopped" if incident.closed_at is None else "had stopped"
-        return f"{subject} ", have, f", usually {usual} by then" if usual else ""
+        return f"{subject} ", have, f", usually {usual} by then" if usual and measure.family == "volume" else ""
     if measure.family == "volume":
-        calls = formats.plural(round(observed or 0), "call")
+        calls = "fewer calls" if incident.direction == "down" else "more calls"
+        if observed is not None:
+            calls = formats.plural(round(observed), "call")
         return "", calls, f"{subject.removeprefix('calls')}{f', usually {usual}' if usual else ''}"
     compared = f", usually {usual}" if usual else ""
     if incident.kind == "point":
         value = formats.amount(observed, measure.unit)
         lead, _, rest = _past(measure.verb).partition("{value}")
+        # What is said of many is said of one: not each, and its own.
+        rest = rest.removesuffix(" each").replace(" their ", " its ")
         return f"one of the {subject} {lead}".replace(" were ", " was "), value, f"{rest}{compared}"
     lead, _, rest = (_past(measure.verb) if incident.closed_at is not None else measure.verb).partition("{value}")
     ratio = _ratio(incident)
@@ -157,8 +166,10 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
         value = formats.amount(observed, measure.unit)
         beside = f" ({value}{rest}{compared})"
         return f"{subject} {lead}", told.format(ratio=formats.ratio(ratio)), beside
-    words_of_unit = " tokens" if measure.unit == "tokens" else ""
-    return f"{subject} {lead}", formats.amount(observed, measure.unit) + words_of_unit, f"{rest}{compared}"
+    value = formats.amount(observed, measure.unit)
+    if measure.unit == "tokens":
+        value += " token" if value == "1" else " tokens"
+    return f"{subject} {lead}", value, f"{rest}{compared}"
 
 
 def _when(incident: Incident, zone: tzinfo, now: float) -> str:
