@@ -15,8 +15,9 @@ from tracewatch.detectors import spec
 from tracewatch.detectors.spec import Outliers
 from tracewatch.findings import Scope, between
 from tracewatch.metrics import MESSAGES_TYPES, TYPES, AnomalyType, Rows
+from tracewatch.own_prices import overrides_of as overrides_of
 from tracewatch.pricing import COLUMNS_READ, COLUMNS_WRITTEN, PriceBook, price_batch
-from tracewatch.records import Anomaly, PriceOverride, Span, columns, key_of
+from tracewatch.records import Anomaly, Span, columns, key_of
 from tracewatch.rules import Counts, Period, Tally
 from tracewatch.stores.address import parse_address
 from tracewatch.stores.base import Filter, Progress, Store
@@ -26,7 +27,6 @@ from tracewatch.times import DAY_S, HOUR_S
 Source = Literal["traces", "messages"]
 UNPRICED = Filter("cost_status", "=", (None,))
 _PRICED_FROM = tuple(dict.fromkeys((*key_of(Span), *COLUMNS_READ)))
-MOST_OVERRIDES = 10_000  # prices a project sets itself; a page of so many is still read in one go
 FEW = 500  # findings that are looked up one by one; from there on one walk over their period is quicker
 TYPES_OF: Mapping[Source, tuple[AnomalyType, ...]] = {"traces": TYPES, "messages": MESSAGES_TYPES}
 
@@ -323,13 +323,6 @@ def distribution(
     return metrics.histogram(
         metrics.measure(metric, metrics.read(store.scan(Span, metric.needs, where), metric.needs)), bins
     )
-
-
-def overrides_of(store: Store, project: str | None = None) -> tuple[PriceOverride, ...]:
-    """The prices a project set itself, or those of all projects."""
-    where = [] if project is None else [Filter("project", "=", (project,))]
-    page = store.page(PriceOverride, where, limit=MOST_OVERRIDES)
-    return tuple(each for each in page.records if isinstance(each, PriceOverride))
 
 
 def _rolled(store: Store, scope: Scope, since: float, until: float) -> list[Tally]:

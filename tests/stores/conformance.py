@@ -17,6 +17,7 @@ from tracewatch.records import STATUSES, Anomaly, Baseline, PriceOverride, Span,
 from tracewatch.stores import Filter, parse_filter, sketch
 from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.measures import KEYS, ROLLED, SKETCHED
+from tracewatch.stores.values import to_values
 
 HOUR = 3600
 SOME_DAYS = (NOW - 5 * 86400, NOW + 86400)
@@ -235,6 +236,15 @@ class Conformance:
         assert [store.get(Span, key(each)) for each in whole] == whole
         assert store.add_rows(Span, [{**given[0], "model_name": "again"}]) == 0
         assert store.get(Span, key(whole[0])) == whole[0]
+        again = [to_values(Span, {**each, "trace_id": "converted"}) for each in given]
+        assert (store.add_values(Span, again), store.add_values(Span, again), store.add_values(Span, [])) == (
+            len(given),
+            0,
+            0,
+        )
+        assert [store.get(Span, key(each) | {"trace_id": "converted"}) for each in whole] == [
+            dataclasses.replace(each, trace_id="converted") for each in whole
+        ]
 
     def test_rows_that_no_database_holds_are_treated_as_records_are(self, store):
         at = {"trace_id": "t", "start_time": NOW}

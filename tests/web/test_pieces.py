@@ -8,7 +8,7 @@ from web.conftest import a_body
 
 from tracewatch.errors import BadOtlp, TooManySpans
 from tracewatch.otlp import decode
-from tracewatch.web.pieces import MOST_SPANS, pieces
+from tracewatch.receiving.pieces import MOST_SPANS, pieces
 
 BODY = a_body(40, trace="one") + a_body(7, trace="two", resource={"service.name": "other"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import signal
+import sys
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tracewatch.settings import Settings
 
 STOP_S = 20  # what is on its way when the server is told to stop has so long to arrive; senders wait 10 s by default
+TURN_S = 0.001  # for which a thread keeps Python's lock while others want it: pages wait for whoever stores
 _GIVEN = settings.load()
 
 
@@ -107,6 +109,7 @@ def _tell(given: Settings, sockets: list[socket.socket], *, keys: bool) -> None:
 def _run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> None:
     import uvicorn
 
+    from tracewatch.receiving import keep_what_is_there
     from tracewatch.web import make_app
     from tracewatch.web.addresses import is_loopback
 
@@ -129,6 +132,8 @@ def _run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> N
         server_header=False,
         timeout_graceful_shutdown=STOP_S,
     )
+    sys.setswitchinterval(TURN_S)
+    keep_what_is_there()
     _end_well_on(signal.SIGTERM)
     with suppress(KeyboardInterrupt):  # uvicorn has ended in order, and raises the signal once more
         Server(config).run(sockets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 TokenRule = Literal["inclusive", "exclusive"]
@@ -246,6 +247,7 @@ MAKERS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+@lru_cache(maxsize=1024)
 def provider_of(name: str) -> str:
     """The provider under the name that all reports share.
 
@@ -258,6 +260,7 @@ def provider_of(name: str) -> str:
     return PROVIDERS.get(lower, lower)
 
 
+@lru_cache(maxsize=1024)
 def maker_of(model: str) -> str | None:
     """The provider that a model's name gives away; None when it does not."""
     return next((provider for pattern, provider in MAKERS if pattern.match(model)), None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from tracewatch.otlp import own
-from tracewatch.otlp.reading import Program, program_of, read_span
-from tracewatch.otlp.received import Received
+from tracewatch.otlp.reading import Program, program_of, read_values
+from tracewatch.otlp.received import Received, ReceivedRows, Row
 from tracewatch.otlp.timing import LATEST_NS
 from tracewatch.otlp.wire import Unreadable, WireSpan, read_json
 from tracewatch.records import CONTENT_ENTRIES, Span
@@ -19,6 +19,12 @@ def decode(body: bytes, *, json: bool, content: bool = False, project: str | Non
     Text of prompts and answers is dropped unless `content`. A span that cannot be kept is counted in `reasons`, and
     never stops the others. Raises BadOtlp for a body that is no OTLP, and MissingExtra without opentelemetry-proto.
     """
+    received = decode_rows(body, json=json, content=content, project=project)
+    return Received(spans=tuple(Span(**each) for each in received.rows), reasons=received.reasons)
+
+
+def decode_rows(body: bytes, *, json: bool, content: bool = False, project: str | None = None) -> ReceivedRows:
+    """Like `decode`, but the spans as rows."""
     if json:
         groups = read_json(body)
     else:
@@ -26,7 +32,7 @@ def decode(body: bytes, *, json: bool, content: bool = False, project: str | Non
 
         groups = read_protobuf(body)
     reasons: Counter[str] = Counter()
-    spans: list[Span] = []
+    rows: list[Row] = []
     for group in groups:
         program = program_of(group.scope, project)
         ours = group.scope.name == own.SCOPE
@@ -35,10 +41,10 @@ def decode(body: bytes, *, json: bool, content: bool = False, project: str | Non
             if refused or isinstance(each, Unreadable):
                 reasons[refused] += 1
                 continue
-            span = _own_span(each, program, content) if ours else read_span(each, program, content=content)
-            if span is not None:
-                spans.append(span)
-    return Received(spans=tuple(spans), reasons=dict(reasons))
+            row = _own_values(each, program, content) if ours else read_values(each, program, content=content)
+            if row is not None:
+                rows.append(row)
+    return ReceivedRows(rows=rows, reasons=dict(reasons))
 
 
 def _refused(span: WireSpan | Unreadable) -> str:
@@ -54,9 +60,9 @@ def _refused(span: WireSpan | Unreadable) -> str:
     return ""
 
 
-def _own_span(span: WireSpan, program: Program, content: bool) -> Span:
+def _own_values(span: WireSpan, program: Program, content: bool) -> Row:
     """A span of our own scope, its columns as they were sent."""
-    values: dict[str, object] = {
+    values: Row = {
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "parent_span_id": span.parent_span_id or None,
@@ -77,4 +83,4 @@ def _own_span(span: WireSpan, program: Program, content: bool) -> Span:
         metadata = values.get("metadata")
         if isinstance(metadata, dict) and not metadata.keys().isdisjoint(CONTENT_ENTRIES):
             values["metadata"] = {name: each for name, each in metadata.items() if name not in CONTENT_ENTRIES}
-    return Span(**values)  # type: ignore[arg-type]
+    return {name: value for name, value in values.items() if value is not None}

@@ -13,6 +13,7 @@ from tracewatch.otlp.wire import Attributes, WireSpan
 MESSAGE = 500  # characters of an error that are kept
 _ERROR, _OK = 2, 1
 _HTTP = ("http.response.status_code", "http.status_code", "rpc.grpc.status_code")
+_HTTP_NAMES = frozenset(_HTTP)
 _STATUS = re.compile(r"(?:[Ee]rror code|status code|HTTP)[: ]+(\d{3})\b")
 _TRACEBACK = "Traceback (most recent call last)"
 _LONGEST_TYPE = 120
@@ -22,7 +23,9 @@ def read_failure(span: WireSpan, values: Values) -> None:
     """Sets the outcome's columns. What is there already stays when it was said under our own names."""
     attributes = span.attributes
     thrown = _thrown(span) if span.events else None
-    http = next((whole_of(attributes[name]) for name in _HTTP if name in attributes), None)
+    http = None
+    if not _HTTP_NAMES.isdisjoint(attributes):
+        http = next(whole_of(attributes[name]) for name in _HTTP if name in attributes)
     said = values.pop("error_type", None)
     failed = span.code == _ERROR or attributes.get("langfuse.observation.level") == "ERROR"
     if span.code != _OK:  # what went wrong inside and was dealt with leaves its traces on spans that are ok

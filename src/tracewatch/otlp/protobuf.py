@@ -1,33 +1,40 @@
-"""OTLP/protobuf read into the spans of `wire`: the only file here that needs a package (opentelemetry-proto)."""
+"""OTLP/protobuf read into the spans of `wire`: the only files that need a package are this and `shallow`."""
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from tracewatch.errors import BadOtlp, MissingExtra
 from tracewatch.otlp.wire import DEPTH, Attributes, Event, Group, Scope, WireSpan
+
+MOST_PAIRS = 16_384  # attributes that are remembered by their bytes
+LONGEST_PAIR = 128  # bytes of one that is remembered: what is longer is hardly said twice
+
+_double = struct.Struct("<d").unpack
+_pairs: dict[bytes, tuple[str, Any]] = {}
 
 
 def read_protobuf(body: bytes) -> list[Group]:
     """The spans of an OTLP/protobuf body. Raises BadOtlp, or MissingExtra without opentelemetry-proto."""
     try:
         from google.protobuf.message import DecodeError
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        from tracewatch.otlp.shallow import Request
     except ImportError as error:
         raise MissingExtra(what="Reading OTLP/protobuf", package="opentelemetry-proto", extra="server") from error
-    request: Any = ExportTraceServiceRequest()
     try:
-        request.ParseFromString(body)
-    except DecodeError as error:
+        request = Request.FromString(body)
+        groups = []
+        for resource_spans in request.resource_spans:
+            resource = _attributes(resource_spans.resource.attributes)
+            for scope_spans in resource_spans.scope_spans:
+                scope = scope_spans.scope
+                group = Group(Scope(scope.name, scope.version, resource))
+                group.spans.extend([_span(each) for each in scope_spans.spans])
+                groups.append(group)
+    except (DecodeError, UnicodeDecodeError) as error:
         raise BadOtlp(form="protobuf", why=str(error)[:200] or "it is no ExportTraceServiceRequest") from error
-    groups = []
-    for resource_spans in request.resource_spans:
-        resource = _attributes(resource_spans.resource.attributes)
-        for scope_spans in resource_spans.scope_spans:
-            scope = scope_spans.scope
-            group = Group(Scope(scope.name, scope.version, resource))
-            group.spans.extend([_span(each) for each in scope_spans.spans])
-            groups.append(group)
     return groups
 
 
@@ -43,7 +50,7 @@ def _span(given: Any) -> WireSpan:
         given.kind,
         given.start_time_unix_nano,
         given.end_time_unix_nano,
-        _attributes(given.attributes),
+        _read(given.attributes),
         tuple([_event(each) for each in events]) if events else (),
         tuple([_hex(each.trace_id, 16) for each in links]) if links else (),
         status.code,
@@ -53,6 +60,73 @@ def _span(given: Any) -> WireSpan:
 
 def _event(given: Any) -> Event:
     return given.name, given.time_unix_nano, _attributes(given.attributes)
+
+
+def _read(given: Any) -> Attributes:
+    """Attributes from their bytes. Most pairs of name and value come again and again, and are read once."""
+    found: Attributes = {}
+    known = _pairs.get
+    for each in given:
+        name, value = known(each) or _pair(each)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _pair(given: bytes) -> tuple[str, Any]:
+    pair = _plain(given) or _parsed(given)
+    if len(given) <= LONGEST_PAIR and isinstance(pair[1], (str, int, float)):
+        if len(_pairs) >= MOST_PAIRS:
+            _pairs.clear()
+        _pairs[given] = pair
+    return pair
+
+
+def _plain(given: bytes) -> tuple[str, Any] | None:
+    """An attribute in the form in which nearly all are written; None for any other form.
+
+    A name of less than 128 bytes, then a value that is one text, one integer up to 2**63 - 1 or one real number.
+    """
+    size = len(given)
+    if size < 6 or given[0] != 0x0A or (at := given[1] + 2) > 129 or at + 4 > size or given[at] != 0x12:
+        return None
+    inner, begin = given[at + 1], at + 2
+    if inner > 127:
+        inner, begin = (inner & 127) | given[begin] << 7, begin + 1
+    if begin + inner != size or inner < 2 or (size > 16_000):
+        return None
+    kind, value = given[begin], given[begin + 1]
+    name = given[2:at]
+    if kind == 0x0A:
+        start = begin + 2
+        if value > 127:
+            if inner < 3:
+                return None
+            value, start = (value & 127) | given[start] << 7, start + 1
+        return (name.decode(), given[start:].decode()) if start + value == size else None
+    if kind == 0x18 and size - begin <= 10:
+        return _whole(name, given, begin + 1)
+    if kind == 0x21 and inner == 9:
+        return name.decode(), _double(given[begin + 1 :])[0]
+    return None
+
+
+def _whole(name: bytes, given: bytes, begin: int) -> tuple[str, Any] | None:
+    number = shift = 0
+    for octet in given[begin:-1]:
+        if octet < 128:
+            return None
+        number |= (octet & 127) << shift
+        shift += 7
+    return (name.decode(), number | given[-1] << shift) if given[-1] < 128 else None
+
+
+def _parsed(given: bytes) -> tuple[str, Any]:
+    """An attribute in any form. Raises DecodeError."""
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+    pair = KeyValue.FromString(given)
+    return pair.key, _value(pair.value, pair.value.WhichOneof("value"), DEPTH)
 
 
 def _attributes(given: Any) -> Attributes:

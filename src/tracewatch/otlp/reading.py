@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tracewatch.otlp import dialects, own
@@ -77,8 +78,8 @@ def program_of(scope: Scope, project: str | None) -> Program:
     return Program(found, convention, dialects.token_rule(scope.name), scope.name, scope.version)
 
 
-def read_span(span: WireSpan, program: Program, *, content: bool) -> Span | None:
-    """The span, or None for a placeholder that an instrumentation sends for a span which is still to come."""
+def read_values(span: WireSpan, program: Program, *, content: bool) -> Values | None:
+    """The columns that the span fills, or None for a placeholder of one that is still to come."""
     attributes = span.attributes
     if attributes.get("logfire.span_type") == "pending_span":
         return None
@@ -109,9 +110,10 @@ def read_span(span: WireSpan, program: Program, *, content: bool) -> Span | None
         values.pop("reasoning", None)
     if warnings:
         values["warning_flags"] = tuple(dict.fromkeys((*values.get("warning_flags", ()), *warnings)))
-    kept = {name: value for name, value in metadata.items() if value is not None}
-    if kept:
-        values["metadata"] = {**kept, **values.get("metadata", {})}
+    if metadata:
+        kept = {name: value for name, value in metadata.items() if value is not None}
+        if kept:
+            values["metadata"] = {**kept, **values.get("metadata", {})}
     values.setdefault("source", "otlp")
     values["convention"] = convention
     values.update(program.columns)
@@ -119,7 +121,7 @@ def read_span(span: WireSpan, program: Program, *, content: bool) -> Span | None
     values.setdefault("span_id", span.span_id)
     values.setdefault("parent_span_id", span.parent_span_id or None)
     values.setdefault("span_name", span.name[:_LONGEST_ID] or None)
-    return Span(**values)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _places() -> Iterator[tuple[str, Place]]:
@@ -195,11 +197,16 @@ def _read_name(span: WireSpan, values: Values) -> None:
             values["operation_type"], values["model_name"] = found.groups()
 
 
+@lru_cache(maxsize=1024)
+def _in_our_words(said: str) -> str | None:
+    lower = said.lower()
+    return OPERATIONS.get(lower) or (lower[:_LONGEST_OPERATION] or None)
+
+
 def _operation(span: WireSpan, values: Values) -> str | None:
     """Sets and gives back the kind of work, in our words."""
     said = values.get("operation_type")
-    lower = said.lower() if said else ""
-    operation = OPERATIONS.get(lower) or (lower[:_LONGEST_OPERATION] or None)
+    operation = _in_our_words(said) if said else None
     if operation is None or operation == "step":
         used = "input_tokens" in values or "output_tokens" in values
         if used or ("model_name" in values and span.kind == _CLIENT):
@@ -241,9 +248,15 @@ def _name_model(values: Values, attributes: Attributes, metadata: Attributes) ->
         metadata["gen_ai.request.model"] = asked
 
 
+_REPORTED_IN_ORDER = (*TOKENS, "cost_usd", "model_name", "model_provider", "response_id")
+_REPORTED = frozenset(_REPORTED_IN_ORDER)
+
+
 def _set_aside(values: Values, metadata: Attributes) -> None:
     """Tokens, cost and model of a step around calls are kept in metadata: its calls report them themselves."""
-    for name in (*TOKENS, "cost_usd", "model_name", "model_provider", "response_id"):
+    if _REPORTED.isdisjoint(values):
+        return
+    for name in _REPORTED_IN_ORDER:
         value = values.pop(name, None)
         if value is not None:
             metadata[f"reported_{name}"] = value
@@ -255,6 +268,7 @@ _PREFIXED = (
 )
 _FREE = ("metadata", "langfuse.observation.metadata", "langfuse.trace.metadata")
 _TAGS = ("tag.tags", "langfuse.trace.tags", "logfire.tags", "mlflow.traceTags")
+_FREE_OR_TAGS = frozenset((*_FREE, *_TAGS))
 _NAMED_IN_FREE = {
     "user_id": "user_id",
     "session_id": "session_id",
@@ -270,17 +284,12 @@ def _read_metadata(
     attributes: Attributes, others: list[str], metadata: Attributes, values: Values, content: bool
 ) -> None:
     """What no column holds: the app's own entries first, then plain attributes under their names, KEYS in all."""
-    for name in _FREE:
-        if name in attributes:
-            _read_free(own.object_of(attributes[name]) or {}, metadata, values)
-    for name in _TAGS:
-        tags = own.texts_of(attributes[name]) if name in attributes else None
-        if tags:
-            metadata["tags"] = [tag[:64] for tag in tags[:16]]
+    if not _FREE_OR_TAGS.isdisjoint(attributes):
+        _read_whole(attributes, metadata, values)
     for name in others:
         if len(metadata) >= KEYS:
             return
-        if name in _FREE or name in _TAGS or name in metadata:  # None there says that it is not to be kept
+        if name in _FREE_OR_TAGS or name in metadata:  # None there says that it is not to be kept
             continue
         if name.startswith(_PREFIXED):
             prefix = next(each for each in _PREFIXED if name.startswith(each))
@@ -297,6 +306,17 @@ def _read_metadata(
                 metadata[name] = value
 
 
+def _read_whole(attributes: Attributes, metadata: Attributes, values: Values) -> None:
+    """The attributes that hold all of an app's own entries, or its tags."""
+    for name in _FREE:
+        if name in attributes:
+            _read_free(own.object_of(attributes[name]) or {}, metadata, values)
+    for name in _TAGS:
+        tags = own.texts_of(attributes[name]) if name in attributes else None
+        if tags:
+            metadata["tags"] = [tag[:64] for tag in tags[:16]]
+
+
 def _read_free(entries: Attributes, metadata: Attributes, values: Values) -> None:
     """An app's own entries; the ones that are called like a column fill it where nothing else did."""
     for name, value in entries.items():
@@ -310,15 +330,16 @@ def _read_free(entries: Attributes, metadata: Attributes, values: Values) -> Non
             metadata[name] = kept
 
 
-_SHORT = (
-    *("user_id", "session_id", "conversation_id", "message_id", "session_tag", "response_id", "model_name"),
-    *("model_provider", "finish_reason", "usage_type", "operation_type", "rag_retrieval_method"),
+_SHORT = frozenset(
+    (
+        *("user_id", "session_id", "conversation_id", "message_id", "session_tag", "response_id", "model_name"),
+        *("model_provider", "finish_reason", "usage_type", "operation_type", "rag_retrieval_method"),
+    )
 )
 
 
 def _check_texts(values: Values) -> None:
     """Ids and labels of a reasonable length; a longer one is left empty."""
-    for name in _SHORT:
-        text = values.get(name)
-        if text is not None and len(text) > _LONGEST_ID:
-            del values[name]
+    long = [name for name, text in values.items() if type(text) is str and len(text) > _LONGEST_ID and name in _SHORT]
+    for name in long:
+        del values[name]

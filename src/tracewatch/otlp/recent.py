@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tracewatch.otlp.combining import combined, duplicate_of, streamed_s
 from tracewatch.otlp.conventions import MODEL_CALLS
-from tracewatch.records import Duplicate, Span
+from tracewatch.otlp.received import Row
+from tracewatch.records import Duplicate, Span, columns
 
 CALLS = 20_000  # how many calls are remembered: two instrumentations report one within seconds
 TOLERANCE_S = 30.0  # how far apart two reports with one response id may lie: a proxy may be among them
@@ -19,11 +21,14 @@ _LOOK_S = 2.0  # calls are looked for by when they began, in steps of this
 _CROWD = 64  # how many calls that look the same are kept apart
 SLACK_S = 0.005  # clocks of one process, read at slightly different places
 STREAM_S = 120.0  # how long before the record of a stream's end its request may have ended
+_NAMES = tuple(each.name for each in columns(Span))
 
 Key = tuple[str, str, str]
 """project, trace id and span id."""
 Fetch = Callable[[Key], Span | None]
 """Gives the stored span of that key."""
+SpanOf = Callable[[Row], Span]
+"""Makes the span of a row."""
 
 
 @dataclass(slots=True)
@@ -40,12 +45,14 @@ class _Call:
     service: str | None
     parent: str | None
     by: str | None
-    others: set[str] = field(default_factory=set)
+    others: frozenset[str] = frozenset()
     """The instrumentations whose reports have been merged into it."""
     streamed_s: float | None = None
     """Of the record of a stream's end: how long the stream took."""
     open: bool = False
     """A stream's request whose end is still to be told (Logfire)."""
+    places: tuple[tuple[Any, ...], ...] = ()
+    """Where it stands in the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,17 @@ class Merged:
 
     spans: tuple[Span, ...]
     """Those that came and count: without the second reports, and with what these add."""
+    changed: tuple[Span, ...]
+    """Spans that were stored before, with what a second report among those that came adds to them."""
+    duplicates: tuple[Duplicate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergedRows:
+    """What is to be stored of some rows."""
+
+    rows: tuple[Row | Span, ...]
+    """Those that came and count; one to which a second report adds something is a span."""
     changed: tuple[Span, ...]
     """Spans that were stored before, with what a second report among those that came adds to them."""
     duplicates: tuple[Duplicate, ...]
@@ -84,42 +102,50 @@ class RecentCalls:
 
         `fetch` is asked for stored spans to which such a report adds something.
         """
-        kept: dict[Key, Span] = {}
-        changed: dict[Key, Span] = {}
+        merged = self.merge_rows([_row(each) for each in spans], fetch, _span)
+        whole = tuple(each if isinstance(each, Span) else _span(each) for each in merged.rows)
+        return Merged(spans=whole, changed=merged.changed, duplicates=merged.duplicates)
+
+    def merge_rows(self, rows: Sequence[Row], fetch: Fetch, span_of: SpanOf) -> MergedRows:
+        """Like `merge`, from rows; `span_of` makes a span of one that has to do with a second report.
+
+        Objects and lists in a row may be in any form that `span_of` understands.
+        """
+        kept: dict[Key, Row | Span] = {}
+        changed: dict[Key, Row | Span] = {}
         duplicates: dict[Key, Duplicate] = {}
-        for span in spans:
-            self._note_try(span)
-        # The outermost first: children end, and come, before their parents.
-        for span in sorted(spans, key=lambda each: (each.start_time, -(each.end_time or each.start_time))):
-            key = _key(span)
-            if not _is_call(span):
-                kept[key] = span
+        for row in rows:
+            if row.get("operation_type") == "http":
+                self._note_try(row)
+        for row in sorted(rows, key=_outermost_first):  # children end, and come, before their parents
+            key = (row["project"], row["trace_id"], row["span_id"])
+            if row.get("operation_type") not in MODEL_CALLS:
+                kept[key] = row
                 continue
-            span = self._retried(span)
-            call = _call(span)
+            row = self._retried(key, row)
+            call = _call_of(key, row, span_of)
             held = self._calls.get(key)
             if held is not None and held.others and fetch(key) is not None:
                 continue  # it came before, and has been merged with another report since
             found, how = self._match(call)
-            if found is None:
-                kept[key] = span
+            held_by = kept if found is not None and found.key in kept else changed
+            first = None if found is None else held_by.get(found.key) or fetch(found.key)
+            if found is None or first is None:
+                if found is not None:
+                    self._forget(found)  # it is not there any more
+                kept[key] = row
                 self._add(call)
                 continue
-            held_by = kept if found.key in kept else changed
-            first = held_by.get(found.key) or fetch(found.key)
-            if first is None:  # it is not there any more
-                self._forget(found)
-                kept[key] = span
-                self._add(call)
-                continue
-            duplicates[key] = duplicate_of(span, found.key[1:], how)
+            first = first if isinstance(first, Span) else span_of(first)
+            second = span_of(row)
+            duplicates[key] = duplicate_of(second, found.key[1:], how)
             self._join(found, call, how)
-            together = combined(first, span, how)
+            together = combined(first, second, how)
             if together != first:
                 held_by[found.key] = together
-        return Merged(
-            spans=tuple(self._reparented(kept.values())),
-            changed=tuple(self._reparented(changed.values())),
+        return MergedRows(
+            rows=tuple(self._reparented(kept)),
+            changed=tuple(each for each in self._reparented(changed) if isinstance(each, Span)),
             duplicates=tuple(duplicates.values()),
         )
 
@@ -135,15 +161,16 @@ class RecentCalls:
             return None, ""
         if call.response_id:
             same = [each for each in self._index.get(_id(call), ()) if _other(each, call)]
-            near = min(same, key=lambda each: abs(each.begun - call.begun), default=None)
-            if near is not None and _apart(near, call) <= TOLERANCE_S:
-                return near, "response_id"
+            if same:
+                near = min(same, key=lambda each: abs(each.begun - call.begun))
+                if _apart(near, call) <= TOLERANCE_S:
+                    return near, "response_id"
         stream = self._stream_of(call)
         if stream is not None:
             return stream, "stream"
-        around = (each for look in _looks(call) for each in self._index.get(look, ()))
+        around = [each for look in _looks(call) for each in self._index.get(look, ())]
         alike = [each for each in around if _other(each, call) and _alike(each, call)]
-        return min(alike, key=lambda each: abs(each.begun - call.begun), default=None), "time_and_tokens"
+        return min(alike, key=lambda each: abs(each.begun - call.begun)) if alike else None, "time_and_tokens"
 
     def _stream_of(self, call: _Call) -> _Call | None:
         """The request of a stream for the record of its end, or the other way round."""
@@ -166,7 +193,7 @@ class RecentCalls:
         if len(self._merged) > self._limit:
             self._merged.popitem(last=False)
         if call.by:
-            found.others.add(call.by)
+            found.others |= {call.by}
         if how == "stream":
             self._forget(found)
             found.open, found.streamed_s = False, None
@@ -179,7 +206,8 @@ class RecentCalls:
 
     def _add(self, call: _Call) -> None:
         self._calls[call.key] = call
-        for place in _places(call):
+        call.places = _places(call)
+        for place in call.places:
             held = self._index.setdefault(place, [])
             held.append(call)
             if len(held) > _CROWD:
@@ -189,38 +217,57 @@ class RecentCalls:
 
     def _forget(self, call: _Call) -> None:
         self._calls.pop(call.key, None)
-        for place in _places(call):
+        for place in call.places:
             held = [each for each in self._index.get(place, ()) if each is not call]
             if held:
                 self._index[place] = held
             else:
                 self._index.pop(place, None)
 
-    def _note_try(self, span: Span) -> None:
+    def _note_try(self, row: Row) -> None:
         """Counts a request over HTTP for the call above it."""
-        if span.operation_type != "http" or not span.parent_span_id:
+        above = row.get("parent_span_id")
+        if not above:
             return
-        parent = (span.project, span.trace_id, span.parent_span_id)
-        self._tries.setdefault(parent, {})[span.span_id] = span.error_category if span.status != "ok" else None
+        parent = (row["project"], row["trace_id"], above)
+        failed = row.get("status", "ok") != "ok"
+        self._tries.setdefault(parent, {})[row["span_id"]] = row.get("error_category") if failed else None
         if len(self._tries) > self._limit:
             self._tries.popitem(last=False)
 
-    def _retried(self, span: Span) -> Span:
+    def _retried(self, key: Key, row: Row) -> Row:
         """The call with its retries, where the requests below it tell of several and itself of none."""
-        tries = self._tries.get(_key(span))
-        if not tries or len(tries) < 2 or span.retry_count is not None:
-            return span
-        reason = next((each for each in tries.values() if each), None)
-        return dataclasses.replace(span, retry_count=len(tries) - 1, retry_reason=span.retry_reason or reason)
+        tries = self._tries.get(key)
+        if not tries or len(tries) < 2 or row.get("retry_count") is not None:
+            return row
+        reason = row.get("retry_reason") or next((each for each in tries.values() if each), None)
+        return {**row, "retry_count": len(tries) - 1, **({"retry_reason": reason} if reason else {})}
 
-    def _reparented(self, spans: Iterable[Span]) -> Iterable[Span]:
-        """The spans, with what hung on a duplicate hung on the span that is kept in its place."""
-        for span in spans:
-            parent = (span.project, span.trace_id, span.parent_span_id or "")
-            merged = self._merged.get(parent)
-            if merged is not None and merged[0] != _key(span) and merged[0][1] == span.trace_id:
-                span = dataclasses.replace(span, parent_span_id=merged[0][2])
-            yield span
+    def _reparented(self, kept: dict[Key, Row | Span]) -> Iterator[Row | Span]:
+        """What is kept, with what hung on a duplicate hung on the span that is kept in its place."""
+        for key, each in kept.items():
+            above = each.parent_span_id if isinstance(each, Span) else each.get("parent_span_id")
+            merged = self._merged.get((key[0], key[1], above)) if above and self._merged else None
+            if merged is None or merged[0] == key or merged[0][1] != key[1]:
+                yield each
+            elif isinstance(each, Span):
+                yield dataclasses.replace(each, parent_span_id=merged[0][2])
+            else:
+                yield {**each, "parent_span_id": merged[0][2]}
+
+
+def _outermost_first(row: Row) -> tuple[float, float]:
+    start = row["start_time"]
+    return start, -(row.get("end_time") or start)
+
+
+def _row(span: Span) -> Row:
+    given = ((name, getattr(span, name)) for name in _NAMES)
+    return {name: value for name, value in given if value is not None}
+
+
+def _span(row: Row) -> Span:
+    return Span(**row)
 
 
 def _is_call(span: Span) -> bool:
@@ -229,6 +276,25 @@ def _is_call(span: Span) -> bool:
 
 def _key(span: Span) -> Key:
     return (span.project, span.trace_id, span.span_id)
+
+
+def _call_of(key: Key, row: Row, span_of: SpanOf) -> _Call:
+    get = row.get
+    if get("convention") == "logfire" or get("also_reported_by") is not None:
+        return _call(span_of(row))
+    begun = row["start_time"]
+    return _Call(
+        key,
+        begun,
+        get("end_time") or begun,
+        get("response_id"),
+        _family(get("model_name")),
+        (get("input_tokens"), get("output_tokens")),
+        get("status") in ("error", "timeout"),
+        get("service_name"),
+        get("parent_span_id"),
+        get("instrumentation"),
+    )
 
 
 def _call(span: Span) -> _Call:
@@ -245,12 +311,13 @@ def _call(span: Span) -> _Call:
         service=span.service_name,
         parent=span.parent_span_id,
         by=span.instrumentation,
-        others=set(span.also_reported_by or ()),
+        others=frozenset(span.also_reported_by or ()),
         streamed_s=None if span.also_reported_by else streamed_s(span),
         open=waiting and streamed_s(span) is None,
     )
 
 
+@lru_cache(maxsize=1024)
 def _family(model: str | None) -> str:
     """The model without its date, for one report may name what was asked for and the other what answered."""
     words = (model or "").lower().rpartition("/")[2].split("-")
@@ -263,9 +330,12 @@ def _id(call: _Call) -> tuple[Any, ...]:
 
 def _looks(call: _Call) -> list[tuple[Any, ...]]:
     """Where reports of the same call without a common id would be: its own place first, then the times around it."""
+    return [_look(call, 0), _look(call, -1), _look(call, 1)]
+
+
+def _look(call: _Call, step: int) -> tuple[Any, ...]:
     tokens = None if call.failed else call.tokens
-    at = int(call.begun // _LOOK_S)
-    return [("look", call.key[0], call.service, call.model, tokens, at + step) for step in (0, -1, 1)]
+    return "look", call.key[0], call.service, call.model, tokens, int(call.begun // _LOOK_S) + step
 
 
 def _streams(call: _Call) -> list[tuple[Any, ...]]:
@@ -276,9 +346,9 @@ def _streams(call: _Call) -> list[tuple[Any, ...]]:
     return [("stream", call.key[0], call.service, call.model, call.by, at + step) for step in (0, -1, 1)]
 
 
-def _places(call: _Call) -> list[tuple[Any, ...]]:
+def _places(call: _Call) -> tuple[tuple[Any, ...], ...]:
     """Where a call is to be found in the index."""
-    return [*((_id(call),) if call.response_id else ()), _looks(call)[0], *_streams(call)[:1]]
+    return (*((_id(call),) if call.response_id else ()), _look(call, 0), *_streams(call)[:1])
 
 
 def _other(one: _Call, other: _Call) -> bool:

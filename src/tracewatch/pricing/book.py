@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from tracewatch.errors import BadPrice
 from tracewatch.pricing.names import is_local, squash
@@ -23,6 +24,7 @@ STALE_AFTER_DAYS = 30.0  # providers change prices about weekly; a month is what
 
 FREE = (Band(-1.0, Rates(input=0, output=0, cache_read=0, cache_write=0, cache_write_1h=0, reasoning=0)),)
 
+MOST_ALIKE = 10_000
 _PER_MILLION = 1_000_000
 # What a caller may ask for that costs more or less than the standard price. All other values are the standard.
 _SPECIAL = {"processing": ("batch",), "service_tier": ("flex", "priority", "fast"), "speed": ("fast",)}
@@ -70,6 +72,7 @@ class PriceBook:
         own = {moment for each in self._overrides for moment in (each.starts_at, each.ends_at) if moment is not None}
         self.moments = tuple(sorted({*self.table.moments, *own}))
         self._known: dict[tuple[Call, int, int], Tariff] = {}
+        self._alike: dict[tuple[Any, ...], tuple[Call, Tariff]] = {}
         self._entries: dict[tuple[str | None, str], Entry | None] = {}
         self._unpriced: Counter[str] = Counter()
 
@@ -85,6 +88,17 @@ class PriceBook:
         if key not in self._known:
             self._known[key] = self._decide(call, time_s)
         return self._known[key]
+
+    def known(self, parts: tuple[Any, ...], time_s: float) -> tuple[Call, Tariff]:
+        """The call of those parts, and what it costs at that moment: for rows by themselves, most of them alike."""
+        key = parts, bisect_right(self.moments, time_s), bisect_right(self.table.slots, time_s % DAY_S)
+        found = self._alike.get(key)
+        if found is None:
+            if len(self._alike) >= MOST_ALIKE:  # names come from outside: what is remembered of them is bounded
+                self._alike.clear()
+            call = Call(*parts)
+            found = self._alike[key] = call, self.tariff(call, time_s)
+        return found
 
     def count_unpriced(self, call: Call, rows: int) -> None:
         """Notes rows without a price; the first time in this process that a model has none, it is logged."""

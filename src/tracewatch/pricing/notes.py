@@ -27,6 +27,8 @@ _HOUR_KEYS = (
 _NOTED = r'"(?:cache_hit|processing|speed|[\w.]*service_tier|[\w.]*1h_input_tokens)"'
 _PAIRS = re.compile(_NOTED + r"\s*:\s*[^,}]*")
 
+_KEYS = frozenset((*_TIER_KEYS, *_HOUR_KEYS, "cache_creation", "cache_hit", "processing", "speed"))
+
 Noted = tuple[tuple[tuple[str, str], ...], bool, float]
 NOTHING: Noted = (), False, 0.0
 
@@ -73,6 +75,8 @@ def _noted(text: str) -> Noted:
 
 def noted(metadata: Mapping[str, Any]) -> Noted:
     """The request's context, whether the client's cache answered, and the tokens cached for an hour."""
+    if _KEYS.isdisjoint(metadata):
+        return NOTHING
     nested = metadata.get("cache_creation")
     found = {**nested, **metadata} if isinstance(nested, dict) else metadata
     tier = next((found[key] for key in _TIER_KEYS if isinstance(found.get(key), str)), None)

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 
 from tracewatch.pricing.batches import STEPS, Price
-from tracewatch.pricing.book import Call, PriceBook, Tariff
+from tracewatch.pricing.book import PriceBook, Tariff
 from tracewatch.pricing.notes import NOTHING, noted
 from tracewatch.pricing.rates import Band
 
@@ -39,8 +39,9 @@ def price_row(row: Mapping[str, Any], book: PriceBook) -> tuple[Price, bool]:
     if not (metered or provider or model or cached or cost or reasoning):
         return _UNMETERED, False
     step = model is None and (get("operation_type") or "").lower() in _STEPS
-    call = Call(get("project") or "default", provider, model, context, cached, not step)
-    tariff = book.tariff(call, get("start_time") or 0.0)
+    call, tariff = book.known(
+        (get("project") or "default", provider, model, context, cached, not step), get("start_time") or 0.0
+    )
     usage, inconsistent = _usage(given, reasoning, hour_tokens)
     price = _UNMETERED
     if metered or tariff.cost_status == "free":
@@ -61,6 +62,9 @@ def _usage(
     given: tuple[float | None, ...], reasoning: float | None, hour_tokens: float
 ) -> tuple[tuple[float, ...], bool]:
     """Tokens of each kind in the order of Rates, then the size of the input; and whether they contradict each other."""
+    if not (hour_tokens or reasoning or given[2] or given[3]) and (given[0] or 0) >= 0 <= (given[1] or 0):
+        size = given[0] or 0  # as nearly all calls: what came in and what went out
+        return (size, 0, 0, 0, given[1] or 0, 0, size), False
     total, output, read, write = (max(each or 0, 0) for each in given)
     thought = max(reasoning or 0, 0)
     cached = read + write

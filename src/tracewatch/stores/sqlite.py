@@ -42,6 +42,7 @@ from tracewatch.times import HOUR_S
 INSERT_ROWS = 2_000  # Python objects of 2 000 rows are some 4 MB; larger slices gained nothing (measured)
 FETCH_ROWS = 8_192
 SMALL_ROWS = 100_000  # up to here sqlite3 (5 µs a row) is done before a child process has started and answered
+TURN_S = 0.1  # the longest that SQLite waits before it looks again whether a lock is free
 READER_CACHE_KIB = 16_384  # the upper pages of all indexes of a million rows
 
 
@@ -63,6 +64,7 @@ class SqliteStore(Store):
         self._durability = durability
         self._writer = SqliteWriter(path, create=create, durability=durability, room=BULK)
         sqlite_rollups.teach(self._writer.connection)
+        self._version = self._others()
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
@@ -74,6 +76,9 @@ class SqliteStore(Store):
 
     def add_rows(self, record_type: type[Record], rows: Sequence[Mapping[str, Any]]) -> int:
         return self._writer.add_rows(record_type, rows)
+
+    def add_values(self, record_type: type[Record], rows: Sequence[Mapping[str, Any]]) -> int:
+        return self._writer.add_values(record_type, rows)
 
     def add_batch(self, record_type: type[Record], batch: pa.RecordBatch) -> int:
         rows = stored_batch(record_type, batch)
@@ -198,9 +203,11 @@ class SqliteStore(Store):
         while (redone := self._rolling(lambda connection: sqlite_rollups.redo_next(connection))) is not None:
             done += redone
             _tell(progress, redone)
+            self._let_others_write()
         while new := self._rolling(lambda connection: sqlite_rollups.roll_next(connection, self._clock())):
             done += new
             _tell(progress, new)
+            self._let_others_write()
         return done
 
     def rollup(
@@ -269,6 +276,22 @@ class SqliteStore(Store):
             connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
             sqlite_rollups.teach(connection)
         return connection
+
+    def _let_others_write(self) -> None:
+        """Leaves a moment between two of many transactions, where somebody else has written since the last time.
+
+        SQLite keeps no queue: who waits for the lock looks every 100 ms whether it is free, and finds it so only by
+        chance when it is taken again at once.
+        """
+        version = self._others()
+        if version != self._version:
+            self._version = version
+            time.sleep(TURN_S)
+
+    def _others(self) -> int:
+        """A number that is another one when somebody else has written."""
+        (version,) = self._writer.connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
 
     def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._writer.transaction() as connection:

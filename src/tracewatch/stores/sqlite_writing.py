@@ -17,7 +17,7 @@ from tracewatch.records import SCORE, Record, Span, columns, key_of
 from tracewatch.stores.address import Durability
 from tracewatch.stores.sqlite_schema import prepare
 from tracewatch.stores.sqlite_scores import settle
-from tracewatch.stores.values import Row, to_row, to_values
+from tracewatch.stores.values import Row, from_values, to_row, to_values
 
 BUSY_S = 30  # a writer's turn comes within 2 s even under heavy contention (measured); 30 s is a process that hangs
 EARLY_SCORES = 100  # that are tried again with every write; those before stay rows of their own
@@ -85,15 +85,17 @@ class SqliteWriter:
         Binding a NULL costs as much as binding a number: of 64 columns, spans from elsewhere fill 20 (measured: half
         the time).
         """
-        given = list(rows)
-        converted = [to_values(record_type, each) for each in given]
-        if not converted:
+        return self.add_values(record_type, [to_values(record_type, each) for each in rows])
+
+    def add_values(self, record_type: type[Record], rows: Sequence[Mapping[str, Any]]) -> int:
+        """Like `add_rows`, from rows as `to_values` gives them."""
+        if not rows:
             return 0
-        there = set().union(*converted)
+        there = set().union(*rows)
         names = tuple(each.name for each in columns(record_type) if each.name in there)
-        scores = [Span(**each) for each in given if record_type is Span and each.get("operation_type") == SCORE]
-        values = ([get(name) for name in names] for get in [each.get for each in converted])
-        return self._execute(add_sql(record_type, names), values, scores)
+        scores = [each for each in rows if each.get("operation_type") == SCORE] if record_type is Span else ()
+        values = (tuple(map(each.get, names)) for each in rows)
+        return self._execute(add_sql(record_type, names), values, [from_values(Span, each) for each in scores])
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

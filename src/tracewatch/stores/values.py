@@ -42,31 +42,34 @@ def to_row(record: Record) -> Row:
     return tuple([convert(getattr(record, name)) for name, convert in _writers(type(record))])
 
 
-def to_values(record_type: type[Record], given: Mapping[str, Any]) -> Mapping[str, Any]:
+def to_values(record_type: type[Record], given: Mapping[str, Any]) -> dict[str, Any]:
     """The given columns as a database holds them, with the defaults of others that must not be empty.
 
     Raises BadRecord, or UnknownColumn.
     """
-    writers = _writer_of(record_type)
-    plain = _plain(record_type)
-    found = dict(_filled(record_type))
+    writers, plain, filled, required = _converting(record_type)
+    found = filled.copy()
     try:
         for name, value in given.items():
-            if value is None:
-                continue
             # Short texts and small numbers are nearly all there is, and are stored as they are: half the time.
             kind = type(value)
             if kind is plain[name] and (value.isprintable() if kind is str else -_PLAIN < value < _PLAIN):
                 found[name] = value
-            else:
+            elif value is not None:
                 found[name] = writers[name](value)
-        for name in _required(record_type):
-            if found.get(name) is None:
-                writers[name](None)  # says which one is missing
+        if not required <= found.keys() or any(found[name] is None for name in required):
+            for name in required:
+                writers[name](found.get(name))  # says which one is missing
     except KeyError as error:
         known = ", ".join(sorted(writers))
         raise UnknownColumn(table=record_type.table, name=error.args[0], columns=known) from error
     return found
+
+
+def from_values(record_type: type[Record], values: Mapping[str, Any]) -> Any:
+    """The record that values of columns, as `to_values` gives them, hold."""
+    readers = dict(_readers(record_type))
+    return record_type(**{name: readers[name](value) for name, value in values.items()})
 
 
 def from_row(record_type: type[Record], row: Row) -> Any:
@@ -155,12 +158,13 @@ def octets(value: Any) -> bytes:
 def as_json(value: Any) -> str:
     """JSON text in UTF-8 without NaN (null instead); what JSON cannot say is written as text."""
     try:
-        return _CLEAN_JSON.sub(REPLACEMENT, json.dumps(value, allow_nan=False, **_JSON))
+        return _CLEAN_JSON.sub(REPLACEMENT, _ENCODER.encode(value))
     except ValueError:
-        return _CLEAN_JSON.sub(REPLACEMENT, json.dumps(_without_nan(value), **_JSON))
+        return _CLEAN_JSON.sub(REPLACEMENT, _ENCODER.encode(_without_nan(value)))
 
 
-_JSON: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":"), "default": str}
+# Made once: json.dumps makes one for every call with settings of its own, which takes as long as a small object.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
 _CLEAN_JSON = re.compile("(?:\\\\u0000|[\x00\ud800-\udfff])")
 
 
@@ -232,8 +236,16 @@ def _plain(record_type: type[Record]) -> Mapping[str, type | None]:
 
 
 @_once
-def _required(record_type: type[Record]) -> tuple[str, ...]:
-    return tuple(each.name for each in columns(record_type) if each.required)
+def _required(record_type: type[Record]) -> frozenset[str]:
+    return frozenset(each.name for each in columns(record_type) if each.required)
+
+
+@_once
+def _converting(
+    record_type: type[Record],
+) -> tuple[Mapping[str, Callable[[Any], Any]], Mapping[str, type | None], dict[str, Any], frozenset[str]]:
+    """What `to_values` needs to know of a record, in one look-up."""
+    return _writer_of(record_type), _plain(record_type), dict(_filled(record_type)), _required(record_type)
 
 
 @_once

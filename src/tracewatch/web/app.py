@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from tracewatch import __version__
+from tracewatch.receiving import Workers
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
 from tracewatch.web import api, health, ingest, pages, prometheus
@@ -36,7 +37,9 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_store(settings.db, create=True, durability=settings.durability) as store:
             counters = Counters()
-            storing = Storing(store, counters, content=settings.content == "allow")
+            content = settings.content == "allow"
+            workers = Workers(settings.db, content=content)
+            storing = Storing(store, counters, content=content, workers=workers)
             app.state.serving = Serving(
                 store=store,
                 settings=settings,

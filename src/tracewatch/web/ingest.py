@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
 from tracewatch.errors import (
@@ -19,6 +20,7 @@ from tracewatch.errors import (
     StoringSlow,
     TracewatchError,
 )
+from tracewatch.receiving import Request, Work
 from tracewatch.web.bodies import MIB, Body, read_into
 from tracewatch.web.gate import Writer, project_asked
 from tracewatch.web.serving import Server, Serving
@@ -39,7 +41,7 @@ _LATER = 14  # UNAVAILABLE
 
 @router.post("/v1/traces")
 @router.post("/api/public/otel/v1/traces", include_in_schema=False)
-async def traces(request: Request, server: Server, caller: Writer) -> Response:
+async def traces(request: HttpRequest, server: Server, caller: Writer) -> Response:
     """Takes spans as OTLP, protobuf or JSON, and answers 200 when they are stored.
 
     Spans that can never be stored are named in `partialSuccess`. 429 and 503 ask to send the same again later.
@@ -68,7 +70,7 @@ async def traces(request: Request, server: Server, caller: Writer) -> Response:
 @router.post("/v1/logs")
 @router.post("/api/public/otel/v1/metrics", include_in_schema=False)
 @router.post("/api/public/otel/v1/logs", include_in_schema=False)
-async def others(request: Request, server: Server, _: Writer) -> Response:
+async def others(request: HttpRequest, server: Server, _: Writer) -> Response:
     """Takes metrics and logs without keeping them, so that exporters which send all three are content."""
     try:
         form = _form(request)
@@ -84,11 +86,15 @@ async def _store(server: Serving, body: bytes, form: str, project: str | None, u
     answer: asyncio.Future[Stored] = loop.create_future()
     server.storing.submit(
         Delivery(
-            body=body,
-            json=form == JSON,
-            project=project,
-            or_project=server.settings.project,
-            user_id=user_id,
+            work=Work(
+                Request(
+                    body=body,
+                    json=form == JSON,
+                    project=project,
+                    or_project=server.settings.project,
+                    user_id=user_id,
+                )
+            ),
             loop=loop,
             answer=answer,
         )
@@ -100,7 +106,7 @@ async def _store(server: Serving, body: bytes, form: str, project: str | None, u
         raise StoringSlow(seconds=int(PATIENCE_S)) from error
 
 
-def _form(request: Request) -> str:
+def _form(request: HttpRequest) -> str:
     """The content type of the request, and so of its answer. Raises ContentTypeUnknown."""
     given = request.headers.get("content-type", "")
     form = _FORMS.get(given.partition(";")[0].strip().lower())

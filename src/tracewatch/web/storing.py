@@ -1,7 +1,8 @@
 """What was received is stored here: by one thread, many requests in one transaction.
 
-One thread, because decoding holds Python's lock and SQLite has one writer anyway: a second one would only take turns
-with it. A request is answered when the transaction that holds it has been committed, and not before.
+One thread, because SQLite has one writer: a second one would only take turns with it. Bodies are decoded by it, or by
+processes beside it when more come than it can do by itself; they are stored in the order in which they came. A request
+is answered when the transaction that holds it has been committed, and not before.
 """
 
 from __future__ import annotations
@@ -10,31 +11,25 @@ import asyncio
 import queue
 import threading
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from tracewatch.errors import BadRecord
+from tracewatch.receiving import Decoded, Decoder, Reading, Work, Workers
 from tracewatch.records import Span
 from tracewatch.stores import Store
-from tracewatch.stores.values import to_values
 from tracewatch.web.counters import Counters
-from tracewatch.web.reading import Reading, Ready, row_of
 
-GROUP_BYTES = 4 * 2**20  # of requests that share a transaction: some 8 000 spans, half a second
+GROUP_BYTES = 4 * 2**20  # of requests that share a transaction: some 8 000 spans, a third of a second
+SMALL_BYTES = 32 * 2**10  # of a body that is decoded in a millisecond or two: less than handing it over may take
+GIVEN_UP_S = 20.0  # for a process to decode a body; its sender has given up long before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One request that is to be stored."""
 
-    body: bytes
-    json: bool
-    project: str | None
-    """The project all of it belongs to; None: each program says so, and those that do not are in `or_project`."""
-    or_project: str
-    user_id: str | None
-    """The account all of it belongs to; None: each span says so."""
+    work: Work
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Stored]
 
@@ -48,122 +43,114 @@ class Stored:
     """Why spans will never be stored, and how many for each reason."""
 
 
-@dataclass(slots=True)
-class _Decoded:
-    """A delivery that waits for the commit of its transaction."""
-
-    delivery: Delivery
-    spans: list[Span]
-    reasons: Counter[str] = field(default_factory=Counter)
-
-
 class Storing:
     """The thread, and the queue in front of it. `Room` bounds what waits in it."""
 
-    def __init__(self, store: Store, counters: Counters, *, content: bool) -> None:
+    def __init__(self, store: Store, counters: Counters, *, content: bool, workers: Workers | None = None) -> None:
         self.store, self.counters = store, counters
-        self.reading = Reading(store, content=content)
-        self._waiting: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
+        self.decoder = Decoder(store, content=content)
+        self.reading = Reading(store, self.decoder)
+        self._workers = workers
+        self._coming: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
+        self._waiting: deque[Delivery] = deque()  # those that have come and are not stored; of the thread alone
+        self._busy = False
         self._thread = threading.Thread(target=self._run, name="tracewatch-storing", daemon=True)
 
     def start(self) -> None:
         """Begins to store."""
+        if self._workers:
+            self._workers.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Stores what waits, then ends."""
-        self._waiting.put(None)
+        self._coming.put(None)
         self._thread.join()
+        if self._workers:
+            self._workers.stop()
 
     def submit(self, delivery: Delivery) -> None:
         """Has it stored; `delivery.answer` says when that is done, or why not."""
-        self._waiting.put(delivery)
+        alone = not self._busy and self._coming.empty()
+        self._coming.put(delivery)
+        if self._workers and not alone and len(delivery.work.request.body) > SMALL_BYTES:
+            self._workers.offer(delivery.work)
 
     def _run(self) -> None:
         going_on = True
-        while going_on:
-            group, going_on = self._next()
-            if group:
-                self._store(group)
+        while going_on or self._waiting:
+            going_on = self._take_in(going_on)
+            self._busy = True
+            if self._waiting:
+                self._store(self._group())
+            self._busy = False
 
-    def _next(self) -> tuple[list[Delivery], bool]:
-        """The deliveries of the next transaction, and whether there may be more after them."""
-        first = self._waiting.get()
-        if first is None:
-            return [], False
-        group, size = [first], len(first.body)
-        while size < GROUP_BYTES:
+    def _take_in(self, going_on: bool) -> bool:
+        """Takes in what has come, and waits for it when nothing else waits. Returns whether more may come."""
+        while going_on:
             try:
-                more = self._waiting.get_nowait()
+                delivery = self._coming.get(block=not self._waiting)
             except queue.Empty:
                 break
-            if more is None:
-                return group, False
-            group.append(more)
-            size += len(more.body)
-        return group, True
+            if delivery is None:
+                return False
+            self._waiting.append(delivery)
+        return going_on
 
-    def _store(self, group: Sequence[Delivery]) -> None:
-        decoded: list[_Decoded] = []
-        for delivery in group:
+    def _group(self) -> list[tuple[Delivery, Decoded]]:
+        """What the next transaction holds: the first that waits, and those behind it that are decoded by now."""
+        group: list[tuple[Delivery, Decoded]] = []
+        size = 0
+        while self._waiting and size < GROUP_BYTES and not (group and self._left_to_others(self._waiting[0].work)):
+            delivery = self._waiting.popleft()
+            size += len(delivery.work.request.body)
             try:
-                spans, reasons = self.reading.read(
-                    delivery.body,
-                    json=delivery.json,
-                    project=delivery.project,
-                    or_project=delivery.or_project,
-                    user_id=delivery.user_id,
-                )
-                decoded.append(_Decoded(delivery, spans, reasons))
+                group.append((delivery, self._decoded(delivery.work)))
             except Exception as error:  # of any kind: a body that breaks us must not break the others
                 _answer(delivery, error)
+        return group
+
+    def _left_to_others(self, work: Work) -> bool:
+        """Whether a process is at it, or will be: meanwhile, what is decoded already is stored."""
+        if self._workers is None or work.ready.is_set():
+            return False
+        return work.taken or len(work.request.body) > SMALL_BYTES
+
+    def _decoded(self, work: Work) -> Decoded:
+        """What a body holds. Raises whatever decoding it raises."""
+        if not work.take() and work.ready.wait(GIVEN_UP_S) and work.decoded is not None:
+            return work.decoded
+        return self.decoder.decode(work.request)
+
+    def _store(self, group: Sequence[tuple[Delivery, Decoded]]) -> None:
         try:
-            self._commit(decoded)
+            self._commit([decoded for _, decoded in group])
         except Exception as error:
             self.counters.failed_commits += 1
-            for each in decoded:
-                _answer(each.delivery, error)
+            for delivery, _ in group:
+                _answer(delivery, error)
         else:
-            for each in decoded:
-                self.counters.reject(each.reasons)
-                _answer(each.delivery, Stored(len(each.spans), each.reasons))
+            for delivery, decoded in group:
+                self.counters.reject(decoded.reasons)
+                _answer(delivery, Stored(len(decoded.rows), decoded.reasons))
         finally:
             self.counters.queued_spans = 0
 
-    def _commit(self, decoded: Sequence[_Decoded]) -> None:
-        self.counters.queued_spans = sum(len(each.spans) for each in decoded)
+    def _commit(self, group: Sequence[Decoded]) -> None:
+        spans = self.counters.queued_spans = sum(len(each.rows) for each in group)
         started = time.perf_counter()
-        try:
-            new = self._write(decoded)
-        except BadRecord:
-            for each in decoded:
-                _leave_out_bad(each)
-            new = self._write(decoded)
-        spans = sum(len(each.spans) for each in decoded)
+        new = self._write(group)
         self.counters.commit(spans, new, time.perf_counter() - started)
 
-    def _write(self, decoded: Sequence[_Decoded]) -> int:
+    def _write(self, group: Sequence[Decoded]) -> int:
         """Stores all of it; returns how many spans were new. What is cut short is done again when it comes again."""
-        ready: Ready = self.reading.complete([span for each in decoded for span in each.spans])
-        new = self.store.add_rows(Span, ready.rows)
+        ready = self.reading.complete([row for each in group for row in each.rows])
+        new = self.store.add_values(Span, ready.rows)
         if ready.duplicates:
             self.store.add(ready.duplicates)
         if ready.changed:
             self.store.put(ready.changed)
         return new
-
-
-def _leave_out_bad(decoded: _Decoded) -> None:
-    """Rejects the spans that no database would take, so that the others can be stored."""
-    good = []
-    for span in decoded.spans:
-        try:
-            to_values(Span, row_of(span))
-        except BadRecord as error:
-            decoded.reasons[str(error)] += 1
-        else:
-            good.append(span)
-    decoded.spans = good
 
 
 def _answer(delivery: Delivery, result: Stored | Exception) -> None:

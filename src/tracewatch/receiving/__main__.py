@@ -1,0 +1,54 @@
+"""What a server starts beside itself to decode bodies: python -m tracewatch.receiving DB CONTENT
+
+Messages in and out are those of `workers`: the parts of a Request in, rows and reasons out, or None for a body that
+raised something; the server meets it again and says what. It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import logging
+import marshal
+import signal
+import sys
+from typing import Any
+
+from tracewatch.errors import TracewatchError
+from tracewatch.receiving.decoding import Decoder, Request
+from tracewatch.receiving.workers import keep_what_is_there, receive, send
+from tracewatch.stores import open_store
+
+
+def main(db: str, content: str) -> None:
+    """Decodes until nobody holds the other end of standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C comes to both; the server tells when to stop
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    with open_store(db) as store:
+        decoder = Decoder(store, content=content == "content")
+        keep_what_is_there()
+        sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+        while True:
+            try:
+                message = receive(sys.stdin.buffer)
+            except EOFError:
+                return
+            send(sys.stdout.buffer, marshal.dumps(_answer(decoder, message)))
+
+
+def _answer(decoder: Decoder, message: bytes) -> Any:
+    body, json, project, or_project, user_id = marshal.loads(message)  # noqa: S302 - of our own process
+    request = Request(body=body, json=json, project=project, or_project=or_project, user_id=user_id)
+    try:
+        decoded = decoder.decode(request)
+    except Exception:  # of any kind: the server comes upon it itself when it decodes the body, and answers for it
+        return None
+    return decoded.rows, dict(decoded.reasons)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except TracewatchError as error:
+        sys.exit(f"tracewatch: {error}")
+    except BrokenPipeError:  # the server has gone
+        sys.exit(0)
