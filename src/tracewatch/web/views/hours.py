@@ -9,6 +9,7 @@ from typing import Any
 
 from tracewatch.access import Caller
 from tracewatch.stores.base import Filter, Store
+from tracewatch.web.views.period import Period
 from tracewatch.web.views.rolled import CALLS_ALONE, STEPS_ALONE, of_money, rolled, rows_of, settled
 from tracewatch.web.views.usual import DAYS_BACK, Hourly
 
@@ -107,3 +108,8 @@ class Hours:
             return found
         first, last = min(found), int(self.until // HOUR_S * HOUR_S)
         return {hour: found.get(hour, (0.0, 1.0)) for hour in range(first, last + 1, HOUR_S)}
+
+
+def steps(store: Store, caller: Caller, period: Period, measures: Sequence[str] = MEASURES) -> list[Mapping[str, Any]]:
+    """The rows of a period, in its own steps."""
+    return list(rows_of(rolled(store, caller, period.since, period.until, step_s=period.step_s, measures=measures)))
