@@ -117,7 +117,7 @@ def _priced(share: float | None) -> str:
     """How much has a price, with a decimal: 99.6 % and 100 % are not the same."""
     if share is None or share in (0.0, 1.0):
         return formats.percent(share)
-    return f"{min(max(int(share * 1000) / 10, 0.1), 99.9):g}{formats.THIN}%"
+    return f"{min(max(int(share * 1000) / 10, 0.1), 99.9):.1f}{formats.THIN}%"
 
 
 def _ends(it: Forecast, when: str) -> str:

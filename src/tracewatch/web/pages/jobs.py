@@ -42,6 +42,8 @@ class Row:
     counts: str
     next: str
     bars: tuple[Bar, ...]
+    toggle: str
+    is_open: bool
 
 
 @router.get("/jobs", response_class=HTMLResponse)
@@ -77,6 +79,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _row(asked: Asked, job: Job) -> Row:
     last = job.last
+    is_open = asked.given.get("open") == job.name
     usual = formats.between(*job.usual_ms, "ms") if job.usual_ms else ""
     slow = bool(job.usual_ms and last.duration_ms is not None and last.duration_ms > job.usual_ms[1] * SLOWER)
     severity, state = _state(asked, job, slow=slow)
@@ -90,6 +93,8 @@ def _row(asked: Asked, job: Job) -> Row:
         counts=" ".join(f"{formats.count(number)} {WORDS.get(name, name)}" for name, number in last.counts.items()),
         next=_next(asked, job),
         bars=tuple(_bars(asked, job)),
+        toggle=asked.address(open=None if is_open else job.name),
+        is_open=is_open,
     )
 
 

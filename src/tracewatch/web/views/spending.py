@@ -197,9 +197,16 @@ def spans_by(
 
 def _of_group(group: Group, whole: float) -> Line:
     return Line(
-        value=group.value, calls=group.calls, cost_usd=group.cost_usd, priced=group.priced, unpriced=group.unpriced,
-        before_usd=None, share=(group.cost_usd or 0.0) / whole if whole else 0.0, fresh=group.input_tokens, output=group.output_tokens,
-    )  # fmt: skip
+        value=group.value,
+        calls=group.calls,
+        cost_usd=group.cost_usd,
+        priced=group.priced,
+        unpriced=group.unpriced,
+        before_usd=None,
+        share=(group.cost_usd or 0.0) / whole if whole else 0.0,
+        fresh=group.input_tokens,
+        output=group.output_tokens,
+    )
 
 
 def _by(rows: Sequence[Mapping[str, float]], name: str) -> Mapping[str | None, Mapping[str, float]]:
