@@ -16,6 +16,7 @@ router = APIRouter(include_in_schema=False)
 
 SLOWER = 1.15  # beyond the usual range by so much before anybody is told
 LEAST_HEIGHT = 14  # per cent: a run that took no time can still be seen and hit
+LONGEST = 40  # letters of a name in a sentence
 WORDS = {"extracted": "ok"}
 
 
@@ -71,7 +72,8 @@ def sentence(found: Sequence[Job]) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(given: Sequence[str]) -> str:
+    names = [each if len(each) <= LONGEST else f"{each[: LONGEST - 1]}…" for each in given]
     if len(names) > 3:
         return f"{', '.join(names[:2])} and {len(names) - 2} more"
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
@@ -90,7 +92,9 @@ def _row(asked: Asked, job: Job) -> Row:
         duration=formats.duration(last.duration_ms),
         usual=usual,
         is_slow=slow,
-        counts=" ".join(f"{formats.count(number)} {WORDS.get(name, name)}" for name, number in last.counts.items()),
+        counts=" ".join(
+            f"{formats.count(number)} {WORDS.get(name, name)}" for name, number in last.counts.items() if number
+        ),
         next=_next(asked, job),
         bars=tuple(_bars(asked, job)),
         toggle=asked.address(open=None if is_open else job.name),
