@@ -70,9 +70,9 @@ def served(db: str) -> Iterator[str]:
 
 
 def pages(address: str) -> dict[str, str]:
-    """What is shown: the first screen, the worst incident of the last days, a trace of an agent, and the cost."""
+    """What is shown: the first screen, the worst incident of the last days, a trace of several steps, and the cost."""
     incident = first(r'class="row" href="(/incidents/\w+)', f"{address}/incidents?tab=resolved&severity=critical")
-    trace = first(r'class="row" href="(/traces/[^"/?]+)', f"{address}/traces?operation_type=agent_step&since=7d")
+    trace = first(r'class="row" href="(/traces/[^"/?]+)', f"{address}/traces?operation_type=rerank&since=7d")
     return {"overview": "/?since=7d", "incident": incident, "trace": trace, "cost": "/cost?since=7d"}
 
 
@@ -96,7 +96,7 @@ def take(browser: Browser, url: str, to: Path, theme: str) -> None:
     page.screenshot(path=to)
     context.close()
     with Image.open(to) as picture:
-        few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few = picture.convert("RGB").quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE)
     few.save(to, optimize=True)
     size = to.stat().st_size
     print(f"{to.name}: {size:,} bytes")
