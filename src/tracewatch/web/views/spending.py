@@ -26,6 +26,7 @@ ROLLED_BY = ("model_name", "model_provider", "usage_type", "operation_type")
 PEOPLE_BY = ("user_id", "session_id")
 """Columns that rollups do not tell apart: their spans are added up one by one, when somebody asks."""
 MOST_ROWS = 40
+HOURLY_S = 3 * DAY_S  # of longer times a bridge is made from days: prices are read off them as well
 MOST_SPANS = 300_000  # of a period that are added up one by one; about a second
 KINDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens", "reasoning_tokens")
 SUMS = (
@@ -102,13 +103,13 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
     known = Hours.read(store, caller, period.since, period.until, now, measures=("calls", "cost_usd_sum"))
     wanted = by if by in ROLLED_BY else "model_name"
     names = tuple(dict.fromkeys(("model_name", "model_provider", wanted)))
-    mine = _added(exactly(store, caller, period.since, period.until, by=names, measures=SUMS), names)
-    length = period.length_s
-    first = period.since - length
-    earlier = kept(
+    table = exactly(store, caller, period.since, period.until, by=names, measures=SUMS)
+    first = period.since - period.length_s
+    table_before = kept(
         store, caller, ("spending", first, period.since, names), now,
-        lambda: _added(exactly(store, caller, first, period.since, by=names, measures=SUMS), names),
+        lambda: exactly(store, caller, first, period.since, by=names, measures=SUMS),
     )  # fmt: skip
+    mine, earlier = _added(table, names), _added(table_before, names)
     total = _totals(mine)
     past = _totals(earlier)
     tokens = total["priced_tokens"] + total["unpriced_tokens"]
@@ -124,7 +125,9 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
         before_priced=int(past["cost_usd_count"]),
         unpriced=int(total["unpriced_calls"]),
         priced_share=total["priced_tokens"] / tokens if tokens else None,
-        bridge=_bridge(store, caller, period, now) if past["calls"] and total["calls"] else None,
+        bridge=cost_bridge(_entries(table_before, period), _entries(table, period))
+        if past["calls"] and total["calls"]
+        else None,
         lines=lines,
         by=by if by in (*ROLLED_BY, *PEOPLE_BY) else "model_name",
         too_many=too_many,
@@ -145,26 +148,21 @@ def _totals(rows: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
     return {name: sum(row[name] for row in rows) for name in SUMS}
 
 
-def _bridge(store: Store, caller: Caller, period: Period, now: float) -> Bridge:
-    """From the period before to this one; an entry is a model's hour, of which the prices can be read off as well."""
-    first = period.since - period.length_s
-    earlier = kept(
-        store, caller, ("bridge", first, period.since), now,
-        lambda: _entries(exactly(store, caller, first, period.since, by=("model_name",), measures=SUMS)),
-    )  # fmt: skip
-    entries = _entries(exactly(store, caller, period.since, period.until, by=("model_name",), measures=SUMS))
-    return cost_bridge(earlier, entries)
+def _entries(table: pa.Table, period: Period) -> Mapping[str, np.ndarray | list[str | None]]:
+    """A rollup as `cost_bridge` takes calls: an entry is a model's hour, or its day where there are many hours.
 
-
-def _entries(table: pa.Table) -> Mapping[str, np.ndarray | list[str | None]]:
-    """A rollup by model as `cost_bridge` takes calls; a cost is absent where none of an hour's is known."""
-    cost = pc.if_else(pc.equal(table["cost_usd_count"], 0), float("nan"), table["cost_usd_sum"])
-    tokens = {name: pc.fill_null(table[f"{name}_sum"], 0.0).to_numpy() for name in KINDS[:4]}
+    A cost is absent where none of an entry's is known.
+    """
+    if period.length_s > HOURLY_S:
+        days = pc.multiply(pc.divide(table["bucket"], DAY_S), DAY_S)
+        table = table.set_column(table.schema.get_field_index("bucket"), "bucket", days)
+    summed = table.group_by(["bucket", "model_name"]).aggregate([(name, "sum") for name in SUMS])
+    cost = pc.if_else(pc.equal(summed["cost_usd_count_sum"], 0), float("nan"), summed["cost_usd_sum_sum"])
     return {
-        "model_name": table["model_name"].to_pylist(),
-        **tokens,
+        "model_name": summed["model_name"].to_pylist(),
+        **{name: pc.fill_null(summed[f"{name}_sum_sum"], 0.0).to_numpy() for name in KINDS[:4]},
         "cost_usd": cost.to_numpy(),
-        "calls": table["calls"].to_numpy(),
+        "calls": summed["calls_sum"].to_numpy(),
     }
 
 
