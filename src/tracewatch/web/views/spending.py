@@ -18,7 +18,7 @@ from tracewatch.web.charts import Series
 from tracewatch.web.views import hours
 from tracewatch.web.views.hours import Hours
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import exactly, kept
+from tracewatch.web.views.rolled import counting_calls, exactly, kept, rows_of
 from tracewatch.web.views.series import drawn
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
@@ -102,7 +102,7 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
     """What a period cost, by one column, against as long a time before it."""
     known = Hours.read(store, caller, period.since, period.until, now, measures=("calls", "cost_usd_sum"))
     wanted = by if by in ROLLED_BY else "model_name"
-    names = tuple(dict.fromkeys(("model_name", "model_provider", wanted)))
+    names = tuple(dict.fromkeys(("model_name", "model_provider", "operation_type", wanted)))
     table = exactly(store, caller, period.since, period.until, by=names, measures=SUMS)
     first = period.since - period.length_s
     table_before = kept(
@@ -137,10 +137,10 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
 
 
 def _added(table: pa.Table, names: Sequence[str]) -> list[dict[str, float]]:
-    """One row for each combination of the columns, over all buckets."""
+    """One row for each combination of the columns, over all buckets; steps around calls of a model are no calls."""
     measures = [(name, "sum") for name in SUMS]
     summed = table.group_by(list(names)).aggregate(measures)
-    rows: list[dict[str, float]] = summed.rename_columns([*names, *SUMS]).to_pylist()
+    rows = counting_calls(rows_of(summed.rename_columns([*names, *SUMS])))
     return [{name: value if name in names else value or 0.0 for name, value in row.items()} for row in rows]
 
 
