@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 help:
-	@echo "make demo   a real workload with incidents in it, and what tracewatch finds"
+	@echo "make demo   a real workload with incidents in it, what tracewatch finds, and its dashboard"
 	@echo "make test   all tests"
 	@echo "make check  format, lint, strict types, import contract"
 	@echo "make bench  speed and detection quality, into benchmarks/results/"

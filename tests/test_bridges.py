@@ -146,6 +146,18 @@ def test_costs_rounded_to_the_hundredth_of_a_cent_are_no_price_change():
     assert abs(parts(found)["unexplained"]) < 0.01 * found.change
 
 
+def test_entries_that_stand_for_many_calls_give_the_same_bridge():
+    def added_up(group, size=8):
+        whole = {name: np.asarray(values).reshape(-1, size) for name, values in group.items() if name != "model_name"}
+        sums = {name: values.sum(axis=1) for name, values in whole.items()}
+        return sums | {"model_name": group["model_name"][::size], "calls": np.full(len(sums["cost_usd"]), size)}
+
+    before, after = calls(200), calls(320, seed=2, longer=1.3, cached=0.2)
+    one, other = cost_bridge(before, after), cost_bridge(added_up(before), added_up(after))
+    assert other.before == pytest.approx(one.before)
+    assert [part.change for part in other.parts] == pytest.approx([part.change for part in one.parts], abs=1e-6)
+
+
 def test_before_there_was_nothing_everything_is_calls():
     nothing = {name: [] if name == "model_name" else np.empty(0) for name in calls()}
     assert only(cost_bridge(nothing, calls()), "calls")

@@ -4,10 +4,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -149,6 +151,30 @@ def test_the_demo_is_made_anew_and_fits_a_narrow_window(tracewatch, after_demo, 
     told = tracewatch("demo").stdout
     assert "64,582" in told
     assert all(len(line) <= 40 for line in told.splitlines() if "--db" not in line)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl+C is sent as a signal")
+def test_the_demo_opens_the_dashboard_at_its_worst_incident_until_it_is_told_to_stop(tmp_path):
+    opened = tmp_path / "opened"  # reading it waits until the browser is opened
+    os.mkfifo(opened)
+    browser = f"{sys.executable} -c \"import sys; open({str(opened)!r}, 'w').write(sys.argv[1])\" %s"
+    environ = {**os.environ, "BROWSER": browser, "DISPLAY": ":9", "TRACEWATCH_PORT": "0"}
+    command = [TRACEWATCH, "demo", "--serve"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as demo:
+        said = b""
+        while b"Stop with Ctrl+C" not in said:
+            line = demo.stderr.readline()
+            assert line, said
+            said += line
+        address = re.search(rb"Open it in your browser: (http://127\.0\.0\.1:\d+/incidents/\w+)", said)[1].decode()
+        with urllib.request.urlopen(address) as answer:
+            assert "What to do next" in answer.read().decode()
+        assert opened.read_text() == address
+        demo.send_signal(signal.SIGINT)
+        told, rest = demo.communicate(timeout=60)
+    assert demo.returncode == 0, rest
+    assert b"still going on" in told
+    assert b"Traceback" not in rest
 
 
 def test_the_demo_spares_a_file_that_is_not_its_own(tracewatch, tmp_path):

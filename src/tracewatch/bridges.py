@@ -15,6 +15,8 @@ from tracewatch.unit_prices import price_lists
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Column = Floats | Sequence[str | None]
+_Calls = tuple[Floats, Floats, float]
+"""Of one model: tokens, costs, and how many calls these are."""
 
 COST_PARTS = ("calls", "tokens per call", "model mix", "cache share", "price", "unexplained")
 TOKENS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
@@ -100,6 +102,7 @@ def cost_bridge(before: Mapping[str, Column], after: Mapping[str, Column], *, ra
     Columns, one entry a call: `model_name`, and the numbers `input_tokens` (all of them, cached included),
     `cache_read_input_tokens`, `cache_creation_input_tokens`, `output_tokens` and `cost_usd`; NaN is absent. `ratio` is
     how much longer the second period is than the first: before counts as if its calls had been that many times more.
+    With a column `calls`, an entry stands for that many calls of one model added up.
 
     The cost of a period is `calls × Σ mix × (Σ tokens per call × share × price + rest)` over models and the four kinds
     of tokens; each factor's part is its Shapley value, so the parts add up (to float rounding) and depend on no order.
@@ -150,8 +153,8 @@ def _priced_models(*groups: Mapping[str, Column]) -> list[str | None]:
     return sorted(priced, key=lambda name: (name is None, name or ""))
 
 
-def _by_model(group: Mapping[str, Column], models: Sequence[str | None]) -> list[tuple[Floats, Floats]]:
-    """Per model the tokens of its calls, shape (calls, 4) in the order of KINDS, and their costs."""
+def _by_model(group: Mapping[str, Column], models: Sequence[str | None]) -> list[_Calls]:
+    """Per model the tokens of its calls, shape (entries, 4) in the order of KINDS, costs, and their number."""
     places = {name: place for place, name in enumerate(models)}
     which = np.array([places.get(name, -1) for name in group["model_name"]], dtype=np.int64)
     sent, read, written, answered = (
@@ -160,26 +163,28 @@ def _by_model(group: Mapping[str, Column], models: Sequence[str | None]) -> list
     # Some report the cached tokens beside the input instead of inside it; no kind of tokens can be fewer than none.
     kinds = np.column_stack([np.maximum(sent - read - written, 0), read, written, answered])
     costs = np.asarray(group["cost_usd"], dtype=np.float64)
-    return [(kinds[which == place], costs[which == place]) for place in range(len(models))]
+    counts = np.asarray(group["calls"], dtype=np.float64) if "calls" in group else np.ones(len(costs))
+    mine = [which == place for place in range(len(models))]
+    return [(kinds[each], costs[each], float(counts[each].sum())) for each in mine]
 
 
-def _prices(old: tuple[Floats, Floats], new: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+def _prices(old: _Calls, new: _Calls) -> tuple[Floats, Floats]:
     """The model's price lists, of the calls whose cost is known; nothing when too few are."""
-    known = [(tokens[np.isfinite(costs)], costs[np.isfinite(costs)]) for tokens, costs in (old, new)]
+    known = [(tokens[np.isfinite(costs)], costs[np.isfinite(costs)]) for tokens, costs, _ in (old, new)]
     found = price_lists(known[0], known[1])
     return found if found is not None else (np.zeros(4), np.zeros(4))
 
 
-def _known_cost(group: Sequence[tuple[Floats, Floats]]) -> float:
+def _known_cost(group: Sequence[_Calls]) -> float:
     """Dollars of all calls whose cost is known."""
-    return fsum(cost for _, costs in group for cost in costs[np.isfinite(costs)].tolist())
+    return fsum(cost for _, costs, _ in group for cost in costs[np.isfinite(costs)].tolist())
 
 
-def _spending(group: Sequence[tuple[Floats, Floats]], prices: Sequence[Floats]) -> _Spending:
+def _spending(group: Sequence[_Calls], prices: Sequence[Floats]) -> _Spending:
     """The factors of one period; NaN where a model, or its input, was not there."""
-    counts = np.array([len(costs) for _, costs in group], dtype=np.float64)
-    sums = np.array([tokens.sum(axis=0) for tokens, _ in group]).reshape(-1, 4)
-    costs = np.array([float(costs[np.isfinite(costs)].sum()) for _, costs in group])
+    counts = np.array([calls for _, _, calls in group], dtype=np.float64)
+    sums = np.array([tokens.sum(axis=0) for tokens, _, _ in group]).reshape(-1, 4)
+    costs = np.array([float(costs[np.isfinite(costs)].sum()) for _, costs, _ in group])
     listed = np.array(prices).reshape(-1, 4)
     sent = sums[:, :3].sum(axis=1)
     return _Spending(

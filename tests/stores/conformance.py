@@ -734,6 +734,36 @@ class Conformance:
         assert store.rollup(*asked).equals(before)
         assert store.pending() == 0
 
+    def test_spans_are_added_up_by_the_values_of_a_column(self, store, a_span):
+        usual = {"input_tokens": 10, "output_tokens": 1}
+        store.add([
+            a_span(start_time=NOW - 3, user_id="b", cost_usd=0.25, **usual),
+            a_span(start_time=NOW - 2, user_id="b", cost_usd=None, cost_status="unpriced", **usual),
+            a_span(start_time=NOW - 1, user_id="a", cost_usd=1.0, status="timeout", **usual),
+            a_span(start_time=NOW - 1, user_id="c", cost_usd=None),
+            a_span(start_time=NOW - 1, user_id=None, cost_usd=5.0),
+        ])  # fmt: skip
+        by_cost = store.groups("user_id")
+        assert [(each.value, each.calls, each.cost_usd) for each in by_cost] == [
+            ("a", 1, 1.0), ("b", 2, 0.25), ("c", 1, None),
+        ]  # fmt: skip
+        both = by_cost[1]
+        assert (both.priced, both.unpriced, both.failed, both.input_tokens, both.output_tokens) == (1, 1, 0, 20, 2)
+        assert (both.first, both.last) == (NOW - 3, NOW - 2)
+        assert [each.value for each in store.groups("user_id", order="calls", limit=1)] == ["b"]
+        assert [each.value for each in store.groups("user_id", order="failed", skip=1)] == ["b", "c"]
+        late = [Filter("start_time", ">=", (NOW - 2,))]
+        assert [each.calls for each in store.groups("user_id", late, order="last")] == [1, 1, 1]
+        with pytest.raises(UnknownColumn):
+            store.groups("nobody")
+
+    def test_whether_there_is_any_such_record(self, store, a_span):
+        assert not store.exists(Span)
+        store.add([a_span(user_id="a")])
+        assert store.exists(Span)
+        assert store.exists(Span, [Filter("user_id", ">", ("",))])
+        assert not store.exists(Span, [Filter("user_id", "=", ("b",))])
+
     def test_spans_of_one_moment_or_not_priced_yet_are_found_by_it(self, store, a_span):
         given = [a_span(start_time=NOW - 5, cost_status="exact"), a_span(start_time=NOW - 4, cost_status=None)]
         store.add(given)

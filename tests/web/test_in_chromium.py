@@ -10,8 +10,10 @@ import pytest
 import shop
 import uvicorn
 from shop import COSTLY, NEW, NOW
+from test_more_pages import run
 
 from tracewatch.settings import Settings
+from tracewatch.stores import open_store
 from tracewatch.web import make_app
 from tracewatch.web.addresses import listen
 
@@ -34,6 +36,14 @@ PAGES = {
     "trace": "/traces/0ddtrace00000001",
     "long trace": "/traces/longtrace0000001",
     "compare": "/traces/0ddtrace00000001/compare/question0003",
+    "cost": "/cost?since=7d",
+    "jobs": "/jobs?open=reindex",
+    "sessions": "/sessions?since=7d",
+    "session": "/sessions/s1",
+    "users": "/users?since=7d",
+    "user": "/users/u1?since=7d",
+    "settings": "/settings",
+    "help": "/help",
     "missing": "/incidents/nothere",
 }
 
@@ -48,6 +58,11 @@ pytestmark = pytest.mark.skipif(
 def address(tmp_path_factory):
     """Where the shop's pages are served."""
     db = shop.make(tmp_path_factory.mktemp("shop") / "shop.db")
+    with open_store(db) as store:
+        store.add([run("extraction", number, failed=14 * (number == 2)) for number in range(30)])
+        store.add([run("reindex", number, at=NOW - 14_400) for number in range(6)])
+        store.add([run(shop.LONG_NAME, number, status="error") for number in range(3)])
+        store.roll_up()
     with _serving(db) as found:
         yield found
 

@@ -1,4 +1,4 @@
-"""`tracewatch demo`: a real workload with incidents in it, loaded, replayed, and its incidents told in words."""
+"""`tracewatch demo`: a real workload with incidents in it, judged, told in words, and shown in the browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracewatch.cli import watching
+from tracewatch.cli import showing, watching
 from tracewatch.cli.kept import SHORT_ID
 from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, progress_bar, safe, say
 from tracewatch.cli.times import show_time
@@ -43,10 +43,19 @@ INDENT = "  "
 SHOWN = 6  # incidents told in words: about one screen
 
 
-@click.command(epilog="\b\nExample:\n  tracewatch demo --db /tmp/demo.db")
+@click.command(epilog="\b\nExamples:\n  tracewatch demo --db /tmp/demo.db\n  tracewatch demo --no-serve")
 @click.option("--db", default=DEFAULT_DB, show_default=True, help="Where to keep the demo; made anew each time.")
-def demo(db: str) -> None:
-    """Load a real workload with incidents in it, and show what is found."""
+@click.option(
+    "--serve/--no-serve",
+    "serves",
+    default=None,
+    help="Show it in the browser afterwards, until Ctrl+C.  [default: where somebody sits at a terminal]",
+)
+def demo(db: str, serves: bool | None) -> None:
+    """Load a real workload with incidents in it, show what is found, and open the dashboard at it.
+
+    Without a terminal, as in CI, it says what it found and ends.
+    """
     # Models without a price are said below, with counts; the pricing log would say them a second time.
     logging.getLogger("tracewatch").addHandler(logging.NullHandler())
     started, now = time.perf_counter(), time.time()
@@ -59,7 +68,14 @@ def demo(db: str) -> None:
             _load(store, moved)
     with open_db(db) as store:
         seen = watching.look(store, "default", 0.0, time.time())
-    _tell(seen, db, time.perf_counter() - started)
+    recent = _tell(seen, db, time.perf_counter() - started)
+    if serves if serves is not None else _is_somebody_there():
+        showing.show(db, f"/incidents/{recent[0].id}" if recent else "/")
+
+
+def _is_somebody_there() -> bool:
+    """Whether a person sees what is printed, and can end it; where CI is set nobody does."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
 
 
 def _workload() -> Path:
@@ -133,7 +149,8 @@ def _load(store: Store, path: Path) -> None:
         say(f"No price is known for {model}: the cost of {rows:,} calls is empty, not zero.")
 
 
-def _tell(seen: Seen, db: str, took_s: float) -> None:
+def _tell(seen: Seen, db: str, took_s: float) -> list[Incident]:
+    """Says what was found, and gives the incidents of the last days, the worst first."""
     out = console()
     out.print(f"\n{_summary(seen)} Loaded and judged in {took_s:.0f} s.\n")
     for each in seen.rules:
@@ -144,6 +161,7 @@ def _tell(seen: Seen, db: str, took_s: float) -> None:
     for incident in recent[:SHOWN]:
         _print_incident(out, incident)
     _tell_what_next(recent, len(seen.incidents), db)
+    return recent
 
 
 def _summary(seen: Seen) -> str:

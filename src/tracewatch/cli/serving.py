@@ -66,7 +66,7 @@ def serve(db: str, project: str, host: str, port: int, otlp_port: int, detection
     with ExitStack() as open_sockets:
         sockets = _listen(given, open_sockets)
         _tell(given, sockets, keys=keys)
-        _run(given, sockets, detection=detection)
+        run(given, sockets, detection=detection)
 
 
 def _check_access(given: Settings) -> bool:
@@ -106,7 +106,8 @@ def _tell(given: Settings, sockets: list[socket.socket], *, keys: bool) -> None:
     say("  Stop with Ctrl+C.")
 
 
-def _run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> None:
+def run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> None:
+    """Serves until it is told to stop."""
     import uvicorn
 
     from tracewatch.receiving import keep_what_is_there

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tracewatch.errors import MissingExtra
 from tracewatch.stores.address import Address, parse_address
-from tracewatch.stores.base import Filter, Page, Progress, Store, parse_filter
+from tracewatch.stores.base import Filter, Group, Page, Progress, Store, parse_filter
 
-__all__ = ["Address", "Filter", "Page", "Progress", "Store", "open_store", "parse_address", "parse_filter"]
+__all__ = ["Address", "Filter", "Group", "Page", "Progress", "Store", "open_store", "parse_address", "parse_filter"]
 
 
 def open_store(url: str, *, create: bool = False, durability: str = "normal") -> Store:

@@ -42,6 +42,30 @@ class Page:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The spans that share one value of a column, added up."""
+
+    value: str
+    calls: int
+    cost_usd: float | None
+    """The sum of what is known; None where not one cost is."""
+    priced: int
+    """Spans whose cost is known."""
+    unpriced: int
+    """Spans of a paid model without a price."""
+    failed: int
+    """Spans that ended in an error or a timeout."""
+    input_tokens: int
+    output_tokens: int
+    first: float
+    """When the first one began, UTC epoch seconds."""
+    last: float
+
+
+GroupOrder = Literal["cost_usd", "calls", "failed", "last"]
+
+
 def parse_filter(text: str, record_type: type[Record] = Span) -> Filter:
     """A filter from text such as `status=error,timeout`, `cost_usd>0.05`, `start_time>24h` or `user_id=` (empty).
 
@@ -208,6 +232,19 @@ class Store(ABC):
     @abstractmethod
     def distinct(self, record_type: type[Record], name: str, where: Sequence[Filter] = ()) -> int:
         """How many different values a column has in the matching records; empty ones are not counted."""
+
+    @abstractmethod
+    def exists(self, record_type: type[Record], where: Sequence[Filter] = ()) -> bool:
+        """Whether any record matches."""
+
+    @abstractmethod
+    def groups(
+        self, name: str, where: Sequence[Filter] = (), *, order: GroupOrder = "cost_usd", limit: int = 50, skip: int = 0
+    ) -> tuple[Group, ...]:
+        """The matching spans by each value of a column, the largest of `order` first; an empty value is no group.
+
+        Reads every matching span: meant for columns that rollups do not tell apart. Raises UnknownColumn.
+        """
 
     @abstractmethod
     def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:

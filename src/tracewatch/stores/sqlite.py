@@ -17,7 +17,7 @@ from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable, Unkno
 from tracewatch.records import Record, Span, columns, key_of
 from tracewatch.stores import sqlite_rollups
 from tracewatch.stores.address import Durability
-from tracewatch.stores.base import Filter, Page, Progress, Store, checked_column
+from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import MEASURES, Measure
 from tracewatch.stores.sqlite_hours import rolled
@@ -26,6 +26,7 @@ from tracewatch.stores.sqlite_order import in_order
 from tracewatch.stores.sqlite_plans import Walk, span_walk
 from tracewatch.stores.sqlite_queries import (
     EVERYTHING,
+    GROUPED,
     Condition,
     condition,
     decode_cursor,
@@ -187,6 +188,27 @@ class SqliteStore(Store):
         )
         with self._reading() as connection:
             return _number(connection, sql, met.values)
+
+    def exists(self, record_type: type[Record], where: Sequence[Filter] = ()) -> bool:
+        met = condition(record_type, where)
+        with self._reading() as connection:
+            return bool(
+                _number(connection, f"SELECT EXISTS (SELECT 1 FROM {record_type.table} WHERE {met.sql})", met.values)
+            )
+
+    def groups(
+        self, name: str, where: Sequence[Filter] = (), *, order: GroupOrder = "cost_usd", limit: int = 50, skip: int = 0
+    ) -> tuple[Group, ...]:
+        met = condition(Span, where)
+        column = checked_column(Span, name).name
+        sql = (
+            f"SELECT {', '.join(f'{sums.format(column=column)} AS {alias}' for alias, sums in GROUPED.items())} "
+            f"FROM {Span.table} WHERE {met.sql} AND {column} IS NOT NULL "
+            f"GROUP BY {column} ORDER BY {order} DESC, {column} LIMIT ? OFFSET ?"
+        )
+        with self._reading() as connection:
+            rows = connection.execute(sql, (*met.values, limit, skip)).fetchall()
+        return tuple(Group(**dict(zip(GROUPED, row, strict=True))) for row in rows)
 
     def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:
         assert record_type is not Span, "spans go by retain(), which keeps their rollups"

@@ -31,6 +31,20 @@ class Condition:
 
 EVERYTHING = Condition("1")
 
+GROUPED = {
+    "value": "{column}",
+    "calls": "count(*)",
+    "cost_usd": "sum(cost_usd)",
+    "priced": "count(cost_usd)",
+    "unpriced": "sum(cost_usd IS NULL AND cost_status = 'unpriced')",
+    "failed": "sum(status IN ('error', 'timeout'))",
+    "input_tokens": "ifnull(sum(input_tokens), 0)",
+    "output_tokens": "ifnull(sum(output_tokens), 0)",
+    "first": "min(start_time)",
+    "last": "max(start_time)",
+}
+"""What is added up of the spans that share a value of a column: the fields of Group, and how SQL makes them."""
+
 
 def condition(record_type: type[Record], where: Iterable[Filter]) -> Condition:
     """Rows that meet all filters. Raises UnknownColumn."""

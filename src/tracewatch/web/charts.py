@@ -261,7 +261,7 @@ def bridge(
                 left=at(min(begin, end)),
                 width=abs(at(end) - at(begin)),
                 link=at(end),
-                tone=_tone(change, most, whole),
+                tone=_tone(change, most),
                 text=("+" if change > 0 else "") + told(change),
                 share=formats.percent(change / whole) if whole else "",
                 biggest=abs(change) == most and most > 0,
@@ -527,10 +527,11 @@ def _callout(
     return round(across, 2), round(min(max(down, 12.0), 88.0), 2)
 
 
-def _tone(change: float, most: float, whole: float) -> str:
+def _tone(change: float, most: float) -> str:
+    """What costs more is marked, what saves is green, also where all of it together saves."""
     if not change or not most:
         return "zero"
-    if (change < 0) != (whole < 0):
+    if change < 0:
         return "down"
     return "up" if abs(change) >= 0.5 * most else "small"
 

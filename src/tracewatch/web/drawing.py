@@ -25,7 +25,7 @@ from tracewatch.web import assets, charts, formats, navigation
 from tracewatch.web.asking import Asked
 from tracewatch.web.serving import serving_of
 from tracewatch.web.sessions import FORM_FIELD
-from tracewatch.web.views import headlines, incidents
+from tracewatch.web.views import headlines, incidents, people
 from tracewatch.web.views.news import news
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -88,7 +88,7 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
         "asked": asked,
         "now": asked.now,
         "origin": str(request.base_url).rstrip("/"),
-        "entries": navigation.shown(paths),
+        "entries": navigation.shown(paths - people.unreported(asked.store, asked.caller, asked.now)),
         "here": navigation.current(asked.path),
         "there": paths.__contains__,
         "news": news(asked.store, asked.caller, asked.path, asked.now),

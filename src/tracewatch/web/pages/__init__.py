@@ -5,10 +5,26 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tracewatch.web import assets
-from tracewatch.web.pages import anomalies, incidents, live, metrics, overview, signing, taught, trace, traces
+from tracewatch.web.pages import (
+    anomalies,
+    cost,
+    help,
+    incidents,
+    jobs,
+    live,
+    metrics,
+    overview,
+    people,
+    settings,
+    signing,
+    taught,
+    trace,
+    traces,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     *(assets.router, signing.router, live.router, overview.router, taught.router),
     *(incidents.router, anomalies.router, trace.router, traces.router, metrics.router),
+    *(cost.router, jobs.router, people.router, settings.router, help.router),
 )
 """The routers of all screens: a page joins them here. In the navigation it then stands by its path."""

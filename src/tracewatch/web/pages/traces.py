@@ -79,7 +79,7 @@ def show_traces(request: Request, asked: Ask) -> Response:
         wanted, wrong = (), f"{str(error)[:1].upper()}{str(error)[1:]}."
     reach = asked.store.extent(Span, asked.caller.where)
     last = reach[1] if reach else None
-    period, moved = _period(asked, last)
+    period, moved = shown_period(asked, last)
     found = calls(asked.store, asked.caller, period, wanted, asked.now, asked.given.get("cursor") or None)
     return drawing.page(
         request, asked, "traces.html",
@@ -105,7 +105,7 @@ def _meant(asked: Asked, text: str) -> tuple[str, str]:
     return asked.address(q=None, cursor=None, **{name: value}), ""
 
 
-def _period(asked: Asked, last: float | None) -> tuple[Period, bool]:
+def shown_period(asked: Asked, last: float | None) -> tuple[Period, bool]:
     """The time that is shown: the one that was asked for, or as long a one up to the last call of an old database."""
     given = asked.given
     explicit = any(given.get(name) for name in ("from", "to"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracewatch.access import Caller
 from tracewatch.stores.base import Filter, Store
+from tracewatch.web.views.period import Period
 from tracewatch.web.views.rolled import CALLS_ALONE, STEPS_ALONE, of_money, rolled, rows_of, settled
-from tracewatch.web.views.usual import DAYS_BACK, Hourly
+from tracewatch.web.views.usual import DAYS_BACK, Hourly, KnownHours
 
 HOUR_S, DAY_S = 3600, 86_400
 MEASURES = (
@@ -48,6 +49,8 @@ class Hours:
     rows: Sequence[Mapping[str, Any]]
     since: float
     until: float
+    made: dict[Amount, KnownHours] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `hourly` gave already."""
 
     @classmethod
     def read(
@@ -74,16 +77,18 @@ class Hours:
         nothing = dict.fromkeys(MEASURES)
         return replace(calls, rows=[*calls.rows, *({**nothing, **row} for row in steps.rows)])
 
-    def hourly(self, amount: Amount, which: Callable[[Mapping[str, Any]], bool] = lambda row: True) -> Hourly:
+    def hourly(self, amount: Amount) -> KnownHours:
         """By the hour what an amount came to; an hour without a row counts 0 of what is added up."""
+        if amount in self.made:
+            return self.made[amount]
         found: dict[int, tuple[float, float]] = {}
+        counted = amount in (CALLS, COST)
         for row in self.rows:
-            if which(row):
-                above, below = amount(row)
-                before = found.get(row["bucket"], (0.0, 0.0))
-                counted = amount in (CALLS, COST)
-                found[row["bucket"]] = (before[0] + above, 1.0 if counted else before[1] + below)
-        return self._filled(found) if amount in (CALLS, COST) else found
+            above, below = amount(row)
+            before = found.get(row["bucket"], (0.0, 0.0))
+            found[row["bucket"]] = (before[0] + above, 1.0 if counted else before[1] + below)
+        self.made[amount] = KnownHours(self._filled(found) if counted else found)
+        return self.made[amount]
 
     def calls(self) -> Hourly:
         """Calls by the hour."""
@@ -107,3 +112,8 @@ class Hours:
             return found
         first, last = min(found), int(self.until // HOUR_S * HOUR_S)
         return {hour: found.get(hour, (0.0, 1.0)) for hour in range(first, last + 1, HOUR_S)}
+
+
+def steps(store: Store, caller: Caller, period: Period, measures: Sequence[str] = MEASURES) -> list[Mapping[str, Any]]:
+    """The rows of a period, in its own steps."""
+    return list(rows_of(rolled(store, caller, period.since, period.until, step_s=period.step_s, measures=measures)))

@@ -177,9 +177,6 @@ def _first_days(
 ) -> Mapping[tuple[Any, ...], float]:
     """Since when each kind of call is known, where that is not long enough to be judged."""
     begin = period.since // DAY_S * DAY_S - 2 * WARMUP_DAYS * DAY_S
-    rows = rows_of(settled(store, caller, begin, period.until // DAY_S * DAY_S + DAY_S, now, by=names, step_s=DAY_S))
-    first: dict[tuple[Any, ...], float] = {}
-    for row in rows:
-        key = tuple(row[name] for name in names)
-        first[key] = min(first.get(key, row["bucket"]), row["bucket"])
-    return first
+    days = settled(store, caller, begin, period.until // DAY_S * DAY_S + DAY_S, now, by=names, step_s=DAY_S)
+    first = days.group_by(list(names)).aggregate([("bucket", "min")])
+    return {tuple(row[name] for name in names): row["bucket_min"] for row in rows_of(first)}

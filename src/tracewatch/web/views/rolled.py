@@ -101,18 +101,25 @@ def between(
     store: Store, caller: Caller, since: float, until: float, *, by: Sequence[str] = (), where: Where = (),
     measures: Sequence[str] = ("calls",),
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The rows of exactly that time (whole minutes): whole hours from the hours, and the minutes at both ends."""
+    """The rows of exactly that time (whole minutes)."""
+    return rows_of(exactly(store, caller, since, until, by=by, where=where, measures=measures))
+
+
+def exactly(
+    store: Store, caller: Caller, since: float, until: float, *, by: Sequence[str] = (), where: Where = (),
+    measures: Sequence[str] = ("calls",),
+) -> pa.Table:  # fmt: skip
+    """Like `rolled`, of exactly that time: whole hours from the hours, and the minutes at both ends."""
     since, until = since // MINUTE_S * MINUTE_S, -(-until // MINUTE_S) * MINUTE_S
     first, last = -(-since // HOUR_S) * HOUR_S, until // HOUR_S * HOUR_S
     parts = [(since, first, MINUTE_S), (first, last, HOUR_S), (last, until, MINUTE_S)]
     if first > last:
         parts = [(since, until, MINUTE_S)]
-    return [
-        row
+    parts = [each for each in parts if each[0] < each[1]] or [(since, since, MINUTE_S)]
+    return pa.concat_tables(
+        rolled(store, caller, begin, end, step_s=step_s, by=by, where=where, measures=measures)
         for begin, end, step_s in parts
-        if begin < end
-        for row in rows_of(rolled(store, caller, begin, end, step_s=step_s, by=by, where=where, measures=measures))
-    ]
+    )
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
