@@ -249,7 +249,7 @@ def test_rows_are_selected_and_dealt_with_by_keys(browser, tmp_path):
         page.wait_for_selector("text=Resolved.")
         page.wait_for_selector("#a-spiky a.row:focus")
         page.click("text=Undo")
-        page.wait_for_selector("text=Open again.")
+        page.wait_for_selector("text=Undone")
         page.goto(f"{address}/incidents")
         page.keyboard.press("j")
         page.keyboard.press("a")
