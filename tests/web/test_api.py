@@ -9,7 +9,7 @@ import pytest
 import shop
 
 from tracewatch.imports import import_file
-from tracewatch.records import Anomaly, ApiKey, PriceOverride, Span, columns
+from tracewatch.records import STEPS, Anomaly, ApiKey, PriceOverride, Span, columns
 from tracewatch.stores import Filter, open_store
 
 CALL = {
@@ -113,7 +113,8 @@ def test_figures(client, empty):
         *("total_queries", "avg_latency_ms", "total_conversations", "total_llm_calls", "total_llm_cost"),
         *("today_cost", "today_calls", "cost_alert", "anomalies"),
     ]
-    assert figures["total_llm_calls"] == client.app.state.serving.store.count(Span)
+    store = client.app.state.serving.store
+    assert figures["total_llm_calls"] == store.count(Span, [Filter("operation_type", "!=", tuple(STEPS))])
     assert all(set(each) == {"type", "severity", "message", "details"} for each in figures["anomalies"])
     assert {each["severity"] for each in figures["anomalies"]} <= {"critical", "warning", "info"}
     assert get(empty, "/api/admin/stats") == {

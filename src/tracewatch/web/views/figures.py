@@ -15,6 +15,7 @@ from tracewatch.web.views.rolled import OTHERS, between, kept, rows_of, settled
 
 DAY_S = 86_400
 MANY = 50_000  # calls; of more, what each of them has to be looked at for is up to a minute old
+BY = ("operation_type",)  # a step is no call of a model
 MEASURES = (
     *("calls", "unpriced_calls", "priced_tokens", "unpriced_tokens", "cost_usd_sum", "input_tokens_sum"),
     *("output_tokens_sum", "duration_ms_sum", "duration_ms_count", "duration_ms_sketch"),
@@ -25,7 +26,7 @@ MEASURES = (
 def figures(store: Store, caller: Caller, now: float) -> Overview:
     """The figures since the first call. `now` is UTC epoch seconds."""
     midnight = now // DAY_S * DAY_S
-    today = between(store, caller, midnight, now, measures=MEASURES)
+    today = between(store, caller, midnight, now, by=BY, measures=MEASURES)
     whole = totals([*_days_before(store, caller, midnight, now), *today])
     scope = Scope(project=caller.project, source="traces", since=midnight, until=now, now=now)
     return Overview(
@@ -47,7 +48,7 @@ def _days_before(store: Store, caller: Caller, midnight: float, now: float) -> S
     begin = _first_day(store, caller)
     if begin is None or begin >= midnight:
         return ()
-    return rows_of(settled(store, caller, begin, midnight, now, step_s=DAY_S, measures=MEASURES))
+    return rows_of(settled(store, caller, begin, midnight, now, by=BY, step_s=DAY_S, measures=MEASURES))
 
 
 def _first_day(store: Store, caller: Caller) -> float | None:
