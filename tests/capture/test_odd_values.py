@@ -40,3 +40,12 @@ def test_a_call_that_is_over_takes_any_value(recorded, name, odd):
     tracewatch.log_usage(**{name: odd})
     tracewatch.record("ordinary")
     assert "ordinary" in [each.span_name for each in recorded.rows()]
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\0b"], ids=["half a pair", "NUL"])
+def test_a_score_finds_a_trace_whose_id_cannot_be_stored_as_it_is(recorded, odd):
+    with tracewatch.trace("odd", trace_id=odd):
+        pass
+    tracewatch.score(odd, groundedness=0.5)
+    assert tracewatch.flush(10)
+    assert recorded.row().groundedness_score == 0.5
