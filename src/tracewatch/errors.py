@@ -31,6 +31,10 @@ class BadTime(TracewatchError):
     """cannot read '{given}' as a time. Write it like 24h, 7d, 2026-03-02, 2026-03-02T10:00:00Z or epoch seconds"""
 
 
+class PeriodTooLong(TracewatchError):
+    """cannot look at {days} days at once: {longest} are the most. Give a shorter time"""
+
+
 class BadWindow(TracewatchError):
     """the period from {since} to {until} is empty: give a --since that lies before --until"""
 

@@ -286,3 +286,25 @@ def test_findings_and_incidents_as_files(client):
     for what, expected in (("anomalies", 1), ("incidents", 3)):
         text = client.get("/api/v1/export", params={"what": what, "format": "jsonl", "since": "30d"}).text
         assert len(text.splitlines()) == expected
+
+
+@pytest.mark.parametrize("path", ["/", "/cost", "/traces", "/api/v1/cost"])
+@pytest.mark.parametrize(
+    "time",
+    ["from=0001-01-01", "to=0001-01-01", "to=9999-12-31", "since=99999999999d", f"since={'9' * 400}h", "since=100000d"],
+)
+def test_times_beyond_all_calls_are_refused(client, path, time):
+    assert client.get(f"{path}?{time}").status_code == 400
+
+
+def test_ten_years_are_exported_and_two_are_drawn(client):
+    assert client.get("/api/v1/export?since=3650d&status=error").status_code == 200
+    assert client.get("/traces?since=730d").status_code == 200
+    refused = client.get("/traces?since=900d")
+    assert (refused.status_code, "800 are the most" in refused.text) == (400, True)
+
+
+def test_more_conditions_than_can_be_asked_are_refused(client):
+    query = "&".join(f"model_name=!{number}" for number in range(1_500))
+    refused = client.get(f"/api/v1/traces?{query}")
+    assert (refused.status_code, "1,500 conditions" in refused.text) == (400, True)

@@ -16,9 +16,9 @@ def record(name: str, **fields: Any) -> None:
     `fields` are columns of `llm_traces`; others go to `metadata`. Without `start_time` (epoch seconds or a datetime) it
     ends now and began `duration_ms` ago; `end_time` alone gives the duration.
     """
-    if not (fields.get("model_name") or fields.get("model_provider") or fields.get("model") or fields.get("provider")):
-        fields.setdefault("operation_type", "step")
     try:
+        if not any(fields.get(each) for each in ("model_name", "model_provider", "model", "provider")):
+            fields.setdefault("operation_type", "step")
         _recorded(name, fields)
     except Exception as error:
         noting.swallowed(error)
@@ -51,7 +51,7 @@ def log_usage(
         "usage_type": usage_type,
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
-        "cost_usd": cost_usd or None,
+        "cost_usd": cost_usd,
         "conversation_id": conversation_id,
         "metadata": metadata,
         "trace_id": trace_id,
@@ -63,6 +63,8 @@ def log_usage(
         from tracewatch.records import operation_of
 
         fields.update({name: value for name, value in given.items() if value is not None})
+        if not fields.get("cost_usd"):
+            fields.pop("cost_usd", None)
         if provider == "system" and model == "batch":
             fields.setdefault("operation_type", "batch")
         elif usage_type and (operation := operation_of(str(usage_type))):

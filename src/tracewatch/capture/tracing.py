@@ -52,14 +52,14 @@ class LiveSpan:
         # One that began before now is timed by the clock on the wall, any other by one that nobody sets.
         self._clock: float | None = time.perf_counter() if began is None else None
         self.start_time: float = time.time() if began is None else began
-        self.span_id: str = fields.pop("span_id", None) or new_span_id()
+        self.span_id: str = _id(fields.pop("span_id", None)) or new_span_id()
         self.trace_id: str
-        self.parent_span_id: str | None = fields.pop("parent_span_id", None)
+        self.parent_span_id: str | None = _id(fields.pop("parent_span_id", None))
         self.ended = False
         self.last: LiveSpan | None = None  # the last span that was begun below
         self.fields = fields
         self._tokens: list[Any] = []
-        own_trace = fields.pop("trace_id", None)
+        own_trace = _id(fields.pop("trace_id", None))
         if above is not None and own_trace in (None, above.trace_id):
             self.trace_id = above.trace_id
             self.parent_span_id = self.parent_span_id or above.span_id
@@ -69,7 +69,7 @@ class LiveSpan:
             elif above.begun is not None:
                 above.begun.append(self)
         else:
-            self.trace_id = str(own_trace or new_trace_id())
+            self.trace_id = own_trace or new_trace_id()
             if above is not None:
                 fields.setdefault("parent_trace_id", above.trace_id)
                 inherit(fields, above)
@@ -90,8 +90,11 @@ class LiveSpan:
 
     def warn(self, *flags: str) -> LiveSpan:
         """Adds warnings to `warning_flags`, each once. Returns the span itself."""
-        kept = self.fields.get("warning_flags") or ()
-        self.fields["warning_flags"] = tuple(dict.fromkeys((*kept, *flags)))
+        kept = self.fields.get("warning_flags")
+        try:
+            self.fields["warning_flags"] = tuple(dict.fromkeys((*(kept if kept is not None else ()), *flags)))
+        except Exception as error:  # what the program set there is no list of texts
+            noting.swallowed(error)
         return self
 
     def fail(self, error: BaseException | str, status: str | None = None) -> LiveSpan:
@@ -252,12 +255,20 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, (int, float)) else None
 
 
+def _id(given: Any) -> str | None:
+    """The id that the program gave, as text; None when it gave none, or something that has no text."""
+    try:
+        text = given.decode(errors="replace") if isinstance(given, bytes) else str(getattr(given, "value", given))
+        return text if given is not None and text else None
+    except Exception as error:
+        noting.swallowed(error)
+        return None
+
+
 def moment_of(given: Any) -> float | None:
     """Epoch seconds from a number or a datetime; None for anything else."""
-    if isinstance(given, (int, float)):
-        return float(given)
     try:
-        return float(given.timestamp())
+        return float(given if isinstance(given, (int, float)) else given.timestamp())
     except Exception:  # None, or no moment: it begins now
         return None
 

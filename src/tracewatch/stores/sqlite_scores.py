@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tracewatch.records import SCORE, Span, column_of
-from tracewatch.stores.values import from_value, to_value
+from tracewatch.stores.values import clean_text, from_value, to_value
 
 SCORED = (
     "rag_relevance_score",
@@ -41,18 +42,26 @@ ORDER BY (model_name IS NOT NULL AND model_provider IS NOT 'system') DESC,
 LIMIT 1"""
 
 
+_IDS = ("project", "trace_id", "span_id", "parent_span_id")
 _REMOVE = f"DELETE FROM {Span.table} WHERE project = ? AND trace_id = ? AND span_id = ?"
 
 
 def settle(connection: sqlite3.Connection, scores: Iterable[Span]) -> Sequence[Span]:
     """Puts scores that have just been written onto their spans, in the same transaction. Returns those without one."""
     early = []
-    for each in scores:
+    for each in map(_as_stored, scores):
         if _applied(connection, each):
             connection.execute(_REMOVE, (each.project, each.trace_id, each.span_id))
         else:
             early.append(each)
     return early
+
+
+def _as_stored(score: Span) -> Span:
+    """The score with its ids as the tables have them, which for some texts is not as they were given."""
+    given = {name: getattr(score, name) for name in _IDS}
+    kept: dict[str, Any] = {name: text if text is None else clean_text(text) for name, text in given.items()}
+    return score if kept == given else replace(score, **kept)
 
 
 def _applied(connection: sqlite3.Connection, score: Span) -> bool:

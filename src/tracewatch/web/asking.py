@@ -15,7 +15,7 @@ from tracewatch.access import Caller
 from tracewatch.stores.base import Store
 from tracewatch.web.gate import Reader
 from tracewatch.web.serving import Server
-from tracewatch.web.views.period import Period, period_of
+from tracewatch.web.views.period import LONGEST_DRAWN_S, Period, period_of
 
 ZONE_COOKIE, THEME_COOKIE = "tracewatch_zone", "tracewatch_theme"
 THEMES = ("light", "dark")
@@ -66,7 +66,7 @@ LASTING = ("since", "from", "to", "project", "tz")
 
 
 def asked_of(request: Request, server: Server, caller: Reader) -> Asked:
-    """The request as pages take it. Raises BadTime."""
+    """The request as pages take it. Raises BadTime or PeriodTooLong."""
     query = tuple(parse_qsl(request.url.query, keep_blank_values=True))
     given = dict(query)
     now = server.clock()
@@ -78,7 +78,7 @@ def asked_of(request: Request, server: Server, caller: Reader) -> Asked:
         now=now,
         zone=zone,
         zone_name=name,
-        period=period_of(given, now, zone),
+        period=period_of(given, now, zone, longest_s=LONGEST_DRAWN_S),
         path=request.url.path,
         query=query,
         theme=theme if theme in THEMES else "",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 
-from tracewatch.errors import BadTime, UnknownColumn
+from tracewatch.errors import BadFilter, BadTime, UnknownColumn
 from tracewatch.records import Record, columns
 from tracewatch.stores.base import Filter, parse_filter
 from tracewatch.stores.measures import KEYS
@@ -16,6 +16,7 @@ from tracewatch.web.views.period import Period, period_of
 from tracewatch.web.views.traces import condition_of
 
 MOST, USUAL = 200, 50
+MOST_CONDITIONS = 100  # SQLite takes 1 000 at most
 
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many at most.")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before.")]
@@ -26,7 +27,7 @@ _To = Annotated[str | None, Query(description="Where it ends; now, if not given.
 
 
 def within_of(server: Server, since: _Since = None, begin: _From = None, to: _To = None) -> Period:
-    """The time that is asked about. Raises BadTime."""
+    """The time that is asked about. Raises BadTime or PeriodTooLong."""
     if begin and begin.isalpha():
         raise BadTime(given=begin)
     given = {name: value for name, value in (("since", since), ("from", begin), ("to", to)) if value}
@@ -40,11 +41,10 @@ Within = Annotated[Period, Depends(within_of)]
 def conditions(request: Request, record_type: type[Record], but: Sequence[str] = ()) -> list[Filter]:
     """The conditions of an address: every column may be one, as in `cost_usd=>0.05`. Raises BadFilter."""
     names = {each.name for each in columns(record_type)} - {"project", *but}
-    return [
-        parse_filter(condition_of(name, value), record_type)
-        for name, value in request.query_params.multi_items()
-        if name in names and value
-    ]
+    given = [(name, value) for name, value in request.query_params.multi_items() if name in names and value]
+    if len(given) > MOST_CONDITIONS:
+        raise BadFilter(given=given[0][0], why=f"there are {len(given):,} conditions, and {MOST_CONDITIONS} may be")
+    return [parse_filter(condition_of(name, value), record_type) for name, value in given]
 
 
 def slice_of(request: Request) -> dict[str, Any]:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 
-from tracewatch.errors import BadTime
+from tracewatch.errors import BadTime, PeriodTooLong
 from tracewatch.times import parse_duration, parse_time
 
 CHOICES = ("1h", "6h", "24h", "7d", "30d")
 USUAL = "24h"
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+FIRST, LAST = 0.0, 7_258_118_400.0  # 1970 and 2200: clocks of every zone can be shown around them
+LONGEST_S = 3_660 * DAY_S  # ten years, which files of exports may span
+LONGEST_DRAWN_S = 800 * DAY_S  # pages work out every hour of it: two years take some seconds and 20 MB
 WHOLE_HOURS_FROM_S = 2 * DAY_S  # minutes are kept for so long; before that a time begins with an hour
 
 
@@ -53,12 +56,22 @@ class Period:
         return f"last {number} {unit}s" if number > 1 else f"last {unit}"
 
 
-def period_of(given: Mapping[str, str], now: float, zone: tzinfo = UTC) -> Period:
-    """The period of an address. Raises BadTime.
+def period_of(given: Mapping[str, str], now: float, zone: tzinfo = UTC, *, longest_s: float = LONGEST_S) -> Period:
+    """The period of an address, `longest_s` at most. Raises BadTime or PeriodTooLong.
 
     >>> period_of({"since": "6h"}, 100_000.0).since
     78400.0
     """
+    found = _told(given, now, zone)
+    if found.length_s > longest_s:
+        raise PeriodTooLong(days=int(found.length_s / DAY_S), longest=int(longest_s / DAY_S))
+    if not FIRST <= found.since < found.until <= LAST:
+        raise BadTime(given=given.get("from") or given.get("to") or given.get("since"))
+    return found
+
+
+def _told(given: Mapping[str, str], now: float, zone: tzinfo) -> Period:
+    """The period as the address has it, which may be longer than can be looked at."""
     until = _moment(given["to"], now, zone) if given.get("to") else now
     if given.get("from") and not given["from"].isalpha():  # a word there says where the reader came from
         since = _moment(given["from"], now, zone)
