@@ -38,7 +38,7 @@ USED = {"gen_ai.usage.input_tokens": 19, "gen_ai.usage.output_tokens": 7}
         ({"db.system": "pinecone", "db.operation": "query"}, "retrieval"),
         ({"db.system": "postgresql", "db.operation": "SELECT"}, "database"),
         ({"http.request.method": "POST"}, "http"),
-        ({}, None),
+        ({}, "step"),
     ],
 )
 def test_kinds_of_work(said, meant):

@@ -72,10 +72,16 @@ def _amounts(calls: Calls) -> Floats:
 
 
 def _clearest(amounts: Floats, which: Integers) -> Integers:
-    """Those at the far end, from its beginning outwards; then the rest inwards."""
+    """Those at the far end, from its beginning outwards; then the rest inwards.
+
+    >>> _clearest(np.array([0.0, 1.0, *[0.0] * 20, 1.0]), np.arange(23))[:2]
+    array([ 1, 22])
+    """
     if not len(which):
         return which
     edge = float(np.quantile(amounts[which], FAR))
+    if edge <= 0 < amounts[which].max():  # fewer than that show it at all: of failures, say, those that failed
+        edge = float(amounts[which][amounts[which] > 0].min())
     far = which[amounts[which] >= edge]
     far = far[np.argsort(amounts[far], kind="stable")]
     rest = which[amounts[which] < edge]

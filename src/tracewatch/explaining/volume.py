@@ -75,7 +75,7 @@ def habit(store: Store, project: str, calls: Calls) -> Habit | None:
     job = _job(starts, before)
     gaps = np.diff(before)
     return Habit(
-        last_s=float(times[-1] if story.kind == "silence" and len(times) else before[-1]),
+        last_s=_last_heard(times, story.since, calls.until) if story.kind == "silence" else float(before[-1]),
         runs=len(starts) if job is not None else 0,
         starts_s=job,
         run_calls=float(np.median(np.diff([*np.searchsorted(before, starts), len(before)]))) if job else None,
@@ -253,6 +253,16 @@ def _times(store: Store, project: str, story: Story, until: float) -> Floats:
         if len(times) >= STREAM:
             break
     return times
+
+
+def _last_heard(times: Floats, since: float, until: float) -> float:
+    """The call after which it was still for longest, of those from the last one before the onset on.
+
+    >>> _last_heard(np.array([0.0, 60.0, 120.0, 9000.0, 9060.0]), since=90.0, until=9100.0)
+    120.0
+    """
+    heard = times[max(int(np.searchsorted(times, since)) - 1, 0) :]
+    return float(heard[np.argmax(np.diff(heard, append=until))])
 
 
 def _job(starts: Floats, times: Floats) -> float | None:

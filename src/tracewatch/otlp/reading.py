@@ -212,7 +212,8 @@ def _operation(span: WireSpan, values: Values) -> str | None:
         if used or ("model_name" in values and span.kind == _CLIENT):
             operation = "chat"
     if operation is None:
-        operation = _plumbing(span)
+        # A span that names no model is a step of the program: it counts as no call.
+        operation = _plumbing(span) or (None if "model_name" in values else "step")
     values["operation_type"] = operation
     return operation
 

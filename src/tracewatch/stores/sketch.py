@@ -82,11 +82,12 @@ def count(sketch: bytes | None) -> int:
 def quantile(sketch: bytes | None, share: float) -> float | None:
     """The number below which that share of the numbers lies (0.95 is p95); None for an empty sketch.
 
-    It is within ACCURACY, relatively, of the number at rank floor(share * (count - 1)) of the sorted numbers.
+    It is within ACCURACY, relatively, of the smallest number that at least that share of the numbers do not exceed:
+    of few numbers p95 is the largest.
     """
     assert 0 <= share <= 1, "a quantile is asked for by a share between 0 and 1"
     held = sorted(pairs(sketch)) if sketch is not None else []
-    rank = math.floor(share * (sum(number for _, number in held) - 1))
+    rank = max(math.ceil(share * sum(number for _, number in held)) - 1, 0)
     for (key, _), reached in zip(held, accumulate(number for _, number in held), strict=True):
         if reached > rank:
             return value(key)
