@@ -199,7 +199,7 @@ def test_keys_go_from_the_filter_to_a_trace_and_to_what_is_unusual(browser, addr
         page.keyboard.press("u")
         assert "data-odd" in page.evaluate("document.activeElement.outerHTML.slice(0, 300)")
         page.go_back()
-        assert page.url.endswith("status=timeout")
+        page.wait_for_url("**status=timeout")
         assert wrong == []
 
 
