@@ -20,7 +20,7 @@ demo: $(READY)
 	@$(RUN)/tracewatch demo
 
 test: $(READY)
-	@$(RUN)/python -m pytest -n auto
+	@$(RUN)/python -m pytest -n auto --dist loadgroup
 
 check: $(READY)
 	@$(RUN)/ruff format --check .

@@ -48,10 +48,14 @@ PAGES = {
 }
 
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="NO CHROMIUM WAS FOUND, so no page was looked at in a browser. On Debian: apt-get install chromium",
-)
+# One browser at a time: two of them leave each other too little of two cores.
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="NO CHROMIUM WAS FOUND, so no page was looked at in a browser. On Debian: apt-get install chromium",
+    ),
+    pytest.mark.xdist_group("browser"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -269,6 +269,7 @@ def test_keys_do_nothing_in_fields_and_can_be_turned_off(browser, address):
         assert page.is_visible("dialog")
         page.uncheck("#keys-on")
         page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="hidden")
         page.keyboard.press("g")
         page.keyboard.press("i")
         assert "/traces" in page.url
@@ -277,6 +278,7 @@ def test_keys_do_nothing_in_fields_and_can_be_turned_off(browser, address):
         page.keyboard.press("?")
         page.check("#keys-on")
         page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="hidden")
         page.keyboard.press("[")
         page.wait_for_url("**from=*&to=*")
         page.keyboard.press("]")

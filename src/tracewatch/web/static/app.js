@@ -70,7 +70,12 @@
     if (own && !event.metaKey && !event.ctrlKey) { event.preventDefault(); expand(own) }
   })
   // When all is loaded, for the browser itself takes the focus away as it goes to the place after #.
-  if (location.hash.startsWith("#a-")) addEventListener("load", () => document.getElementById(location.hash.slice(1))?.querySelector("a.row")?.focus())
+  // It may do so a frame or two after that.
+  const back = frames => {
+    if (document.activeElement === document.body) document.getElementById(location.hash.slice(1))?.querySelector("a.row")?.focus()
+    if (frames) requestAnimationFrame(() => back(frames - 1))
+  }
+  if (location.hash.startsWith("#a-")) addEventListener("load", () => back(10))
 
   // Keys: g and a letter goes, j and k move along rows, letters press the button that shows them.
   const sheet = document.getElementById("keys"), box = document.getElementById("keys-on")
