@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .intake import session_slice
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
@@ -55,5 +57,8 @@ def named(notices: Mapping[int, list[Notice]], names: Mapping[str, Any]) -> dict
 
 
 def _named(notice: Notice, names: Mapping[str, Any]) -> Notice:
-    words = {column: names[column].word[code] for column, code in notice.alert.slice.items()}
+    words: dict[str, object] = {}
+    for column, code in notice.alert.slice.items():
+        word = names[column].word[code]
+        words |= session_slice(word) if column == "session_id" else {column: word}
     return replace(notice, alert=replace(notice.alert, slice=words))

@@ -12,7 +12,7 @@ import numpy as np
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
-from .intake import STRIDE, TICK, session_slice
+from .intake import STRIDE, TICK
 from .ledger import Groups, Ledger
 from .windows import DAY
 
@@ -196,7 +196,7 @@ def alert_of(tick: int, session: int, limits: Limits, measures: tuple[float, flo
     observed = measures[1] if worst == 1 else measures[0]
     severity = SEVERITY * ratio[worst]
     return Alert(
-        detected_at=float((tick + 1) * TICK), metric="call_count", direction="up", slice=session_slice(session),
+        detected_at=float((tick + 1) * TICK), metric="call_count", direction="up", slice={"session_id": session},
         severity=severity, kind="surge", observed=observed, expected=min(limits.usual, observed), lower=0.0,
         upper=observed / ratio[worst], n=int(measures[0]), score=score_of(severity, SEVERITY),
     )  # fmt: skip
