@@ -37,7 +37,8 @@ def _of_requests(name: str, least: float, patience: float, group: str = "") -> T
 
 
 LOOPS, DEPTH = _of_requests("trace_loops", 1.0, 1.2, "shape"), _of_requests("trace_depth", 0.5, 1.2, "shape")
-SPANS, SELF_TIME = _of_requests("spans_per_trace", 1.0, 2.0, "shape"), _of_requests("self_time_ms", 20.0, 1.5)
+# Self time is not among them: without the tokens of the call, a longer answer or another model would be an alarm.
+SPANS = _of_requests("spans_per_trace", 1.0, 2.0, "shape")
 MISSING = "missing_child"
 """The first word of the shares of requests that lack a step."""
 
@@ -129,8 +130,6 @@ class Requests:
                   (LOOPS, measured_of("trace_loops", rows)), *self._missing(rows, place, root)]  # fmt: skip
         for thing, value in values:
             yield _ended(thing, (operation[root], words), ended, value, whose)
-        own = measured_of("self_time_ms", rows)
-        yield _ended(SELF_TIME, (operation, words), ended[place], own, _someone(who, place))
 
     def _missing(self, rows: Rows, place: Integers, root: Integers) -> Iterator[tuple[Thing, Floats]]:
         """Of requests that ended well, whether each usual step of their root is missing; the rest is counted."""

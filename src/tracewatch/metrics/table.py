@@ -14,7 +14,7 @@ from tracewatch.metrics.calls import DERIVED, FIELDS
 from tracewatch.metrics.comparisons import COMPARISONS
 from tracewatch.metrics.found import TRUTH
 from tracewatch.metrics.observing import EACH_ANSWER, EACH_CALL, FLAGS, REASONS
-from tracewatch.metrics.requests import DEPTH, LOOPS, MISSING, SELF_TIME, SPANS
+from tracewatch.metrics.requests import DEPTH, LOOPS, MISSING, SPANS
 from tracewatch.metrics.shares import SHARES
 from tracewatch.metrics.traces import CONVERSATIONS, HIERARCHY
 from tracewatch.metrics.turns import COST, GROWTH, TURNS
@@ -38,7 +38,7 @@ ENGINE: frozenset[str] = frozenset(
         *RATES,
         *FIRSTS,
         *WATCHED,
-        *(thing.name for thing in (*EACH_CALL, *EACH_ANSWER, LOOPS, DEPTH, SPANS, SELF_TIME, TURNS, COST, GROWTH)),
+        *(thing.name for thing in (*EACH_CALL, *EACH_ANSWER, LOOPS, DEPTH, SPANS, TURNS, COST, GROWTH)),
         *(f"{root}.…" for root in ROOTS),
         DURATION,
         FAILED,

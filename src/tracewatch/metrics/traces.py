@@ -178,7 +178,7 @@ HIERARCHY = (
               "share", told_as="missing_child.…"),
     _of_trace("self_time_ms", "Self time", "Time of a step during which none of its children ran.",
               (*_LINKS, "start_time", "duration_ms"), "duration_ms - time covered by children", _self_time, "ms",
-              "call"),
+              "call", "duration_ms"),
     _of_trace("slow_child_share", "Slow child", "Share of a step's time that its slowest child explains.",
               (*_LINKS, "duration_ms"), "largest duration_ms of the children / duration_ms", _slow_child, "share",
               "call", "duration_ms"),
