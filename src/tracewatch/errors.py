@@ -272,3 +272,20 @@ class WentWrong(TracewatchError):
 
 class FormForeign(AccessRefused):
     """this form does not come from a page of this server, or from one that is too old: load the page again"""
+
+
+class UnknownChannel(TracewatchError):
+    """cannot open {given} as a channel: {why}"""
+
+
+class DeliveryRefused(TracewatchError):
+    """{channel} does not take this message: {why}"""
+
+
+class DeliveryFailed(TracewatchError):
+    """{channel} could not be reached: {why}"""
+
+    def __init__(self, *, retry_after_s: float | None = None, **given: object) -> None:
+        super().__init__(**given)
+        self.retry_after_s = retry_after_s
+        """How long the receiver asks to be left alone; None where it does not say."""
