@@ -77,6 +77,11 @@ class StoreUnwritable(TracewatchError):
     """cannot write to {path}: {why}. Nothing of this write was kept"""
 
 
+class LeaseLost(TracewatchError):
+    """{path} is watched by another process now ({holder}), because this one had said nothing for too long.
+    Nothing of this write was kept"""
+
+
 class UnknownStore(TracewatchError):
     """cannot open '{url}' as a store: use a file path, sqlite:///PATH or sqlite:///PATH?durability=full"""
 

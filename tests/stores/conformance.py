@@ -12,8 +12,8 @@ from conftest import NOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracewatch.errors import BadCursor, BadFilter, BadRecord, BadStep, BadToken, UnknownColumn
-from tracewatch.records import STATUSES, Anomaly, Baseline, PriceOverride, Span, columns
+from tracewatch.errors import BadCursor, BadFilter, BadRecord, BadStep, BadToken, LeaseLost, UnknownColumn
+from tracewatch.records import STATUSES, Anomaly, Baseline, Lease, PriceOverride, Span, columns
 from tracewatch.stores import Filter, parse_filter, sketch
 from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.measures import KEYS, ROLLED, SKETCHED
@@ -787,3 +787,27 @@ class Conformance:
         odd = a_span(span_name="Größe 大小 🙂 " + string.punctuation)
         store.add([odd])
         assert store.page(Span, [Filter("span_name", "=", (odd.span_name,))]).records == (odd,)
+
+    def test_whoever_lost_a_lease_can_write_no_more(self, store, a_span):
+        lease = Lease(name="watching", holder="one", epoch=1, taken_at=NOW, renewed_at=NOW)
+        store.add([lease])
+        store.fence(lease)
+        assert store.add([a_span()]) == 1
+        assert store.annotate(Lease, {"name": "watching"}, {"beat": 1})
+        store.fence(None)
+        store.put([dataclasses.replace(lease, holder="two", epoch=2)])
+        store.fence(lease)
+        writes = (
+            lambda: store.add([a_span()]),
+            lambda: store.put([a_baseline()]),
+            lambda: store.annotate(Lease, {"name": "watching"}, {"beat": 2}),
+            lambda: store.swap(Baseline, [], [a_baseline()], expected=0),
+            lambda: store.remove(Lease, []),
+            store.roll_up,
+        )
+        for write in writes:
+            with pytest.raises(LeaseLost, match="two"):
+                write()
+        store.fence(None)
+        assert (store.count(Span), store.count(Baseline), store.pending()) == (1, 0, 1)
+        assert store.add([a_span()]) == 1

@@ -520,3 +520,13 @@ class TestReading:
     def test_schema_version_is_the_last_migrations(self):
         assert [each.version for each in sqlite_schema.MIGRATIONS] == list(range(2, sqlite_schema.VERSION + 1))
         assert sqlite_writing.BUSY_S == 30
+
+
+def test_a_stamp_is_another_one_when_somebody_else_has_written(tmp_path, a_span):
+    path = str(tmp_path / "w.db")
+    with open_store(path, create=True) as store, open_store(path) as other:
+        before = store.stamp()
+        store.add([a_span()])
+        assert store.stamp() == before
+        other.add([a_span()])
+        assert store.stamp() != before

@@ -9,7 +9,8 @@ import pytest
 from web.conftest import a_body
 
 from tracewatch import watch
-from tracewatch.live.rounds import Rounds, keep_going, projects
+from tracewatch.live.going import keep_going
+from tracewatch.live.rounds import Rounds, projects
 from tracewatch.records import Baseline, Span
 from tracewatch.stores import open_store
 
@@ -63,7 +64,7 @@ def test_it_goes_on_until_it_is_told_to_stop(store, tmp_path):
     store.add(_spans("one", 3))
     stop = threading.Event()
     stop.set()
-    keep_going(str(tmp_path / "w.db"), "default", stop, clock=lambda: NOW)
+    keep_going(str(tmp_path / "w.db"), "default", stop, holder="a test", clock=lambda: NOW)
     assert [each.learned_rows for each in store.page(Baseline).records] == [3]
 
 

@@ -21,6 +21,7 @@ except ImportError as missing:
 COMMANDS = {
     "demo": "demo:demo",
     "serve": "serving:serve",
+    "watch": "following:watch",
     "import": "importing:import_",
     "detect": "detecting:detect",
     "backtest": "backtesting:backtest",

@@ -71,7 +71,7 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
         "--format",
         "output",
         type=click.Choice(formats or ("table", "json", "jsonl")),
-        default="table",
+        default=formats[0] if formats else "table",
         show_default=True,
         help="How to print it.",
     )

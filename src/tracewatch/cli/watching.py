@@ -22,7 +22,7 @@ from tracewatch.cli.output import (
     to_type,
 )
 from tracewatch.cli.times import show_time
-from tracewatch.records import SEVERITIES, Anomaly, Incident, as_dict
+from tracewatch.records import SEVERITIES, Anomaly, Headway, Incident, Lease, as_dict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,21 +82,17 @@ class Seen:
 
 def look(store: Store, project: str, since: float, until: float, *, relearn: bool = False) -> Seen:
     """Judges all that came since the last time, then looks at a window."""
-    from tracewatch import findings, live, settings, watch
-    from tracewatch.metrics.custom import parse
+    from tracewatch import findings, live, watch
 
     now = time.time()
     if relearn:
         live.forget(store, project)
-    watcher = live.Watcher(store, project, parse(settings.load().metrics))
-    with ExitStack() as bars:
-
-        def bar(rows: int) -> Progress:
-            return bars.enter_context(progress_bar("Judging (calls)", rows)) if rows >= MANY else _unseen
-
-        passed = watcher.run(now, bar)
-    if passed.moved and not watcher.save(now):
-        say("Another process is watching this project as well; what it has learned is kept.")
+    tenure = live.Tenure(store, live.this_process("tracewatch detect"))
+    if tenure.take_or_hear():
+        with tenure.kept():
+            passed = _passed(store, project, now)
+    else:
+        passed = _passed_by_another(store, project, tenure.current())
     scope = findings.Scope(project=project, source="traces", since=since, until=until, now=now)
     fired, new_rules, _ = ([], [], 0) if passed.learning else watch.ask_rules(store, scope)
     found = _found(store, project, since, until)
@@ -110,6 +106,35 @@ def look(store: Store, project: str, since: float, until: float, *, relearn: boo
         rules=tuple(fired),
         new=(*new_rules, *passed.new),  # also what came before the window: nobody has been told of it
     )
+
+
+def _passed(store: Store, project: str, now: float) -> Passed:
+    """Judges what came, and keeps what was learned from it."""
+    from tracewatch import live, settings
+    from tracewatch.metrics.custom import parse
+
+    watcher = live.Watcher(store, project, parse(settings.load().metrics))
+    with ExitStack() as bars:
+
+        def bar(rows: int) -> Progress:
+            return bars.enter_context(progress_bar("Judging (calls)", rows)) if rows >= MANY else _unseen
+
+        passed = watcher.run(now, bar)
+    if passed.moved:
+        watcher.save(now)
+    return passed
+
+
+def _passed_by_another(store: Store, project: str, lease: Lease | None) -> Passed:
+    """Where the process that watches this database stands: what it has found is there to be shown."""
+    from tracewatch.live import Passed
+
+    found = store.get(Headway, {"project": project})
+    headway = found if isinstance(found, Headway) else None
+    judged = headway.judged_until if headway else None
+    until = f", up to {show_time(judged)} UTC" if judged is not None else ""
+    say(f"{lease.holder if lease else 'Another process'} watches this database; what it has found is shown{until}.")
+    return Passed(rows=0, late=0, ahead=False, judged=judged, learned_days=headway.learned_days if headway else 0)
 
 
 def tell(seen: Seen) -> None:

@@ -13,7 +13,8 @@ import sys
 import threading
 
 from tracewatch.errors import TracewatchError
-from tracewatch.live.rounds import keep_going
+from tracewatch.live.going import keep_going
+from tracewatch.live.leasing import this_process
 
 NICE = 10  # ingest comes first
 
@@ -27,7 +28,7 @@ def main(db: str, project: str) -> None:
     stop = threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
     try:
-        keep_going(db, project, stop)
+        keep_going(db, project, stop, holder=this_process("tracewatch serve"))
     except TracewatchError as error:
         sys.exit(f"tracewatch: {error}")
 

@@ -9,24 +9,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+import numpy as np
+
 from tracewatch.judge import TICK_S, WARMUP_DAYS, Judge
 from tracewatch.live import baselines
 from tracewatch.live.arrivals import LATE_S, SKEW_S, arrivals, waiting
 from tracewatch.live.baselines import Restored
 from tracewatch.live.keeping import Keeper, close_forgotten
+from tracewatch.live.lateness import GRACE_S as GRACE_S
+from tracewatch.live.lateness import Lateness
 from tracewatch.live.state import State
 from tracewatch.metrics.custom import Custom
-from tracewatch.records import Anomaly, Incident, Lesson
+from tracewatch.records import Anomaly, Headway, Incident, Lesson
 from tracewatch.stores.base import Progress, Store
 from tracewatch.teaching import lessons_of
 
-# A tick is judged so long after its end: most spans that began in it have ended by then and sent their row. One that
-# comes later counts for the tick that is judged next.
-GRACE_S = 60.0
 FRESH_S = 3600.0  # a row that came so soon after its start was sent as it happened
 SILENT_S = 7 * 86_400.0  # for so long the clock goes on without rows; the engine itself forgets after a month
 SAVE_EVERY_S = 3600.0  # 5 MB an hour; a crash costs reading the rows of an hour again
 SAVE_EVERY_ROWS = 100_000  # four seconds of replaying
+NO_TIMES = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,11 @@ class _News:
 
 
 class Watcher:
-    """Watches one project of a store. Several may do so at once: they find the same, and one's state is kept."""
+    """Watches one project of a store. Several may do so at once: they find the same, and one's state is kept.
+
+    A tick is judged when the calls that began in it have had time to end and to send their rows. One that comes later
+    counts for the tick that is judged next.
+    """
 
     def __init__(self, store: Store, project: str, customs: Sequence[Custom] = ()) -> None:
         self.store, self.project, self.customs = store, project, tuple(customs)
@@ -78,6 +84,30 @@ class Watcher:
         self.restored = Restored(state=None, revision=-1, parts=0)
         self.lessons: tuple[Lesson, ...] = ()
         self.saved_rows, self.saved_at = 0, -inf
+        self.lateness = Lateness()
+        self.going_on = False
+
+    @property
+    def due(self) -> float | None:
+        """When there will be something to judge (UTC epoch seconds); None when that takes rows first."""
+        reading = self.state.reading
+        return reading.judged + TICK_S + self.lateness.grace_s if reading.fresh and reading.judged > -inf else None
+
+    def headway(self, now: float, waiting: int) -> Headway:
+        """How far it has come; `waiting` is how many rows are still to be read."""
+        reading = self.state.reading
+        could = self._horizon(now) // TICK_S * TICK_S
+        return Headway(
+            project=self.project,
+            updated_at=now,
+            judged_until=reading.judged if reading.judged > -inf else None,
+            newest_call=reading.newest if reading.newest > -inf else None,
+            waiting_rows=waiting,
+            behind_s=max(could - reading.judged, 0.0) if reading.judged > -inf else 0.0,
+            grace_s=self.lateness.grace_s,
+            learned_days=self.state.judge.learned_days,
+            late_rows=reading.late,
+        )
 
     def run(self, now: float, total: Callable[[int], Progress] | None = None) -> Passed:
         """Judges what has come since the last pass; `now` is the clock. Rows must be priced (`watch.catch_up`).
@@ -95,6 +125,7 @@ class Watcher:
         if self.state.reading.late > max(self.state.reading.rows, late):
             self._start_anew(told, "More calls came that are older than what was learned from than there were before.")
             self._read(told, now, total)
+        self.going_on = True
         return self._passed(told, late, before)
 
     def save(self, now: float) -> bool:
@@ -152,6 +183,8 @@ class Watcher:
         for chunk in arrivals(self.store, self.project, state.reading, hours, now, state.judge.needs):
             state.judge.feed(chunk.columns)
             told.rows += len(chunk.columns.get("start_time", ()))
+            if self.going_on:  # the first pass reads what may have waited for days
+                self.lateness.see(chunk.columns.get("start_time", NO_TIMES), now)
             self._judge(keeper, min(chunk.until, self._horizon(now)))
             if progress:
                 progress(chunk.rows)
@@ -183,8 +216,8 @@ class Watcher:
             return -inf
         reading.fresh = reading.fresh or now - reading.newest <= FRESH_S
         if reading.fresh and now - reading.newest <= SILENT_S:
-            return now - GRACE_S
-        return min((reading.newest // TICK_S + 1) * TICK_S, now - GRACE_S)
+            return now - self.lateness.grace_s
+        return min((reading.newest // TICK_S + 1) * TICK_S, now - self.lateness.grace_s)
 
     def _due(self, now: float) -> bool:
         rows = self.state.reading.rows - self.saved_rows

@@ -1,29 +1,25 @@
-"""Watching goes on by itself: every few seconds what came is priced, counted and judged, project by project.
-
-A server does this in a process of its own, because judging holds Python's lock for tenths of a second, in which nobody
-would be answered. Several may do it on one store: they find the same, and each finding is kept once.
-"""
+"""One round over the projects of a store: what came is priced, counted and judged, and how far that is, noted."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pyarrow.compute as pc
 
-from tracewatch import settings, watch
-from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
-from tracewatch.live.passing import Watcher
-from tracewatch.metrics.custom import Custom, parse
-from tracewatch.records import MESSAGES_SOURCE
-from tracewatch.stores import Store, open_store
+from tracewatch import watch
+from tracewatch.live.passing import Passed, Watcher
+from tracewatch.metrics.custom import Custom
+from tracewatch.records import MESSAGES_SOURCE, Headway, columns
+from tracewatch.stores import Store
+from tracewatch.stores.base import Progress
 
-EVERY_S = 5.0
 SAVE_S = 300.0  # what was learned is kept so often: a crash costs reading the calls of five minutes again
 SEEN_S = 8 * 86_400.0  # a project is watched for a week after its last call, as long as its silence is news
 MOST_PROJECTS = 200  # of which each takes some MB; those with the most calls are watched
+TOLD_EVERY_S = 2.0  # while history is read, which takes minutes, so often it is written down how much is left
 
 _log = logging.getLogger("tracewatch.live")
 
@@ -37,24 +33,25 @@ class Rounds:
         self.watchers: dict[str, Watcher] = {}
         self._unsaved: set[str] = set()
         self._saved_at: float | None = None
+        self._headway: dict[str, Headway] = {}
 
-    def go(self, now: float) -> None:
-        """One round; `now` is the clock."""
+    def go(self, now: float) -> Mapping[str, Passed]:
+        """One round; `now` is the clock. Returns what came of it, by project."""
         watch.catch_up(self.store, project=self.project)
         found = projects(self.store, now)
         for name in set(self.watchers) - set(found):
             del self.watchers[name]
-        for name in found:
-            watcher = self.watchers.setdefault(name, Watcher(self.store, name, self.customs))
-            passed = watcher.run(now)
-            for sentence in passed.sentences:
-                _log.warning("project %s: %s", name, sentence)
-            if passed.moved:
-                self._unsaved.add(name)
+        passed = {name: self._pass(name, now) for name in found}
         if self._saved_at is None:
             self._saved_at = now
         if now - self._saved_at >= SAVE_S:
             self.save(now)
+        return passed
+
+    def due(self, now: float) -> float | None:
+        """The next moment at which there is something to judge; None when that takes rows first."""
+        coming = [due for each in self.watchers.values() if (due := each.due) is not None and due > now]
+        return min(coming, default=None)
 
     def save(self, now: float) -> None:
         """Keeps what has been learned since the last time."""
@@ -63,6 +60,43 @@ class Rounds:
         self._unsaved.clear()
         self._saved_at = now
 
+    def _pass(self, name: str, now: float) -> Passed:
+        watcher = self.watchers.setdefault(name, Watcher(self.store, name, self.customs))
+        passed = watcher.run(now, lambda rows: self._counting_down(watcher, now, rows))
+        for sentence in passed.sentences:
+            _log.warning("project %s: %s", name, sentence)
+        if passed.moved:
+            self._unsaved.add(name)
+        self._note(watcher.headway(now, 0))
+        return passed
+
+    def _counting_down(self, watcher: Watcher, now: float, rows: int) -> Progress:
+        """Writes down now and then how many of the rows are still to be read."""
+        left, told_at = rows, time.monotonic()
+
+        def progress(done: int) -> None:
+            nonlocal left, told_at
+            left -= done
+            if time.monotonic() - told_at >= TOLD_EVERY_S:
+                told_at = time.monotonic()
+                self._note(watcher.headway(now, max(left, 0)))
+
+        return progress
+
+    def _note(self, headway: Headway) -> None:
+        """Writes down how far a project is, where that is news."""
+        before = self._headway.get(headway.project)
+        if before is not None and replace(headway, updated_at=before.updated_at) == before:
+            return
+        values = {name: getattr(headway, name) for name in _HEADWAY}
+        # In place where it is there: a new row would tell everybody who listens that something has happened.
+        if not self.store.annotate(Headway, {"project": headway.project}, values):
+            self.store.put([headway])
+        self._headway[headway.project] = headway
+
+
+_HEADWAY = tuple(each.name for each in columns(Headway) if not each.key)
+
 
 def projects(store: Store, now: float) -> tuple[str, ...]:
     """The projects that had calls lately, those with the most first."""
@@ -70,20 +104,3 @@ def projects(store: Store, now: float) -> tuple[str, ...]:
     table = table.filter(pc.not_equal(pc.fill_null(table["source"], ""), MESSAGES_SOURCE))
     counted = table.group_by("project").aggregate([("calls", "sum")]).sort_by([("calls_sum", "descending")])
     return tuple(counted["project"].to_pylist()[:MOST_PROJECTS])
-
-
-def keep_going(
-    db: str, project: str, stop: threading.Event, every_s: float = EVERY_S, clock: Callable[[], float] = time.time
-) -> None:
-    """Watches a store until told to stop. Trouble with the file is logged and passes; anything else is raised."""
-    given = settings.load()
-    with open_store(db, create=True, durability=given.durability) as store:
-        rounds = Rounds(store, project, parse(given.metrics))
-        while True:
-            try:
-                rounds.go(clock())
-            except (StoreBusy, StoreUnreadable, StoreUnwritable) as error:
-                _log.warning("%s", error)
-            if stop.wait(every_s):
-                break
-        rounds.save(clock())

@@ -30,10 +30,11 @@ from tracewatch.records.span import (
     Span,
     operation_of,
 )
+from tracewatch.records.watching import Headway, Lease
 
 RECORDS: tuple[type[Record], ...] = (
     *(Span, Duplicate, Anomaly, Incident, Baseline),
-    *(PriceOverride, Project, ApiKey, Deed, Lesson),
+    *(PriceOverride, Project, ApiKey, Deed, Lesson, Lease, Headway),
 )
 
 __all__ = [
@@ -60,8 +61,10 @@ __all__ = [
     "Column",
     "Deed",
     "Duplicate",
+    "Headway",
     "Incident",
     "Json",
+    "Lease",
     "Lesson",
     "PriceOverride",
     "Project",

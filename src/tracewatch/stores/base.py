@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tracewatch.errors import BadFilter, BadTime, MisspeltColumn, UnknownColumn
-from tracewatch.records import Column, Record, Span, column_of, columns
+from tracewatch.records import Column, Lease, Record, Span, column_of, columns
 from tracewatch.stores.values import from_values
 from tracewatch.times import parse_time
 
@@ -187,6 +187,18 @@ class Store(ABC):
 
         Returns whether it was done: False says that somebody else was quicker. Not for spans.
         """
+
+    @abstractmethod
+    def fence(self, lease: Lease | None) -> None:
+        """Binds all that is written through this store from now on to a lease; None lets go of it.
+
+        Each write looks in its own transaction whether the lease still has that epoch, and raises LeaseLost with
+        nothing written when somebody else has taken it: so one who slept through that cannot write over others.
+        """
+
+    def stamp(self) -> object:
+        """What is another one when somebody else has written since it was asked last; may be asked all the time."""
+        return self.tip()
 
     @abstractmethod
     def page(

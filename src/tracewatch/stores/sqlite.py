@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable, UnknownColumn
-from tracewatch.records import Record, Span, columns, key_of
+from tracewatch.records import Lease, Record, Span, columns, key_of
 from tracewatch.stores import sqlite_rollups
 from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
@@ -127,6 +127,12 @@ class SqliteStore(Store):
             connection.execute(f"DELETE FROM {table}", met.values)
             connection.executemany(put_sql(record_type, _all(record_type)), map(to_row, records))
             return True
+
+    def fence(self, lease: Lease | None) -> None:
+        self._writer.lease = lease
+
+    def stamp(self) -> object:
+        return self._others()
 
     def page(
         self, record_type: type[Record], where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None

@@ -12,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tracewatch.errors import StoreBusy, StoreNotFound, StoreUnreadable, StoreUnwritable
-from tracewatch.records import SCORE, Record, Span, columns, key_of
+from tracewatch.errors import LeaseLost, StoreBusy, StoreNotFound, StoreUnreadable, StoreUnwritable
+from tracewatch.records import SCORE, Lease, Record, Span, columns, key_of
 from tracewatch.stores.address import Durability
 from tracewatch.stores.sqlite_schema import prepare
 from tracewatch.stores.sqlite_scores import settle
@@ -62,6 +62,8 @@ class SqliteWriter:
         self.path = path
         self.connection = open_connection(path, create=create)
         self._turn = threading.RLock()
+        self.lease: Lease | None = None
+        """What every write is bound to, if anything."""
         self._early: Sequence[Span] = ()  # scores that are stored, and whose span has not come yet
         try:
             with told(path, StoreUnreadable):
@@ -99,10 +101,11 @@ class SqliteWriter:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is executed within is kept whole, or not at all. Raises StoreBusy or StoreUnwritable."""
+        """All that is executed within is kept whole, or not at all. Raises StoreBusy, StoreUnwritable or LeaseLost."""
         with self._turn, told(self.path, StoreUnwritable):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
+                self._check_lease()
                 yield self.connection
                 self.connection.execute("COMMIT")
             except BaseException:
@@ -121,6 +124,15 @@ class SqliteWriter:
         """Lets go of the file."""
         with self._turn:
             self.connection.close()
+
+    def _check_lease(self) -> None:
+        """Raises LeaseLost when somebody else has taken the lease since."""
+        if self.lease is None:
+            return
+        sql = f"SELECT epoch, holder FROM {Lease.table} WHERE name = ?"
+        epoch, holder = self.connection.execute(sql, (self.lease.name,)).fetchone() or (None, "")
+        if epoch != self.lease.epoch:
+            raise LeaseLost(path=self.path, holder=holder or "nobody")
 
     def _write(self, records: Iterable[Record], statement: Callable[[type[Record], tuple[str, ...]], str]) -> int:
         rest = iter(records)

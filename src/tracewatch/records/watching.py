@@ -1,0 +1,50 @@
+"""Who watches a store, and how far watching has come: what live detection keeps about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tracewatch.records.base import Record, Time, column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease(Record):
+    """The right to do what only one process of a store may do at a time. It is passed on, never shared."""
+
+    table: ClassVar[str] = "tracewatch_leases"
+    noun: ClassVar[str] = "lease"
+    newest_by: ClassVar[str] = "taken_at"
+
+    name: str = column("What it is the right to.", key=True)
+    holder: str = column("Who has it: the command, the machine and the process; empty when nobody has.", default="")
+    epoch: int = column("How often it was taken. Whoever has an earlier one has lost it, and can write no more.")
+    beat: int = column("How often its holder has said that it lives. One that falls silent loses the lease.", default=0)
+    taken_at: Time = column("When it was taken.", label="Since")
+    renewed_at: Time = column("When its holder last said that it lives.", label="Renewed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headway(Record):
+    """How far live detection has come with a project."""
+
+    table: ClassVar[str] = "tracewatch_headway"
+    noun: ClassVar[str] = "headway"
+    newest_by: ClassVar[str] = "updated_at"
+
+    project: str = column("The project (tenant) it belongs to.", default="default", key=True)
+    updated_at: Time = column("When this was written.", label="Updated")
+    judged_until: Time | None = column("The moment up to which calls have been judged.", default=None, label="Judged")
+    newest_call: Time | None = column("When the latest call that was read began.", default=None, label="Newest call")
+    waiting_rows: int = column("Rows that were not read yet.", default=0, label="Waiting")
+    behind_s: float = column(
+        "By how much the judged moment lies behind the one that could be judged.", default=0.0, label="Behind", unit="s"
+    )
+    grace_s: float = column(
+        "For how long after its end a step of five minutes waits for calls that began in it, by what is usual here.",
+        default=0.0,
+        label="Grace",
+        unit="s",
+    )
+    learned_days: int = column("How many days were learned from so far.", default=0, label="Learned", unit="days")
+    late_rows: int = column("Calls that came too late to count, in all.", default=0, label="Late")
