@@ -22,7 +22,7 @@ from tracewatch.records import Lease
 from tracewatch.stores import open_store
 
 EVERY_S = 5.0  # at the latest: what is judged by the clock, such as silence, needs no row to come
-LOOK_S = 0.2  # so often it is looked whether somebody has written: 10 µs
+LOOK_S = 0.2  # so often it is looked whether somebody has written: 3 µs
 REST_S = 1.0  # between two rounds, also where rows come all the time
 SHARE = 2.0  # after a round of a second there is a rest of two: ingest comes first
 TROUBLE = (StoreBusy, StoreUnreadable, StoreUnwritable)
