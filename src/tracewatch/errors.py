@@ -294,3 +294,12 @@ class DeliveryFailed(TracewatchError):
         super().__init__(**given)
         self.retry_after_s = retry_after_s
         """How long the receiver asks to be left alone; None where it does not say."""
+
+
+class BadRules(TracewatchError):
+    """cannot use these alert rules: {why}"""
+
+
+class RulesChanged(TracewatchError):
+    """the alert rules of project {project} were changed by somebody else at the same moment, so they stay as they are.
+    Try again"""

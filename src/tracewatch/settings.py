@@ -54,6 +54,14 @@ class Settings:
         256,
         within=range(1, 65_537),
     )
+    alert_channels: str = setting(
+        "Addresses that incidents of high and critical severity are told to, apart by blanks or commas: a webhook "
+        "(https://…), slack://…, mailto://… and whatever else Apprise knows.",
+        "",
+    )
+    public_url: str = setting(
+        "Under which address people reach the pages, such as https://watch.example.com: messages link to it.", ""
+    )
     url: str = setting(
         "Where a program records to: a file like TRACEWATCH_DB, or a tracewatch server such as http://127.0.0.1:4319.",
         "",

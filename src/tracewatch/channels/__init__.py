@@ -1,6 +1,7 @@
 """Where messages leave the house: by URL, to a webhook, Slack, e-mail and everything Apprise knows."""
 
 from tracewatch.channels.base import Channel
-from tracewatch.channels.message import EVENTS, LONGEST_TITLE, VERDICTS, Course, Message
+from tracewatch.channels.message import LONGEST_TITLE, Course, Message
+from tracewatch.records import EVENTS, VERDICTS
 
 __all__ = ["EVENTS", "LONGEST_TITLE", "VERDICTS", "Channel", "Course", "Message"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-EVENTS = ("opened", "grown", "reopened", "recovered", "digest", "test")
-VERDICTS = ("useful", "expected", "noise")
+from tracewatch.records import EVENTS, VERDICTS
+
 LONGEST_TITLE = 160  # characters: what a lock screen and a list of mails show
 
 

@@ -1,6 +1,15 @@
 """What tracewatch keeps: frozen dataclasses whose columns describe themselves (standard library only)."""
 
 from tracewatch.records.access import RIGHTS, ApiKey, Project
+from tracewatch.records.alerting import (
+    DELIVERY_STATES,
+    EVENTS,
+    VERDICTS,
+    AlertChannel,
+    AlertRule,
+    Delivery,
+    Verdict,
+)
 from tracewatch.records.base import (
     Column,
     Json,
@@ -35,12 +44,15 @@ from tracewatch.records.watching import Headway, Lease
 RECORDS: tuple[type[Record], ...] = (
     *(Span, Duplicate, Anomaly, Incident, Baseline),
     *(PriceOverride, Project, ApiKey, Deed, Lesson, Lease, Headway),
+    *(AlertRule, AlertChannel, Delivery, Verdict),
 )
 
 __all__ = [
     "CONTENT_ENTRIES",
     "COST_STATUSES",
+    "DELIVERY_STATES",
     "DIRECTIONS",
+    "EVENTS",
     "KINDS",
     "MATCHES",
     "MESSAGES_SOURCE",
@@ -55,11 +67,15 @@ __all__ = [
     "STEPS",
     "TEACHINGS",
     "VERBS",
+    "VERDICTS",
+    "AlertChannel",
+    "AlertRule",
     "Anomaly",
     "ApiKey",
     "Baseline",
     "Column",
     "Deed",
+    "Delivery",
     "Duplicate",
     "Headway",
     "Incident",
@@ -72,6 +88,7 @@ __all__ = [
     "Span",
     "Texts",
     "Time",
+    "Verdict",
     "as_dict",
     "column",
     "column_of",

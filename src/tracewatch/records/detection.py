@@ -109,6 +109,7 @@ class Incident(Record):
     regressed_at: Time | None = column(
         "When it came back, or got worse, after people had settled it.", default=None, label="Regressed"
     )
+    rule: str | None = column("The alert rule whose condition found it; empty where a detector did.", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
