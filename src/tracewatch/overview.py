@@ -21,8 +21,8 @@ MINUTE_S = 60
 SHARES = ("model_provider", "usage_type", "operation_type", "model_name")
 
 _MEASURES = (
-    *("calls", "unpriced_calls", "priced_tokens", "unpriced_tokens", "cost_usd_sum", "input_tokens_sum"),
-    *("output_tokens_sum", "duration_ms_sum", "duration_ms_count", "duration_ms_sketch"),
+    *("calls", "unpriced_calls", "priced_tokens", "unpriced_tokens", "cost_usd_sum", "cost_usd_count"),
+    *("input_tokens_sum", "output_tokens_sum", "duration_ms_sum", "duration_ms_count", "duration_ms_sketch"),
     *(f"{status}_calls" for status in STATUSES),
 )
 
@@ -125,8 +125,21 @@ def overview(store: Store, *, project: str, since: float, until: float) -> Overv
     )
 
 
+def unpriced(row: Mapping[str, Any]) -> float:
+    """The calls of a row of a rollup by `operation_type` and `model_provider` whose cost is not known.
+
+    Those of a model without a price, and those that a provider answered without saying how many tokens that took, as
+    streams do that were not asked for their usage. What a program itself did has no provider, and a step no price.
+    """
+    known: float = row["unpriced_calls"] or 0
+    if row["model_provider"] is None or row["operation_type"] in STEPS:
+        return known
+    answered = (row["ok_calls"] or 0) + (row["fallback_calls"] or 0)
+    return max(known, answered - (row["cost_usd_count"] or 0))
+
+
 def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
-    """Rows of a rollup by `operation_type`, added up.
+    """Rows of a rollup by `operation_type` and `model_provider`, added up.
 
     Steps around calls (agents, tools, whole requests, runs of a job) are no calls and would be timed twice. What they
     cost themselves still counts: no money is lost.
@@ -145,7 +158,7 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
         calls=counted("calls"),
         by_status={status: counted(f"{status}_calls") for status in STATUSES},
         cost_usd=float(total("cost_usd_sum")),
-        unpriced_calls=total("unpriced_calls"),
+        unpriced_calls=round(sum(map(unpriced, rows))),
         priced_share=total("priced_tokens") / tokens if tokens else None,
         input_tokens=round(total("input_tokens_sum")),
         output_tokens=round(total("output_tokens_sum")),

@@ -90,7 +90,7 @@ def test_every_page_is_whole(pages, path):
 
 def test_the_cost_is_the_same_in_the_sentence_the_table_and_the_bridge(pages):
     said = words(pages.get("/cost?since=24h").text)
-    total = re.search(r"\$([\d.,]+) in the last 24 hours", said)[1]
+    total = re.search(r"\$([\d.,]+) \+ unpriced in the last 24 hours", said)[1]
     before, change = re.search(r"The time before \$([\d.]+) this time ([+-]\$[\d.]+)", said).groups()
     assert f"This time ${total} {change}" in said
     bridge = re.search(r"Share The time before \$([\d.]+) (.*?) This time \$([\d.]+)", said)
@@ -120,7 +120,9 @@ def test_what_has_no_price_is_unknown_and_says_what_to_do(pages):
 
 def test_the_end_of_the_day_and_of_the_month_is_foreseen(pages):
     said = words(pages.get("/cost").text)
-    so_far, low, high = map(float, re.search(r"Today \$([\d.]+) \$([\d.]+)–([\d.]+) by midnight", said).groups())
+    so_far, low, high = map(
+        float, re.search(r"Today \$([\d.]+) \+ unpriced \$([\d.]+)–([\d.]+) by midnight", said).groups()
+    )
     assert so_far < low < high
     month = float(re.search(r"This month \$([\d.]+)", said)[1])
     assert month >= so_far
@@ -177,7 +179,7 @@ def test_users_lead_to_their_calls_whatever_their_names(pages):
     html = pages.get("/users?since=1h").text
     assert 'href="/users/u%2F2%20%25?since=1h"' in html
     said = words(pages.get("/users/u%2F2%20%25?since=1h").text)
-    assert "6 calls in the last hour cost $0.15 ." in said
+    assert "6 calls in the last hour cost $0.15 + unpriced ." in said
     assert "growing" in said
 
 

@@ -71,7 +71,7 @@ VOLUMES = (
         bad="either",
         needs=("start_time", "session_id", "user_id", "operation_type"),
         formula="calls, and sessions that start, by operation_type; calls by user_id and session_id",
-        measured=lambda rows: per_step(rows, HOUR_S),
+        measured=_calls(HOUR_S),
     ),
     _volume("calls_per_hour", "Calls per hour", "Calls of a model that began.", ("operation_type",), "calls by hour",
             _calls(HOUR_S), unit="calls", told_as="call_count"),

@@ -30,6 +30,7 @@ from tracewatch.records.duplicate import MATCHES, Duplicate
 from tracewatch.records.lesson import TEACHINGS, Lesson
 from tracewatch.records.pricing import PriceOverride
 from tracewatch.records.span import (
+    ANSWERED,
     CONTENT_ENTRIES,
     COST_STATUSES,
     MESSAGES_SOURCE,
@@ -48,6 +49,7 @@ RECORDS: tuple[type[Record], ...] = (
 )
 
 __all__ = [
+    "ANSWERED",
     "CONTENT_ENTRIES",
     "COST_STATUSES",
     "DELIVERY_STATES",

@@ -8,6 +8,8 @@ from typing import ClassVar
 from tracewatch.records.base import Json, Record, Texts, Time, column
 
 STATUSES = ("ok", "error", "fallback", "timeout")
+ANSWERED = ("ok", "fallback")
+"""The statuses of what ended with an answer."""
 
 COST_STATUSES = (
     "exact",  # the model's own entry in the price table

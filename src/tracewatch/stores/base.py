@@ -48,14 +48,15 @@ class Group:
 
     value: str
     calls: int
+    """Those that are calls of a model; steps around them add their money and tokens alone."""
     cost_usd: float | None
     """The sum of what is known; None where not one cost is."""
     priced: int
     """Spans whose cost is known."""
     unpriced: int
-    """Spans of a paid model without a price."""
+    """Spans of a paid model whose cost is not known."""
     failed: int
-    """Spans that ended in an error or a timeout."""
+    """Calls that ended in an error or a timeout."""
     input_tokens: int
     output_tokens: int
     first: float

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracewatch.errors import BadCursor, BadToken
-from tracewatch.records import RECORDS, Column, Record
+from tracewatch.records import ANSWERED, RECORDS, STEPS, Column, Record
 from tracewatch.stores.base import Filter, checked_column
 from tracewatch.stores.values import comparable
 
@@ -31,13 +31,18 @@ class Condition:
 
 EVERYTHING = Condition("1")
 
+_IS_CALL = f"ifnull(operation_type, '') NOT IN ({', '.join(repr(each) for each in STEPS)})"
+_IS_ANSWERED = (
+    f"({_IS_CALL} AND model_provider IS NOT NULL AND status IN ({', '.join(repr(each) for each in ANSWERED)}))"
+)
+
 GROUPED = {
     "value": "{column}",
-    "calls": "count(*)",
+    "calls": f"sum({_IS_CALL})",
     "cost_usd": "sum(cost_usd)",
     "priced": "count(cost_usd)",
-    "unpriced": "sum(cost_usd IS NULL AND cost_status = 'unpriced')",
-    "failed": "sum(status IN ('error', 'timeout'))",
+    "unpriced": f"sum(cost_usd IS NULL AND (cost_status = 'unpriced' OR {_IS_ANSWERED}))",
+    "failed": f"sum(status IN ('error', 'timeout') AND {_IS_CALL})",
     "input_tokens": "ifnull(sum(input_tokens), 0)",
     "output_tokens": "ifnull(sum(output_tokens), 0)",
     "first": "min(start_time)",

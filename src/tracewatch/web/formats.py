@@ -112,6 +112,17 @@ def money(usd: float | None) -> str:
     return f"{sign}${_significant(size, 2)}"
 
 
+def cost(usd: float | None, unpriced: int) -> str:
+    """What calls cost, of some of which that may not be known.
+
+    >>> cost(70.94, 0), cost(70.94, 3), cost(0.0, 3), cost(0.0, 0)
+    ('$70.94', '$70.94 + unpriced', 'unknown', '$0')
+    """
+    if not unpriced:
+        return money(usd)
+    return f"{money(usd)} + unpriced" if usd else money(None)
+
+
 def more_money(usd: float | None) -> str:
     """A change of money with its sign."""
     return ("+" if usd is not None and usd > 0 else "") + money(usd)

@@ -14,7 +14,7 @@ from tracewatch.web.api.asking import Within
 from tracewatch.web.gate import Reader
 from tracewatch.web.serving import Server
 from tracewatch.web.views.groups import Group, grouped
-from tracewatch.web.views.rolled import between
+from tracewatch.web.views.rolled import PRICED, TOLD_APART, between, counting_calls, with_unpriced
 
 router = APIRouter(prefix="/api/v1", tags=["cost, sessions, users"], responses=shapes.REFUSALS)
 
@@ -66,8 +66,9 @@ class Listed(BaseModel):
 @router.get("/cost", response_model=Cost)
 def get_cost(server: Server, caller: Reader, within: Within, by: By = "model_name", limit: Most = 100) -> Response:
     """What the calls of a time cost, in parts."""
-    names = ("calls", "cost_usd_sum", "unpriced_calls", "priced_tokens", "unpriced_tokens")
-    rows = between(server.store, caller, within.since, within.until, measures=names)
+    names = (*PRICED, "priced_tokens", "unpriced_tokens")
+    whole = between(server.store, caller, within.since, within.until, by=TOLD_APART, measures=names)
+    rows = counting_calls(with_unpriced(whole))
     sums = {name: sum(row[name] or 0 for row in rows) for name in names}
     tokens = sums["priced_tokens"] + sums["unpriced_tokens"]
     parts = grouped(server.store, caller, within, by)

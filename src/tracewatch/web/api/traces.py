@@ -84,7 +84,7 @@ def get_trace(server: Server, caller: Reader, trace_id: str) -> Response:
         "started_at": iso(spans[0].start_time),
         "duration_ms": whole.duration_ms,
         "cost_usd": whole.cost_usd,
-        "calls": len(spans),
+        "calls": whole.calls,
         "failed": whole.failed,
         "fallbacks": whole.fallbacks,
     }

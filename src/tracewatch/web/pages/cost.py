@@ -38,7 +38,7 @@ REASONS = {
 SAID = {
     "exact": "listed", "dated": "listed, without the date in its name", "alias": "listed, under another name",
     "override": "your own price", "reported": "as the caller reported", "free": "free", "unpriced": "no price known",
-    "default_rate": "listed, at the standard rate", "unmetered": "costs nothing", None: "not priced yet",
+    "default_rate": "listed, at the standard rate", "unmetered": "no tokens reported", None: "not priced yet",
 }  # fmt: skip
 
 
@@ -59,26 +59,33 @@ def show_cost(request: Request, asked: Ask) -> HTMLResponse:
         bridge=_bridge(it), tabs=_tabs(), show=_shown(it), top=max((each.share for each in it.lines), default=0.0),
         unpriced=[each for each in it.models if each.status in (None, "unpriced")], said_status=said_status,
         table=f"genai-prices {table_version()}", age=round(age), stale=age > STALE_AFTER_DAYS,
-        priced=_priced(it.priced_share),
+        priced=_priced(it.priced_share), cost_of=formats.cost,
     )  # fmt: skip
 
 
 def sentence(it: Spending) -> tuple[str, str, str]:
     """What there is to say about a period: before, the number, and after it."""
     when = f"in the {it.period.said}"
+    if it.unpriced and not it.usd:
+        return (
+            "What was spent ",
+            "is not known",
+            f" {when}: {formats.plural(it.unpriced, 'call')} without a known cost.",
+        )
+    usd = formats.cost(it.usd, it.unpriced)
     if not it.has_before:
-        return "", formats.money(it.usd), f" {when}; there were no calls in the time before to compare it with."
+        return "", usd, f" {when}; there were no calls in the time before to compare it with."
     change = it.usd - it.before_usd
     if not it.before_usd:
-        return "", formats.money(it.usd), f" {when}, after nothing in the time before."
+        return "", usd, f" {when}, after nothing in the time before."
     if abs(change) < ALIKE * it.before_usd:
-        return "", formats.money(it.usd), f" {when}, about as much as in the time before."
+        return "", usd, f" {when}, about as much as in the time before."
     ratio = it.usd / it.before_usd
     much = f"{formats.ratio(ratio)} as much as" if ratio >= 1.5 else (
         f"{formats.percent(abs(change) / it.before_usd)} {'more' if change > 0 else 'less'} than"
     )  # fmt: skip
     reason = _reason(it.bridge) if it.bridge is not None else ""
-    return "", formats.money(it.usd), f" {when}, {much} in the time before{reason}."
+    return "", usd, f" {when}, {much} in the time before{reason}."
 
 
 def _reason(bridge: CostBridge) -> str:
@@ -99,9 +106,9 @@ def _facts(asked: Asked, it: Spending, forecast: tuple[Forecast, Forecast]) -> I
     if it.has_before:
         before, _, (change,) = charts.rounded_together(it.before_usd, it.usd, [it.usd - it.before_usd], CENTS)
         yield Fact(name="The time before", value=formats.money(before), note=f"this time {formats.more_money(change)}")
-    yield Fact(name="Today", value=formats.money(today.so_far), note=_ends(today, "by midnight"))
+    yield Fact(name="Today", value=formats.cost(today.so_far, today.unpriced), note=_ends(today, "by midnight"))
     end = formats.moment(month.ends - 1, asked.zone, asked.now).rpartition(" ")[0]
-    yield Fact(name="This month", value=formats.money(month.so_far), note=_ends(month, f"by {end}"))
+    yield Fact(name="This month", value=formats.cost(month.so_far, month.unpriced), note=_ends(month, f"by {end}"))
     if it.priced:
         yield Fact(
             name="Per call", value=formats.call_cost(it.usd / it.priced),
@@ -109,7 +116,7 @@ def _facts(asked: Asked, it: Spending, forecast: tuple[Forecast, Forecast]) -> I
         )  # fmt: skip
     yield Fact(name="Calls", value=formats.count(it.calls), note=f"{formats.count(it.before_calls)} before")
     if it.priced_share is not None:
-        note = f"{formats.plural(it.unpriced, 'call')} without" if it.unpriced else "nothing is missing"
+        note = f"{formats.plural(it.unpriced, 'call')} of unknown cost" if it.unpriced else "nothing is missing"
         yield Fact(name="Tokens priced", value=_priced(it.priced_share), note=note)
 
 

@@ -86,7 +86,7 @@ def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
         "step_word": step_word(it.period.step_s),
         "cost_chart": charts.band(_labelled(cost, "Cost over time, with its usual range"), asked.zone, asked.now),
         "calls_chart": charts.band(_labelled(calls, "Calls over time, with their usual range"), asked.zone, asked.now),
-        "cost_hint": f"{formats.money(_sum(cost))} in {_long(it)}"
+        "cost_hint": f"{formats.cost(_sum(cost), it.unpriced_calls)} in {_long(it)}"
         + (f" · {formats.percent(it.priced_share)} of tokens priced" if it.priced_share is not None else ""),
         "calls_hint": f"{formats.count(_sum(calls))} in {_long(it)}",
     }
@@ -175,7 +175,7 @@ def _calm(it: Overview) -> Headline:
     calls = formats.plural(it.calls, "call")
     when = "today" if it.period.name == "24h" else f"in the {it.period.said}"
     usual = {each.key: each for each in it.numbers}
-    cost = formats.money(it.cost_usd) + (" + unpriced" if it.unpriced_calls else "")
+    cost = formats.cost(it.cost_usd, it.unpriced_calls)
     odd = [name for name in ("calls", "cost") if _outside(usual.get(name))]
     expected = (
         ", both as expected"
@@ -183,7 +183,11 @@ def _calm(it: Overview) -> Headline:
         else ""
     )
     said = "" if it.standing.is_unwatched or it.standing.is_learning else "Nothing unusual. "
-    return Headline(before=said, strong=f"{calls} {when}", after=f", {cost}{expected}.")
+    return Headline(before=said, strong=f"{calls} {when}", after=f", {_said(cost)}{expected}.")
+
+
+def _said(cost: str) -> str:
+    return "at a cost that is not known" if cost == formats.money(None) else cost
 
 
 def _outside(number: Number | None) -> bool:
@@ -197,9 +201,8 @@ def _shown(asked: Asked, it: Overview, number: Number) -> Shown:
     if number.key in ("cost", "calls"):
         name += " today" if it.period.name == "24h" else f", {it.period.said}"
     if number.key == "cost":
-        value = formats.money(number.value)
-        small = "+ unpriced" if it.unpriced_calls else ""
-        title = f"{formats.plural(it.unpriced_calls, 'call')} without a price" if it.unpriced_calls else ""
+        value, _, small = formats.cost(number.value, it.unpriced_calls).partition(" ")
+        title = f"{formats.plural(it.unpriced_calls, 'call')} whose cost is not known" if it.unpriced_calls else ""
         usual = _usually(number, formats.money)
     elif number.key == "latency":
         value = formats.duration(number.value)

@@ -134,7 +134,7 @@ def _session_facts(asked: Asked, it: Session) -> Iterator[Fact]:
         yield Fact(name="User", value=it.users[0], note=f"and {formats.plural(more, 'other')}" if more else "")
     yield Fact(name="Calls", value=formats.count(it.calls), note=f"in {formats.plural(len(it.turns), 'trace')}")
     if it.cost_usd is not None and it.turns:
-        unknown = f"{formats.plural(it.unpriced, 'call')} without a price" if it.unpriced else ""
+        unknown = f"{formats.plural(it.unpriced, 'call')} of unknown cost" if it.unpriced else ""
         yield Fact(name="Cost per turn", value=formats.call_cost(it.cost_usd / len(it.turns)), note=unknown)
     yield Fact(name="Failed", value=formats.count(it.failed), note="calls" if it.failed else "none")
     if it.models:
@@ -149,7 +149,7 @@ def _of_user(it: User, when: str) -> tuple[str, str, str]:
     if it.whole is None:
         return "No calls ", f"in the {when}", "."
     whole = it.whole
-    cost = formats.money(whole.cost_usd) if whole.cost_usd is not None else "an unknown amount"
+    cost = "an unknown amount" if whole.cost_usd is None else formats.cost(whole.cost_usd, whole.unpriced)
     failed = f"; {formats.count(whole.failed)} failed" if whole.failed else ""
     return f"{formats.plural(whole.calls, 'call')} in the {when} cost ", cost, f"{failed}."
 
@@ -160,11 +160,10 @@ def _user_facts(it: User) -> Iterator[Fact]:
         return
     yield Fact(name="Calls", value=formats.count(whole.calls))
     if whole.cost_usd is not None:
-        note = f"{formats.plural(whole.unpriced, 'call')} without a price" if whole.unpriced else ""
+        note = f"{formats.plural(whole.unpriced, 'call')} of unknown cost" if whole.unpriced else ""
         yield Fact(name="Cost per call", value=formats.call_cost(whole.cost_usd / whole.priced), note=note)
-    yield Fact(
-        name="Failed", value=formats.count(whole.failed), note=formats.percent(whole.failed / whole.calls)
-    )  # fmt: skip
+    failed = formats.percent(whole.failed / whole.calls) if whole.calls else ""
+    yield Fact(name="Failed", value=formats.count(whole.failed), note=failed)
     tokens = whole.input_tokens + whole.output_tokens
     if tokens:
         yield Fact(name="Tokens", value=formats.count(tokens), note=f"{formats.count(whole.output_tokens)} answered")

@@ -15,7 +15,7 @@ from tracewatch.records import Span, columns
 from tracewatch.web import drawing, formats
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.incidents import bridge_rows
-from tracewatch.web.views.summary import Summary, name_of
+from tracewatch.web.views.summary import Summary, is_unpriced, name_of
 from tracewatch.web.views.trace import WINDOW, Pair, Trace, compare, find, trace, usual_of
 from tracewatch.web.views.typical import Typical, alike
 from tracewatch.web.views.waterfall import Row, Waterfall, minimap, places_of, waterfall, window
@@ -261,7 +261,7 @@ def _cost(span: Span) -> str:
     if span.cost_status == "free":
         return "free"
     if span.cost_usd is None:
-        return "unknown" if span.cost_status == "unpriced" else formats.MISSING
+        return "unknown" if is_unpriced(span) else formats.MISSING
     return formats.call_cost(span.cost_usd)
 
 

@@ -14,7 +14,7 @@ from tracewatch.records import STATUSES, Span
 from tracewatch.web import drawing, formats
 from tracewatch.web.asking import LASTING, Ask, Asked
 from tracewatch.web.views.period import Period, ending
-from tracewatch.web.views.summary import name_of
+from tracewatch.web.views.summary import is_unpriced, name_of
 from tracewatch.web.views.trace import find
 from tracewatch.web.views.traces import Chip, Found, calls, chips, choices, sequence, typed
 from tracewatch.web.views.typical import Typical
@@ -168,7 +168,7 @@ def _cost(span: Span) -> str:
     if span.cost_status == "free":
         return "free"
     if span.cost_usd is None:
-        return "unknown" if span.cost_status == "unpriced" else formats.MISSING
+        return "unknown" if is_unpriced(span) else formats.MISSING
     return formats.call_cost(span.cost_usd)
 
 

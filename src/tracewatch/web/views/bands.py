@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tracewatch.access import Caller
 from tracewatch.stores.base import Store
 from tracewatch.web.views.hours import COST, ERRORS, LATENCY, Amount, Hours, total
-from tracewatch.web.views.rolled import kept, rolled, rows_of, settled
+from tracewatch.web.views.rolled import counting_calls, kept, rolled, rows_of, settled
 from tracewatch.web.views.usual import Kind, usual_at
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -60,7 +60,7 @@ def totals(store: Store, caller: Caller, now: float) -> dict[Pair, dict[str, flo
     old = settled(store, caller, 0.0, today, now, by=BY, measures=SUMS, step_s=DAY_S)
     new = rolled(store, caller, today, now + DAY_S, by=BY, measures=SUMS)
     found: dict[Pair, dict[str, float]] = {}
-    for row in (*rows_of(old), *rows_of(new)):
+    for row in counting_calls([*rows_of(old), *rows_of(new)]):
         sums = found.setdefault((row[BY[0]], row[BY[1]]), dict.fromkeys(SUMS, 0.0))
         for name in SUMS:
             sums[name] += row[name] or 0

@@ -15,10 +15,10 @@ from tracewatch.web.views.rolled import OTHERS, between, kept, rows_of, settled
 
 DAY_S = 86_400
 MANY = 50_000  # calls; of more, what each of them has to be looked at for is up to a minute old
-BY = ("operation_type",)  # a step is no call of a model
+BY = ("operation_type", "model_provider")  # a step is no call of a model, and what no provider did has no price
 MEASURES = (
-    *("calls", "unpriced_calls", "priced_tokens", "unpriced_tokens", "cost_usd_sum", "input_tokens_sum"),
-    *("output_tokens_sum", "duration_ms_sum", "duration_ms_count", "duration_ms_sketch"),
+    *("calls", "unpriced_calls", "priced_tokens", "unpriced_tokens", "cost_usd_sum", "cost_usd_count"),
+    *("input_tokens_sum", "output_tokens_sum", "duration_ms_sum", "duration_ms_count", "duration_ms_sketch"),
     *(f"{status}_calls" for status in STATUSES),
 )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 from tracewatch.access import Caller
 from tracewatch.stores.base import Store
 from tracewatch.web.views.hours import COST, Hours
-from tracewatch.web.views.rolled import between
+from tracewatch.web.views.rolled import PRICED, TOLD_APART, between, with_unpriced
 from tracewatch.web.views.usual import Hourly, Usual, usual_at
 
 HOUR_S, DAY_S, WEEK_S = 3600, 86_400, 7 * 86_400
@@ -20,6 +20,8 @@ class Forecast:
     """What a day or a month has cost so far, and the range in which it will end. Money is in dollars."""
 
     so_far: float
+    unpriced: int
+    """Calls whose cost is not known."""
     low: float | None
     """None while too little is known to tell."""
     high: float | None
@@ -42,11 +44,12 @@ def forecasts(store: Store, caller: Caller, now: float, zone: tzinfo) -> tuple[F
 
 
 def _forecast(store: Store, caller: Caller, hourly: Hourly, since: float, now: float, ends: float) -> Forecast:
-    rows = between(store, caller, since, now, measures=("cost_usd_sum",)) if since < now else []
+    rows = with_unpriced(between(store, caller, since, now, by=TOLD_APART, measures=PRICED)) if since < now else []
     so_far = sum(row["cost_usd_sum"] or 0.0 for row in rows)
     rest = ahead(hourly, now, ends)
     return Forecast(
         so_far=so_far,
+        unpriced=int(sum(row["unpriced_calls"] for row in rows)),
         low=None if rest is None else so_far + rest.low,
         high=None if rest is None else so_far + rest.high,
         ends=ends,

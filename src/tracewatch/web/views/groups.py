@@ -8,15 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tracewatch.access import Caller
-from tracewatch.records import MESSAGES_SOURCE, Span
+from tracewatch.records import ANSWERED, MESSAGES_SOURCE, STEPS, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import KEYS
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import between
+from tracewatch.web.views.rolled import PRICED, TOLD_APART, between, counting_calls, with_unpriced
 
-SUMS = ("calls", "error_calls", "timeout_calls", "unpriced_calls", "cost_usd_sum", "input_tokens_sum",
-        "output_tokens_sum", "priced_tokens", "unpriced_tokens")  # fmt: skip
-FROM = ("start_time", "trace_id", "status", "cost_usd", "cost_status", "input_tokens", "output_tokens")
+SUMS = (*PRICED, "error_calls", "timeout_calls", "input_tokens_sum", "output_tokens_sum")
+FROM = ("start_time", *TOLD_APART, "status", "cost_usd", "cost_status", "input_tokens", "output_tokens")
 
 Group = dict[str, Any]
 """What the calls of one value come to: value, calls, failed, unpriced, cost_usd, input_tokens, output_tokens."""
@@ -30,7 +29,9 @@ def grouped(store: Store, caller: Caller, period: Period, name: str) -> list[Gro
 
 def _rolled(store: Store, caller: Caller, period: Period, name: str) -> list[Group]:
     groups: dict[Any, dict[str, float]] = {}
-    for row in between(store, caller, period.since, period.until, by=(name,), measures=SUMS):
+    by = tuple(dict.fromkeys((name, *TOLD_APART)))
+    rows = between(store, caller, period.since, period.until, by=by, measures=SUMS)
+    for row in counting_calls(with_unpriced(rows)):
         sums = groups.setdefault(row[name], dict.fromkeys(SUMS, 0.0))
         for each in SUMS:
             sums[each] += row[each] or 0
@@ -68,10 +69,13 @@ _NAMES = ("calls", "failed", "unpriced_calls", "cost_usd", "input_tokens", "outp
 
 
 def _columns(batch: pa.RecordBatch, name: str) -> dict[str, Any]:
-    one = pa.repeat(1, batch.num_rows)
     none = pa.repeat(0, batch.num_rows)
+    is_step = pc.fill_null(pc.is_in(batch["operation_type"], value_set=pa.array(STEPS)), False)
+    one = pc.if_else(is_step, none, pa.repeat(1, batch.num_rows))
     failed = pc.is_in(batch["status"], value_set=pa.array(["error", "timeout"]))
-    unpriced = pc.fill_null(pc.equal(batch["cost_status"], "unpriced"), False)
+    answered = pc.and_(pc.is_in(batch["status"], value_set=pa.array(ANSWERED)), pc.is_valid(batch["model_provider"]))
+    unmetered = pc.and_(pc.and_(answered, pc.invert(is_step)), pc.is_null(batch["cost_usd"]))
+    unpriced = pc.or_(pc.fill_null(pc.equal(batch["cost_status"], "unpriced"), False), unmetered)
     return {
         "value": batch[name],
         "calls": one,

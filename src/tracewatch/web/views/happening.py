@@ -11,7 +11,7 @@ from tracewatch.records import Anomaly, Deed, Incident, Span
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store
 from tracewatch.web.views import incidents
-from tracewatch.web.views.rolled import between
+from tracewatch.web.views.rolled import PRICED, TOLD_APART, between, counting_calls, with_unpriced
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 MOST = 200  # of each kind at once
@@ -78,8 +78,9 @@ def found_after(store: Store, caller: Caller, token: str) -> list[Anomaly]:
 
 def numbers(store: Store, caller: Caller, now: float) -> dict[str, Any]:
     """The numbers since midnight (UTC): calls, cost, errors, latency, and how many incidents are open."""
-    names = ("calls", "error_calls", "timeout_calls", "unpriced_calls", "cost_usd_sum", "duration_ms_sketch")
-    rows = between(store, caller, now // DAY_S * DAY_S, now, measures=names)
+    names = (*PRICED, "error_calls", "timeout_calls", "duration_ms_sketch")
+    today = between(store, caller, now // DAY_S * DAY_S, now, by=TOLD_APART, measures=names)
+    rows = counting_calls(with_unpriced(today))
     sums = {name: sum(row[name] or 0 for row in rows) for name in names[:-1]}
     calls = int(sums["calls"])
     reach = store.extent(Span, caller.where)

@@ -13,7 +13,7 @@ from tracewatch.records import SEVERITIES, Incident
 from tracewatch.stores.base import Store
 from tracewatch.web.views import headlines, incidents
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import rolled, rows_of, settled
+from tracewatch.web.views.rolled import counting_calls, rolled, rows_of, settled
 
 HOUR_S, DAY_S = 3600, 86_400
 SHOWN = 8
@@ -94,7 +94,7 @@ def lanes(
     by = by if by in CHOICES else "kind"
     names = CHOICES[by]
     step = max(period.step_s, HOUR_S)
-    extra = tuple(dict.fromkeys((*names, "model_provider")))
+    extra = tuple(dict.fromkeys((*names, "model_provider", "operation_type")))
     shown = rows_of(rolled(store, caller, period.since, period.until, step_s=step, by=extra))
     first_days = _first_days(store, caller, period, now, names)
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
@@ -122,12 +122,18 @@ def _lane(
     learned_at = period.since if first is None else first + WARMUP_DAYS * DAY_S
     return Lane(
         slice=slice,
-        calls=sum(row["calls"] for row in rows),
+        calls=_calls(rows),
         marks=tuple(_pressed([marks[each.id] for each in found if _is_of(each, calls_of)])),
         present=tuple(_present(sorted({row["bucket"] for row in rows}), period, step)),
         learning=max(0.0, min(100.0, 100 * (learned_at - period.since) / period.length_s)),
         learned_days=int(min(days, WARMUP_DAYS)),
     )
+
+
+def _calls(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Calls of a model; of a kind that is nothing but steps, those."""
+    calls: int = sum(row["calls"] or 0 for row in counting_calls(rows))
+    return calls if calls else sum(row["calls"] for row in rows)
 
 
 def _is_of(incident: Incident, calls_of: Mapping[str, str]) -> bool:

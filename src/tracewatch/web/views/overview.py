@@ -18,7 +18,16 @@ from tracewatch.web.views import hours, incidents
 from tracewatch.web.views.hours import Amount, Hours
 from tracewatch.web.views.lanes import Lanes, lanes
 from tracewatch.web.views.period import Period, ending
-from tracewatch.web.views.rolled import CALLS_ALONE, between, counting_calls, kept, rolled, rows_of, settled
+from tracewatch.web.views.rolled import (
+    CALLS_ALONE,
+    between,
+    counting_calls,
+    kept,
+    rolled,
+    rows_of,
+    settled,
+    with_unpriced,
+)
 from tracewatch.web.views.series import drawn, series
 from tracewatch.web.views.standing import Standing, standing
 from tracewatch.web.views.usual import DAYS_BACK, Kind, usual_over
@@ -28,8 +37,8 @@ MOST_OTHERS = 4  # incidents beside the verdict; more are counted
 MOST_PARTS = 5  # rows of a breakdown; the rest is one
 LEAD_S = 6 * HOUR_S
 SUMS = (
-    *("calls", "error_calls", "timeout_calls", "fallback_calls", "cost_usd_sum", "cost_usd_count", "unpriced_calls"),
-    *("priced_tokens", "unpriced_tokens", "duration_ms_sum", "duration_ms_count"),
+    *("calls", "ok_calls", "error_calls", "timeout_calls", "fallback_calls", "cost_usd_sum", "cost_usd_count"),
+    *("unpriced_calls", "priced_tokens", "unpriced_tokens", "duration_ms_sum", "duration_ms_count"),
 )
 
 
@@ -101,7 +110,7 @@ def overview(store: Store, caller: Caller, period: Period, now: float, zone: tzi
     known = Hours.counting_calls(store, caller, period.since, period.until, now)
     today = _today(now, zone) if period.name == "24h" else period.since
     by_both = ("model_provider", "usage_type", "operation_type")
-    sums = counting_calls(between(store, caller, today, now, by=by_both, measures=SUMS))
+    sums = counting_calls(with_unpriced(between(store, caller, today, now, by=by_both, measures=SUMS)))
     totals = {name: sum(row[name] or 0 for row in sums) for name in SUMS}
     drawn_steps = _steps(store, caller, known, period)
     verdict = opened[0] if opened else None

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from tracewatch.access import Caller
-from tracewatch.records import Incident, Span
+from tracewatch.records import ANSWERED, Incident, Span
 from tracewatch.stores.base import Filter, Group, GroupOrder, Store
 from tracewatch.web.views import incidents
 from tracewatch.web.views.jobs import have_run
 from tracewatch.web.views.period import Period
 from tracewatch.web.views.rolled import between, kept
 from tracewatch.web.views.spending import MOST_SPANS, spans_by
-from tracewatch.web.views.summary import Summary, summary
+from tracewatch.web.views.summary import Summary, is_call, is_unpriced, summary
 
 PAGE = 50
 MOST_OF_SESSION = 2_000  # spans of one session that are read; the newest
@@ -133,10 +133,10 @@ def session(store: Store, caller: Caller, column: str, id_: str) -> Session | No
         turns=tuple(Turn(summary=summary(each), context=_context(each)) for each in by_trace.values()),
         users=tuple(dict.fromkeys(each.user_id for each in spans if each.user_id)),
         models=tuple(dict.fromkeys(each.model_name for each in spans if each.model_name)),
-        calls=len(spans),
+        calls=sum(map(is_call, spans)),
         cost_usd=sum(costs) if costs else None,
-        unpriced=sum(each.cost_status == "unpriced" for each in spans),
-        failed=sum(each.status in ("error", "timeout") for each in spans),
+        unpriced=sum(map(is_unpriced, spans)),
+        failed=sum(is_call(each) and each.status not in ANSWERED for each in spans),
         first=spans[0].start_time,
         last=spans[-1].start_time,
         is_cut=page.next is not None,

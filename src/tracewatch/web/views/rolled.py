@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tracewatch.access import Caller
+from tracewatch.overview import unpriced
 from tracewatch.records import MESSAGES_SOURCE, STEPS, Span
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter, Store
@@ -27,6 +28,12 @@ CALLS_ALONE = Filter("operation_type", "!=", STEPS)
 """Leaves out the steps around calls of a model."""
 
 STEPS_ALONE = Filter("operation_type", "=", STEPS)
+
+TOLD_APART = ("operation_type", "model_provider")
+"""The columns that say of a row whether it is a call, and whether that costs something."""
+
+PRICED = ("calls", "ok_calls", "fallback_calls", "unpriced_calls", "cost_usd_sum", "cost_usd_count")
+"""The measures that say how many calls there are, what they cost, and of how many that is not known."""
 
 Where = Sequence[Filter]
 Made = TypeVar("Made")
@@ -134,6 +141,16 @@ def counting_calls(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {name: None if row["operation_type"] in STEPS and _of_calls(name) else value for name, value in row.items()}
         for row in rows
     ]
+
+
+def with_unpriced(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by `operation_type` and `model_provider` in which all calls whose cost is not known count as unpriced."""
+    return [{**row, "unpriced_calls": unpriced(row)} for row in rows]
+
+
+def calls_of(slice: Mapping[str, Any], measures: Sequence[str]) -> tuple[Filter, ...]:
+    """The condition for figures of calls: steps count where a slice names their operation, and nowhere else."""
+    return () if "operation_type" in slice or not any(map(_of_calls, measures)) else (CALLS_ALONE,)
 
 
 def of_money(measures: Sequence[str]) -> tuple[str, ...]:

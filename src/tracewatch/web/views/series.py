@@ -13,7 +13,7 @@ from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import KEYS, ROLLED
 from tracewatch.web.charts import Series
 from tracewatch.web.views.hours import CALLS, Amount, Hours, mean, share
-from tracewatch.web.views.rolled import rolled, rows_of
+from tracewatch.web.views.rolled import calls_of, rolled, rows_of
 from tracewatch.web.views.usual import Hourly, Kind, middles, ranges
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
@@ -82,7 +82,7 @@ def series(
     step = step_s or step_for(since, until, now)
     start, end = since // step * step, min(-(-until // step) * step, -(-now // step) * step)
     count = max(int((end - start) // step), 1)
-    where = where_of(slice)
+    where = [*where_of(slice), *calls_of(slice, source.needs)]
     rows = rows_of(rolled(store, caller, start, end, step_s=step, where=where, measures=source.needs))
     hours = Hours.read(store, caller, start, end, now, where=where, measures=source.needs).hourly(source.amount)
     unit = None if source.kind == "sum" else measure_of(metric).unit

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 
 from tracewatch.access import Caller
 from tracewatch.bridges import Bridge, cost_bridge
-from tracewatch.records import MESSAGES_SOURCE, Span
+from tracewatch.records import MESSAGES_SOURCE, STEPS, Span
 from tracewatch.stores.base import Filter, Group, GroupOrder, Store
 from tracewatch.web.charts import Series
 from tracewatch.web.views import hours
 from tracewatch.web.views.hours import Hours
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import counting_calls, exactly, kept, rows_of
+from tracewatch.web.views.rolled import PRICED, counting_calls, exactly, kept, rows_of, with_unpriced
 from tracewatch.web.views.series import drawn
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
@@ -30,7 +30,7 @@ HOURLY_S = 3 * DAY_S  # of longer times a bridge is made from days: prices are r
 MOST_SPANS = 300_000  # of a period that are added up one by one; about a second
 KINDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens", "reasoning_tokens")
 SUMS = (
-    *("calls", "unpriced_calls", "priced_tokens", "unpriced_tokens", "cost_usd_sum", "cost_usd_count"),
+    *(*PRICED, "priced_tokens", "unpriced_tokens"),
     *(f"{name}_sum" for name in KINDS),
 )
 
@@ -140,7 +140,7 @@ def _added(table: pa.Table, names: Sequence[str]) -> list[dict[str, float]]:
     """One row for each combination of the columns, over all buckets; steps around calls of a model are no calls."""
     measures = [(name, "sum") for name in SUMS]
     summed = table.group_by(list(names)).aggregate(measures)
-    rows = counting_calls(rows_of(summed.rename_columns([*names, *SUMS])))
+    rows = counting_calls(with_unpriced(rows_of(summed.rename_columns([*names, *SUMS]))))
     return [{name: value if name in names else value or 0.0 for name, value in row.items()} for row in rows]
 
 
@@ -153,6 +153,7 @@ def _entries(table: pa.Table, period: Period) -> Mapping[str, np.ndarray | list[
 
     A cost is absent where none of an entry's is known.
     """
+    table = _without_steps(table)
     if period.length_s > HOURLY_S:
         days = pc.multiply(pc.divide(table["bucket"], DAY_S), DAY_S)
         table = table.set_column(table.schema.get_field_index("bucket"), "bucket", days)
@@ -164,6 +165,13 @@ def _entries(table: pa.Table, period: Period) -> Mapping[str, np.ndarray | list[
         "cost_usd": cost.to_numpy(),
         "calls": summed["calls_sum"].to_numpy(),
     }
+
+
+def _without_steps(table: pa.Table) -> pa.Table:
+    """The same with no calls in the rows of steps; what they cost stays."""
+    is_step = pc.fill_null(pc.is_in(table["operation_type"], value_set=pa.array(STEPS)), False)
+    calls = pc.if_else(is_step, pa.scalar(0, table["calls"].type), table["calls"])
+    return table.set_column(table.schema.get_field_index("calls"), "calls", calls)
 
 
 def _lines(
@@ -265,10 +273,13 @@ def _series(store: Store, caller: Caller, known: Hours, period: Period) -> Serie
 
 
 def _models(store: Store, caller: Caller, period: Period, rows: Sequence[Mapping[str, float]]) -> Iterator[Provenance]:
-    """Each model with tokens, and what its newest call says of its price."""
+    """Each model whose calls are metered or should be, and what its newest call says of its price."""
     sums = _by([row for row in rows if row["model_name"] is not None], "model_name")
-    metered = [name for name, each in sums.items() if each["priced_tokens"] + each["unpriced_tokens"] > 0]
-    ordered = sorted(metered, key=lambda name: (-sums[name]["unpriced_tokens"], -sums[name]["cost_usd_sum"]))
+    metered = [
+        name for name, each in sums.items()
+        if each["priced_tokens"] + each["unpriced_tokens"] > 0 or each["unpriced_calls"]
+    ]  # fmt: skip
+    ordered = sorted(metered, key=lambda name: (-sums[name]["unpriced_calls"], -sums[name]["cost_usd_sum"]))
     for name in ordered[:MOST_ROWS]:
         newest = _newest(store, caller, name, period)
         if newest is not None and newest.model_name is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracewatch.records import Span
+from tracewatch.records import ANSWERED, STEPS, Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Summary:
     duration_ms: float | None
     cost_usd: float | None
     unpriced: int
-    """Spans of a paid model without a price."""
+    """Spans of a paid model whose cost is not known."""
     input_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None
@@ -27,7 +27,7 @@ class Summary:
     failed: int
     fallbacks: int
     calls: int
-    """Spans that are calls of a model."""
+    """Spans that are calls of a model: no steps around them."""
 
     @property
     def cached_share(self) -> float | None:
@@ -54,6 +54,18 @@ def has_end(span: Span) -> bool:
     return span.duration_ms is not None or span.end_time is not None
 
 
+def is_call(span: Span) -> bool:
+    """Whether it is a call of a model and no step around one."""
+    return span.operation_type not in STEPS
+
+
+def is_unpriced(span: Span) -> bool:
+    """Whether what it cost is not known: there is no price, or a provider answered without telling tokens."""
+    if span.cost_usd is not None or span.model_provider is None:
+        return span.cost_status == "unpriced"
+    return span.cost_status == "unpriced" or (is_call(span) and span.status in ANSWERED)
+
+
 def summary(spans: Sequence[Span]) -> Summary:
     """What these spans of one trace, at least one, come to."""
     begin = min(each.start_time for each in spans)
@@ -61,8 +73,7 @@ def summary(spans: Sequence[Span]) -> Summary:
     roots = [each for each in spans if each.parent_span_id is None or each.parent_span_id not in known]
     root = min(roots or spans, key=lambda each: each.start_time)
     costs = [each.cost_usd for each in spans if each.cost_usd is not None]
-    calls = [each for each in spans if each.model_name is not None]
-    first = [(each.start_time - begin) * 1000 + each.ttft_ms for each in calls if each.ttft_ms is not None]
+    first = [(each.start_time - begin) * 1000 + each.ttft_ms for each in spans if each.ttft_ms is not None]
     return Summary(
         trace_id=spans[0].trace_id,
         name=name_of(root),
@@ -70,14 +81,14 @@ def summary(spans: Sequence[Span]) -> Summary:
         spans=len(spans),
         duration_ms=(max(map(end_of, spans)) - begin) * 1000 if any(map(has_end, spans)) else None,
         cost_usd=sum(costs) if costs else None,
-        unpriced=sum(each.cost_status == "unpriced" for each in spans),
+        unpriced=sum(map(is_unpriced, spans)),
         input_tokens=_total([each.input_tokens for each in spans]),
         output_tokens=_total([each.output_tokens for each in spans]),
         cached_tokens=_total([each.cache_read_input_tokens for each in spans]),
         first_token_ms=max(first, default=None),
         failed=sum(each.status in ("error", "timeout") for each in spans),
         fallbacks=sum(each.status == "fallback" for each in spans),
-        calls=len(calls),
+        calls=sum(map(is_call, spans)),
     )
 
 

@@ -17,7 +17,7 @@ from tracewatch.web.charts import Series
 from tracewatch.web.views import incidents
 from tracewatch.web.views.hours import Hours
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import rolled, rows_of
+from tracewatch.web.views.rolled import calls_of, rolled, rows_of
 from tracewatch.web.views.series import MINUTES_KEPT_S, POINTS, STEPS_S, Source, drawn, source_of
 from tracewatch.web.views.usual import Usual, usual_over
 
@@ -73,7 +73,7 @@ def watched(store: Store, caller: Caller, period: Period, now: float, slice: Map
     """The metrics that rollups hold and the calls of a period have, those that were most unusual first."""
     sources = {name: source for name in _rolled() if (source := source_of(name)) is not None}
     needs = tuple(dict.fromkeys(name for each in sources.values() for name in each.needs))
-    where, step = _where(slice), step_for(period, now)
+    where, step = [*_where(slice), *calls_of(slice, needs)], step_for(period, now)
     start, end = period.since // step * step, -(-period.until // step) * step
     rows = rows_of(rolled(store, caller, start, end, step_s=step, where=where, measures=needs))
     hours = Hours.read(store, caller, period.since, period.until, now, where=where, measures=needs)
@@ -93,7 +93,7 @@ def parts(
     if source is None:
         return []
     needs = tuple(dict.fromkeys(("calls", *source.needs)))
-    where, step = _where(slice), step_for(period, now)
+    where, step = [*_where(slice), *calls_of({by: "", **slice}, source.needs)], step_for(period, now)
     start, end = period.since // step * step, -(-period.until // step) * step
     rows = rows_of(rolled(store, caller, start, end, step_s=step, by=(by,), where=where, measures=needs))
     hours = Hours.read(store, caller, period.since, period.until, now, by=(by,), where=where, measures=needs)
