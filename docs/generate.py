@@ -8,12 +8,14 @@ A test compares what is kept with what this gives.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tracewatch.channels.envelope import SCHEMA
 from tracewatch.cli import COMMANDS, group
 from tracewatch.metrics.base import Metric
 from tracewatch.metrics.table import METRICS, judges_of
@@ -36,6 +38,7 @@ def pages() -> dict[str, str]:
         "commands.md": commands(),
         "otlp-attributes.md": otlp_attributes(),
         "api.md": api(),
+        "webhook.schema.json": json.dumps(SCHEMA, indent=2) + "\n",
     }
 
 

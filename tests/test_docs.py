@@ -14,7 +14,15 @@ from tracewatch.cli import group
 from tracewatch.records import KINDS, SEVERITIES, STATES, STEPS
 
 ROOT = Path(__file__).resolve().parent.parent
-GENERATED = ("fields.md", "metrics.md", "settings.md", "commands.md", "otlp-attributes.md", "api.md")
+GENERATED = (
+    "fields.md",
+    "metrics.md",
+    "settings.md",
+    "commands.md",
+    "otlp-attributes.md",
+    "api.md",
+    "webhook.schema.json",
+)
 PAGES = [
     *ROOT.glob("*.md"),
     *(page for page in (ROOT / "docs").rglob("*.md") if page.name not in GENERATED),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tracewatch.records import EVENTS, VERDICTS
@@ -62,3 +62,17 @@ class Message:
         assert self.event in EVENTS, f"{self.event!r} is no event: {EVENTS}"
         assert 0 < len(self.title) <= LONGEST_TITLE, f"a title has 1 to {LONGEST_TITLE} characters: {self.title!r}"
         assert set(self.verdict_links) <= set(VERDICTS), f"verdicts are {VERDICTS}"
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """The message as JSON-ready values, so that it can wait in a record until it is sent."""
+    return asdict(message)
+
+
+def from_json(given: Mapping[str, Any]) -> Message:
+    """The message that was kept by `as_json`, also after JSON has made lists of its tuples."""
+    course = given.get("course")
+    texts = {name: tuple(given.get(name) or ()) for name in ("why", "next")}
+    facts = tuple((label, text) for label, text in given.get("facts") or ())
+    drawn = None if course is None else Course(**{**course, "values": tuple(course["values"])})
+    return Message(**{**given, **texts, "facts": facts, "course": drawn})
