@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracewatch.web import formats
-from tracewatch.web.formats import THIN
+from tracewatch import formats
+from tracewatch.formats import THIN
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 ODD = re.compile(r"nan|inf|None|e[+-]\d", re.IGNORECASE)

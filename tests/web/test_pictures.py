@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracewatch.web import charts, formats
+from tracewatch import formats
+from tracewatch.web import charts
 
 MONEY = st.floats(-1e5, 1e5).map(lambda value: round(value, 6))
 NUMBERS = st.lists(st.none() | st.floats(0, 1e6), min_size=1, max_size=120)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tracewatch.explaining.measures import measure_of
+from tracewatch.formats import THIN
+from tracewatch.headlines import LONGEST, headline
 from tracewatch.metrics.table import ENGINE, METRICS
 from tracewatch.records import Incident
 from tracewatch.records.detection import KINDS
-from tracewatch.web.formats import THIN
-from tracewatch.web.views.headlines import LONGEST, headline
 
 GOLDEN = Path(__file__).parent / "headlines.txt"
 NOW = 1_790_000_000.0

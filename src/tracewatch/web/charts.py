@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from tracewatch.web import formats
+from tracewatch import formats
 
 WIDE, HIGH = 1000.0, 100.0
 LOG_FROM = 50.0  # p99 over the median: beyond it a linear axis shows one spike over a flat line

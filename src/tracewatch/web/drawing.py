@@ -17,15 +17,15 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from tracewatch import __version__
+from tracewatch import __version__, formats, headlines
 from tracewatch.access import Caller
 from tracewatch.errors import TracewatchError
 from tracewatch.explaining import saying
-from tracewatch.web import assets, charts, formats, navigation
+from tracewatch.web import assets, charts, navigation
 from tracewatch.web.asking import Asked
 from tracewatch.web.serving import serving_of
 from tracewatch.web.sessions import FORM_FIELD
-from tracewatch.web.views import headlines, incidents, people
+from tracewatch.web.views import incidents, people
 from tracewatch.web.views.news import news
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"

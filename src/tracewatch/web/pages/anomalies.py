@@ -11,11 +11,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from tracewatch import formats
 from tracewatch.dealing import deal
 from tracewatch.errors import BadDeed
 from tracewatch.explaining import saying
 from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, Span
-from tracewatch.web import charts, drawing, formats
+from tracewatch.web import charts, drawing
 from tracewatch.web.asking import LASTING, Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
 from tracewatch.web.gate import Writer

@@ -8,12 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
+from tracewatch import formats
 from tracewatch.bridges import Bridge as CostBridge
 from tracewatch.bridges import Part as CostPart
 from tracewatch.explaining import saying
 from tracewatch.pricing import STALE_AFTER_DAYS, table_age_days, table_version
 from tracewatch.records import Span
-from tracewatch.web import charts, drawing, formats
+from tracewatch.web import charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.incidents import Fact, bridge_rows
 from tracewatch.web.pages.overview import step_word

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tracewatch import formats
 from tracewatch.dealing import deeds_about
 from tracewatch.explaining.measures import measure_of
 from tracewatch.records import Anomaly, Deed
 from tracewatch.stores.measures import KEYS
-from tracewatch.web import charts, formats
+from tracewatch.web import charts
 from tracewatch.web.asking import Asked
 from tracewatch.web.pages.overview import title_of
 from tracewatch.web.views import feed

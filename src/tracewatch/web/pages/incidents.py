@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
+from tracewatch import formats, headlines
 from tracewatch.dealing import deal
 from tracewatch.errors import BadDeed
 from tracewatch.explaining import saying
@@ -17,12 +18,12 @@ from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.telling import how_sure
 from tracewatch.records import SEVERITIES, Incident, Lesson
 from tracewatch.teaching import TEACHES, lessons_of, would_hide
-from tracewatch.web import charts, drawing, formats
+from tracewatch.web import charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
 from tracewatch.web.gate import Writer
 from tracewatch.web.pages.overview import Effect, callout_of, effect_of, title_of
-from tracewatch.web.views import headlines, incidents
+from tracewatch.web.views import incidents
 from tracewatch.web.views.evidence import Shown
 from tracewatch.web.views.incident import Bridge, Example, Part, Whole, whole
 

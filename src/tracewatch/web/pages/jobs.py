@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from tracewatch.web import drawing, formats
+from tracewatch import formats
+from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.views.jobs import Job, Run, jobs
 

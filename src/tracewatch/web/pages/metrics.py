@@ -18,13 +18,14 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Match
 from starlette.types import Scope
 
+from tracewatch import formats
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.metrics.base import Metric
 from tracewatch.metrics.table import METRIC_OF, Judges, judges_of
 from tracewatch.records import Incident, Span
 from tracewatch.stores.measures import KEYS
-from tracewatch.web import charts, drawing, formats
+from tracewatch.web import charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.overview import title_of
 from tracewatch.web.views import feed, incidents

@@ -9,13 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
+from tracewatch import formats, headlines
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
+from tracewatch.headlines import Headline
 from tracewatch.records import SEVERITIES, Incident
-from tracewatch.web import charts, drawing, formats
+from tracewatch.web import charts, drawing
 from tracewatch.web.asking import Ask, Asked
-from tracewatch.web.views import headlines
-from tracewatch.web.views.headlines import Headline
 from tracewatch.web.views.overview import Number, Overview, overview
 
 router = APIRouter(include_in_schema=False)

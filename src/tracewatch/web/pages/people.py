@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
+from tracewatch import formats
 from tracewatch.explaining import saying
 from tracewatch.records import Span
 from tracewatch.stores.base import Filter
-from tracewatch.web import drawing, formats
+from tracewatch.web import drawing
 from tracewatch.web.asking import LASTING, Ask, Asked
 from tracewatch.web.pages.incidents import Fact
 from tracewatch.web.pages.traces import shown_period

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from tracewatch import __version__, live
+from tracewatch import __version__, formats, live
 from tracewatch.access import Caller, create_key, keys_needed, revoke_key
 from tracewatch.errors import BadDeed, BadKey, BadPrice, NotFound, TracewatchError
 from tracewatch.pricing import STALE_AFTER_DAYS, checked, table_age_days, table_version
@@ -17,7 +17,7 @@ from tracewatch.records import RIGHTS, ApiKey, PriceOverride
 from tracewatch.settings import PREFIX
 from tracewatch.stores.base import Filter
 from tracewatch.times import parse_duration
-from tracewatch.web import drawing, formats
+from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Form, Sent, answered
 from tracewatch.web.gate import Admin

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
+from tracewatch import formats
 from tracewatch.access import Caller
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.lessons import ADAPTIVE, WORSE, is_share
 from tracewatch.records import Lesson
 from tracewatch.teaching import forget, judged_until, lessons_of, quality
-from tracewatch.web import drawing, formats
+from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
 from tracewatch.web.gate import Writer

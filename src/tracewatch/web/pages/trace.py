@@ -11,8 +11,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from tracewatch import formats
 from tracewatch.records import Span, columns
-from tracewatch.web import drawing, formats
+from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.incidents import bridge_rows
 from tracewatch.web.views.summary import Summary, is_unpriced, name_of

@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from tracewatch import formats
 from tracewatch.errors import BadFilter, TracewatchError
 from tracewatch.records import STATUSES, Span
-from tracewatch.web import drawing, formats
+from tracewatch.web import drawing
 from tracewatch.web.asking import LASTING, Ask, Asked
 from tracewatch.web.views.period import Period, ending
 from tracewatch.web.views.summary import is_unpriced, name_of

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tracewatch import headlines
 from tracewatch.access import Caller
 from tracewatch.judge import WARMUP_DAYS
 from tracewatch.records import SEVERITIES, Incident
 from tracewatch.stores.base import Store
-from tracewatch.web.views import headlines, incidents
+from tracewatch.web.views import incidents
 from tracewatch.web.views.period import Period
 from tracewatch.web.views.rolled import counting_calls, rolled, rows_of, settled
 

@@ -393,7 +393,7 @@ def _tone(status: str, duration_ms: float | None, usual: Typical | None) -> tupl
     if usual is None:
         return "", "new"
     ratio = duration_ms / usual.middle if usual.middle > 0 else 0.0
-    from tracewatch.web.formats import ratio as times
+    from tracewatch.formats import ratio as times
 
     if duration_ms > usual.high * SLOW:
         return "hot", times(ratio)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from tracewatch import words
+from tracewatch import formats, words
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import Measure, measure_of
 from tracewatch.records import Incident
-from tracewatch.web import formats
 
 LONGEST = 160  # characters; a longer sentence is not read at once
 TOLD_AS_RATIO = 1.5  # of what is usual; below it per cent are told
