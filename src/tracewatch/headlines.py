@@ -56,14 +56,17 @@ class Headline:
         return f"{self.before}{self.strong}{self.after}"
 
 
-def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = True) -> Headline:
-    """What happened. Clauses are left out where nothing is known, and from the end where it would be too long."""
+def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = True, timed: bool = True) -> Headline:
+    """What happened. Clauses are left out where nothing is known, and from the end where it would be too long.
+
+    Without `timed` it is for places that say the time beside it.
+    """
     measure = measure_of(incident.metric_name)
     before, strong, compared = _what(incident, measure)
-    when = _when(incident, zone, now)
+    when = _when(incident, zone, now) if timed else ""
     cost = _effect(incident, measure) if effect else ""
     for clauses in ((compared, when, cost), (compared, when), ("", when)):
-        comma = "," if clauses[0] and not clauses[0].endswith(")") else ""
+        comma = "," if clauses[0] and when and not clauses[0].endswith(")") else ""
         after = comma.join((clauses[0], when)) + "".join(clauses[2:])
         found = Headline(before=_capital(before), strong=_capital(strong) if not before else strong, after=f"{after}.")
         if len(found.text) <= LONGEST:
@@ -75,15 +78,30 @@ def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = Tru
 def short(incident: Incident) -> str:
     """The movement in three words, for lanes and lists: 'Cost 4.1×', 'Errors 18 %'."""
     measure = measure_of(incident.metric_name)
-    noun = _NOUNS.get(incident.metric_name) or saying.noun(incident.metric_name).capitalize()
+    noun = called(incident.metric_name)
     if incident.kind == "silence":
         return "Silent"
     if incident.kind == "first_seen":
         return "New"
     if measure.unit in ("share", "score") and incident.observed is not None:
         return f"{noun} {formats.amount(incident.observed, measure.unit)}"
-    ratio = _ratio(incident)
+    ratio = ratio_of(incident)
     return f"{noun} {formats.ratio(ratio)}" if ratio else noun
+
+
+def called(metric: str) -> str:
+    """What a metric is called in front of its value.
+
+    >>> called("cost_usd"), called("ttft_ms")
+    ('Cost', 'First token')
+    """
+    return _NOUNS.get(metric) or saying.noun(metric).capitalize()
+
+
+def ratio_of(incident: Incident) -> float | None:
+    """How many times as much as expected came; None where that says nothing."""
+    observed, expected = incident.observed, incident.expected
+    return observed / expected if observed is not None and expected and expected > 0 and observed > 0 else None
 
 
 def usually(incident: Incident) -> str:
@@ -155,7 +173,7 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
         rest = rest.removesuffix(" each").replace(" their ", " its ")
         return f"one of the {subject} {lead}".replace(" were ", " was "), value, f"{rest}{compared}"
     lead, _, rest = (_past(measure.verb) if incident.closed_at is not None else measure.verb).partition("{value}")
-    ratio = _ratio(incident)
+    ratio = ratio_of(incident)
     told = (
         _RATIO.get(measure.family)
         if measure.unit != "tokens/s" and lead.split()[0] in ("take", "took", "cost", "send", "sent")
@@ -189,11 +207,6 @@ def _effect(incident: Incident, measure: Measure) -> str:
     if waited is not None and waited >= WORTH_S and measure.family == "time" and incident.kind != "point":
         return f"; {formats.seconds(waited)} of waiting{lasting}"
     return ""
-
-
-def _ratio(incident: Incident) -> float | None:
-    observed, expected = incident.observed, incident.expected
-    return observed / expected if observed is not None and expected and expected > 0 and observed > 0 else None
 
 
 def _past(verb: str) -> str:
