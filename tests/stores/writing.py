@@ -7,7 +7,7 @@ import sys
 from conformance import a_batch
 
 from tracewatch.records import Span
-from tracewatch.stores import open_store, sqlite_rollups, sqlite_schema
+from tracewatch.stores import open_store, sqlite_claims, sqlite_rollups, sqlite_schema
 from tracewatch.stores.sqlite_writing import SqliteWriter
 
 SPANS_A_BATCH = 50
@@ -36,7 +36,7 @@ def load(path, batches):
 
 def roll_up_and_die(path, chunks):
     """Rolls up, and is killed in the middle of a transaction, after it has added the spans but before it has ended."""
-    sqlite_rollups.CHUNK_ROWS = 10
+    sqlite_rollups.CHUNK_ROWS = sqlite_claims.CLAIM_ROWS = 10
     left = [int(chunks)]
     set_meta = sqlite_rollups._set_meta
 
@@ -66,7 +66,7 @@ def migrate_and_die(path):
 
 def roll_up(path):
     """Rolls up whatever there is, in small steps."""
-    sqlite_rollups.CHUNK_ROWS = 10
+    sqlite_rollups.CHUNK_ROWS = sqlite_claims.CLAIM_ROWS = 10
     print(open_store(path).roll_up(), flush=True)
 
 

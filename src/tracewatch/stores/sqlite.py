@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable, UnknownColumn
 from tracewatch.records import Lease, Record, Span, columns, key_of
-from tracewatch.stores import sqlite_rollups
+from tracewatch.stores import sqlite_claims, sqlite_rollups
 from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
@@ -232,10 +232,9 @@ class SqliteStore(Store):
             done += redone
             _tell(progress, redone)
             self._let_others_write()
-        while new := self._rolling(lambda connection: sqlite_rollups.roll_next(connection, self._clock())):
+        while new := self._roll_claimed() or self._roll_locked():
             done += new
             _tell(progress, new)
-            self._let_others_write()
         return done
 
     def rollup(
@@ -324,6 +323,22 @@ class SqliteStore(Store):
     def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._writer.transaction() as connection:
             return step(connection)
+
+    def _roll_claimed(self) -> int:
+        """Rolls up the next spans while others go on writing. Returns how many; 0 when they are few or have changed."""
+        claimed = self._rolling(lambda connection: sqlite_claims.claim(connection, self._clock()))
+        if claimed is None:
+            return 0
+        with self._reading() as connection:
+            measured = sqlite_claims.measure(connection, claimed)
+        return int(self._rolling(lambda connection: sqlite_claims.add(connection, claimed, measured)))
+
+    def _roll_locked(self) -> int:
+        """Rolls up the next spans in one transaction. Returns how many."""
+        new = int(self._rolling(lambda connection: sqlite_rollups.roll_next(connection, self._clock())))
+        if new:
+            self._let_others_write()
+        return new
 
     def _load(self, record_type: type[Record], batches: Iterable[pa.RecordBatch]) -> Iterator[int]:
         (busy_ms,) = self._writer.connection.execute("PRAGMA busy_timeout").fetchone()

@@ -29,7 +29,7 @@ from tracewatch.times import HOUR_S
 MINUTE_S = 60
 MINUTES_KEPT_S = 2 * 86_400  # charts by the minute look at today and yesterday; older ones are made from the spans
 DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait
-CHUNK_ROWS = 5_000  # spans rolled up in one transaction: 70 ms in which other writers wait; 20 000 took 210 to 400
+CHUNK_ROWS = 5_000  # spans that are read, measured and added in one transaction: 70 ms in which other writers wait
 
 _SCHEMA = arrow_schema(Span, READ)
 _NAMES = ", ".join(READ)
@@ -58,16 +58,32 @@ def add_rolled(connection: sqlite3.Connection, spans: pa.RecordBatch, upto: int,
     _set_meta(connection, "rolled", upto)
 
 
+def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Table, upto: int) -> None:
+    """Like `add_rolled`, for spans that have been measured before: `roll` by the hour and by the minute."""
+    _merge(connection, HOURS, hours)
+    recent = minutes.filter(pc.greater_equal(minutes["bucket"], int(_meta(connection, "minutes_from"))))
+    if recent.num_rows:
+        _merge(connection, MINUTES, recent)
+    _set_meta(connection, "rolled", upto)
+
+
 def roll_next(connection: sqlite3.Connection, now: float) -> int:
     """Rolls up the next spans, if there are any. Returns how many."""
     keep_minutes_from(connection, now)
-    last = rolled(connection)
-    sql = f"SELECT seq, {_NAMES} FROM {Span.table} WHERE seq > ? ORDER BY seq LIMIT {CHUNK_ROWS}"
-    rows = connection.execute(sql, (last,)).fetchall()
-    if rows:
-        _add(connection, from_rows(_SCHEMA, [row[1:] for row in rows]))
-        _set_meta(connection, "rolled", rows[-1][0])
-    return len(rows)
+    spans, upto = next_spans(connection, rolled(connection), CHUNK_ROWS)
+    if spans.num_rows:
+        _add(connection, spans)
+        _set_meta(connection, "rolled", upto)
+    return int(spans.num_rows)
+
+
+def next_spans(connection: sqlite3.Connection, after: int, most: int) -> tuple[pa.RecordBatch, int]:
+    """The columns READ of the spans behind a sequence number, `most` of them, and the last one's number."""
+    sql = f"SELECT seq, {_NAMES} FROM {Span.table} WHERE seq > ? ORDER BY seq LIMIT ?"
+    rows = connection.execute(sql, (after, most)).fetchall()
+    if not rows:
+        return pa.RecordBatch.from_pylist([], schema=_SCHEMA), after
+    return from_rows(_SCHEMA, [row[1:] for row in rows]), rows[-1][0]
 
 
 def redo_next(connection: sqlite3.Connection) -> int | None:

@@ -125,6 +125,17 @@ BEGIN
 END""",
 )
 
+# Made by the first claim only, for what few spans come to is added without one. A span that changes before it is rolled
+# up makes void what was measured of it meanwhile, see `sqlite_claims`.
+CLAIM_CHANGED = tuple(
+    f"""CREATE TRIGGER IF NOT EXISTS llm_traces_claim_{event.lower()} AFTER {event} ON {Span.table}
+WHEN OLD.seq <= (SELECT value FROM {META} WHERE name = 'claimed')
+BEGIN
+  UPDATE {META} SET value = 0 WHERE name = 'claimed';
+END"""
+    for event in ("UPDATE", "DELETE")
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=2, what="rollups, and what marks them as out of date", statements=ROLLUPS),
 )
