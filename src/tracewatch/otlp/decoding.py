@@ -35,19 +35,25 @@ def decode_rows(body: bytes, *, json: bool, content: bool = False, project: str 
     rows: list[Row] = []
     for group in groups:
         program = program_of(group.scope, project)
-        ours = group.scope.name == own.SCOPE
         for each in group.spans:
-            refused = _refused(each)
+            refused = refused_why(each)
             if refused or isinstance(each, Unreadable):
                 reasons[refused] += 1
                 continue
-            row = _own_values(each, program, content) if ours else read_values(each, program, content=content)
+            row = row_of(each, program, content=content)
             if row is not None:
                 rows.append(row)
     return ReceivedRows(rows=rows, reasons=dict(reasons))
 
 
-def _refused(span: WireSpan | Unreadable) -> str:
+def row_of(span: WireSpan, program: Program, *, content: bool) -> Row | None:
+    """The columns that a span fills; None for a placeholder of one that is still to come."""
+    if program.scope == own.SCOPE:
+        return _own_values(span, program, content)
+    return read_values(span, program, content=content)
+
+
+def refused_why(span: WireSpan | Unreadable) -> str:
     """Why a span cannot be kept; empty if it can."""
     if isinstance(span, Unreadable):
         return span.why

@@ -51,7 +51,7 @@ def token_rule(scope: str) -> TokenRule:
 
 def translate(convention: str, span: WireSpan, values: Values, metadata: Attributes, program: Program) -> Iterator[str]:
     """Fills columns in the way of that convention; yields warnings (see `usage.WARNINGS`)."""
-    special = _SPECIAL.get(convention)
+    special = SPECIAL.get(convention)
     if special:
         yield from special(span, values, metadata, program)
     if program.counting == "exclusive" and (values.get(READ) or values.get(WRITTEN)) and INPUT in values:
@@ -193,7 +193,7 @@ def _anthropic(span: WireSpan, values: Values, metadata: Attributes, program: Pr
     return iter(())
 
 
-_SPECIAL: Mapping[str, Translate] = {
+SPECIAL: Mapping[str, Translate] = {
     "openinference": _openinference,
     "mlflow": _mlflow,
     "logfire": _logfire,
@@ -203,6 +203,7 @@ _SPECIAL: Mapping[str, Translate] = {
     "langfuse": _langfuse,
     "anthropic-sdk": _anthropic,
 }
+"""The conventions with a function of their own, which may look at any attribute."""
 
 
 def answer_id(text: Any) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tracewatch.errors import BadOtlp, MissingExtra
@@ -17,42 +19,52 @@ _pairs: dict[bytes, tuple[str, Any]] = {}
 
 def read_protobuf(body: bytes) -> list[Group]:
     """The spans of an OTLP/protobuf body. Raises BadOtlp, or MissingExtra without opentelemetry-proto."""
+    with told():
+        return [Group(scope, [read_span(each) for each in spans]) for scope, spans in scopes(body)]
+
+
+def scopes(body: bytes) -> Iterator[tuple[Scope, Any]]:
+    """The scopes of a body, each with its spans as messages whose attributes are bytes (`shallow.Request`)."""
+    from tracewatch.otlp.shallow import Request
+
+    for resource_spans in Request.FromString(body).resource_spans:
+        resource = _attributes(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            scope = scope_spans.scope
+            yield Scope(scope.name, scope.version, resource), scope_spans.spans
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns what protobuf says of a body into BadOtlp, and its absence into MissingExtra."""
     try:
         from google.protobuf.message import DecodeError
 
-        from tracewatch.otlp.shallow import Request
+        import tracewatch.otlp.shallow  # noqa: F401 - so that its absence is told before anything is read
     except ImportError as error:
         raise MissingExtra(what="Reading OTLP/protobuf", package="opentelemetry-proto", extra="server") from error
     try:
-        request = Request.FromString(body)
-        groups = []
-        for resource_spans in request.resource_spans:
-            resource = _attributes(resource_spans.resource.attributes)
-            for scope_spans in resource_spans.scope_spans:
-                scope = scope_spans.scope
-                group = Group(Scope(scope.name, scope.version, resource))
-                group.spans.extend([_span(each) for each in scope_spans.spans])
-                groups.append(group)
+        yield
     except (DecodeError, UnicodeDecodeError) as error:
         raise BadOtlp(form="protobuf", why=str(error)[:200] or "it is no ExportTraceServiceRequest") from error
-    return groups
 
 
-def _span(given: Any) -> WireSpan:
+def read_span(given: Any) -> WireSpan:
+    """One span of `scopes`. Raises DecodeError or UnicodeDecodeError."""
     status = given.status
     events = given.events
     links = given.links
     return WireSpan(
-        _hex(given.trace_id, 16),
-        _hex(given.span_id, 8),
-        _hex(given.parent_span_id, 8),
+        hex_of(given.trace_id, 16),
+        hex_of(given.span_id, 8),
+        hex_of(given.parent_span_id, 8),
         given.name,
         given.kind,
         given.start_time_unix_nano,
         given.end_time_unix_nano,
         _read(given.attributes),
         tuple([_event(each) for each in events]) if events else (),
-        tuple([_hex(each.trace_id, 16) for each in links]) if links else (),
+        tuple([hex_of(each.trace_id, 16) for each in links]) if links else (),
         status.code,
         status.message,
     )
@@ -74,7 +86,7 @@ def _read(given: Any) -> Attributes:
 
 
 def _pair(given: bytes) -> tuple[str, Any]:
-    pair = _plain(given) or _parsed(given)
+    pair = plain_pair(given) or _parsed(given)
     if len(given) <= LONGEST_PAIR and isinstance(pair[1], (str, int, float)):
         if len(_pairs) >= MOST_PAIRS:
             _pairs.clear()
@@ -82,7 +94,7 @@ def _pair(given: bytes) -> tuple[str, Any]:
     return pair
 
 
-def _plain(given: bytes) -> tuple[str, Any] | None:
+def plain_pair(given: bytes) -> tuple[str, Any] | None:
     """An attribute in the form in which nearly all are written; None for any other form.
 
     A name of less than 128 bytes, then a value that is one text, one integer up to 2**63 - 1 or one real number.
@@ -153,5 +165,6 @@ def _value(given: Any, kind: str | None, depth: int) -> Any:
     return None if kind is None else getattr(given, kind)
 
 
-def _hex(octets: bytes, size: int) -> str:
+def hex_of(octets: bytes, size: int) -> str:
+    """The id in lower-case hex; empty for what is no id of that size, and for one of zeros."""
     return octets.hex() if len(octets) == size and any(octets) else ""

@@ -263,13 +263,13 @@ def _set_aside(values: Values, metadata: Attributes) -> None:
             metadata[f"reported_{name}"] = value
 
 
-_PREFIXED = (
+PREFIXED = (
     *("langfuse.observation.metadata.", "langfuse.trace.metadata.", "traceloop.association.properties."),
     *("ai.telemetry.metadata.", "litellm.metadata.", "metadata."),
 )
 _FREE = ("metadata", "langfuse.observation.metadata", "langfuse.trace.metadata")
 _TAGS = ("tag.tags", "langfuse.trace.tags", "logfire.tags", "mlflow.traceTags")
-_FREE_OR_TAGS = frozenset((*_FREE, *_TAGS))
+FREE_OR_TAGS = frozenset((*_FREE, *_TAGS))
 _NAMED_IN_FREE = {
     "user_id": "user_id",
     "session_id": "session_id",
@@ -285,15 +285,15 @@ def _read_metadata(
     attributes: Attributes, others: list[str], metadata: Attributes, values: Values, content: bool
 ) -> None:
     """What no column holds: the app's own entries first, then plain attributes under their names, KEYS in all."""
-    if not _FREE_OR_TAGS.isdisjoint(attributes):
+    if not FREE_OR_TAGS.isdisjoint(attributes):
         _read_whole(attributes, metadata, values)
     for name in others:
         if len(metadata) >= KEYS:
             return
-        if name in _FREE_OR_TAGS or name in metadata:  # None there says that it is not to be kept
+        if name in FREE_OR_TAGS or name in metadata:  # None there says that it is not to be kept
             continue
-        if name.startswith(_PREFIXED):
-            prefix = next(each for each in _PREFIXED if name.startswith(each))
+        if name.startswith(PREFIXED):
+            prefix = next(each for each in PREFIXED if name.startswith(each))
             _read_free({name[len(prefix) :]: attributes[name]}, metadata, values)
             continue
         kind = kind_of(name)

@@ -4,7 +4,7 @@ from tracewatch.pricing.batches import COLUMNS_READ, COLUMNS_WRITTEN, INCONSISTE
 from tracewatch.pricing.book import NO_MODEL, STALE_AFTER_DAYS, PriceBook, checked
 from tracewatch.pricing.coverage import SURVEYED_FROM, coverage, percent_down, survey
 from tracewatch.pricing.repricing import REPORTED_KEY, REPRICED_FROM, Difference, Money, Repricing
-from tracewatch.pricing.single import price_row
+from tracewatch.pricing.single import price_noted, price_row
 from tracewatch.pricing.table import table_age_days, table_version
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "coverage",
     "percent_down",
     "price_batch",
+    "price_noted",
     "price_row",
     "price_span",
     "survey",

@@ -12,7 +12,7 @@ from typing import Any
 
 from tracewatch.pricing.batches import STEPS, Price
 from tracewatch.pricing.book import PriceBook, Tariff
-from tracewatch.pricing.notes import NOTHING, noted
+from tracewatch.pricing.notes import NOTHING, Noted, noted
 from tracewatch.pricing.rates import Band
 
 _UNMETERED = Price(None, "unmetered", None)
@@ -24,9 +24,14 @@ def price_row(row: Mapping[str, Any], book: PriceBook) -> tuple[Price, bool]:
 
     Columns that are missing are empty; `metadata` is an object.
     """
+    metadata = row.get("metadata")
+    return price_noted(row, noted(metadata) if metadata else NOTHING, book)
+
+
+def price_noted(row: Mapping[str, Any], notes: Noted, book: PriceBook) -> tuple[Price, bool]:
+    """Like `price_row`, for a row of whose metadata it is known what it says of the price."""
     get = row.get
-    metadata = get("metadata")
-    context, cached, hour_tokens = noted(metadata) if metadata else NOTHING
+    context, cached, hour_tokens = notes
     given = (
         get("input_tokens"),
         get("output_tokens"),
@@ -81,8 +86,7 @@ def _charged(tariff: Tariff, usage: tuple[float, ...]) -> float | None:
     if not tariff.bands:
         return None
     *kinds, size = usage
-    band = _band(tariff.bands, size)
-    rates = band.rates
+    rates = _band(tariff.bands, size).rates
     prices = (rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h, rates.output, rates.reasoning)
     cost = rates.request
     for tokens, price in zip(kinds, prices, strict=True):
