@@ -81,7 +81,7 @@ def line(text: str, most: int) -> str:
 
 def _finite(incident: Incident) -> Incident:
     """The incident without numbers that are none."""
-    none = {
+    none: dict[str, Any] = {
         name: None
         for name in ("observed", "expected", "lower", "upper", "cost_effect_usd", "time_effect_s")
         if not isfinite(getattr(incident, name) or 0.0)
