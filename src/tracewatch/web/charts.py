@@ -67,6 +67,13 @@ class Series:
     """Whether the last step is not over."""
 
     @property
+    def over(self) -> Numbers:
+        """The values of the steps that are over; where nothing came in them, what came so far."""
+        if not self.is_open or not any(self.values[:-1]):
+            return self.values
+        return [*self.values[:-1], None]
+
+    @property
     def end(self) -> float:
         """When the last step ends."""
         return self.start + self.step_s * len(self.values)
@@ -163,7 +170,7 @@ def band(
         unsure=[(WIDE * a / count, WIDE * (b - a) / count) for a, b in _gaps(expected)] if any(expected) else [],
         lines=lines,
         bad=bad,
-        over=list(_over(values, expected, x, place, inside, series.worse)),
+        over=list(_over(series.over, expected, x, place, inside, series.worse)),
         dots=[(x(a) / 10, place(values[a] or 0.0)) for a, b in _runs(values) if b - a == 1],
         open_end=_open_end(values, x, place) if series.is_open else "",
         grid=[place(each) for each in steps],
@@ -544,6 +551,8 @@ def _tip(series: Series, index: int, expected: Sequence[Range | None], zone: tzi
     value = series.values[index]
     if value is None:
         return f"{when} · no calls"
+    if series.is_open and index == len(series.values) - 1:
+        return f"{when} · {told(value)} so far"
     pair = expected[index]
     usual = f", expected {formats.spanning(told(max(pair[0], 0.0)), told(pair[1]))}" if pair else ""
     return f"{when} · {told(value)}{usual}"

@@ -217,7 +217,7 @@ def _line(asked: Asked, it: Watched) -> Line:
         href=asked.address(f"/metrics/{it.key}", **_slice(asked)),
         value=_amount(it.key, it.value),
         usual=_usually(it.key, it.usual),
-        spark=charts.spark(it.series.values, it.series.expected),
+        spark=charts.spark(it.series.over, it.series.expected),
         ribbon=stretches(it.series),
         outside=f"{formats.percent(it.outside)} of the time" if it.outside else "",
         hue=drawing.SEVERITY_CLASS[it.incident.severity] if it.incident else "",

@@ -221,7 +221,7 @@ def _shown(asked: Asked, it: Overview, number: Number) -> Shown:
     return Shown(
         name=name, value=value, small=small, usual=usual, title=title, worst=number.worst,
         href=asked.address("/traces", **_FILTERS.get(number.key, {})),
-        spark=charts.spark(known.values, known.expected, first),
+        spark=charts.spark(known.over, known.expected, first),
     )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def series(
         label=label,
         start=start,
         step_s=step,
-        values=_closed(_values(rows, source, start, step, count), source.kind, is_open=end > now),
+        values=_values(rows, source, start, step, count),
         expected=ranges(hours, start, step, count, kind=source.kind, most=most),
         typical=middles(hours, start, step, count, kind=source.kind) if step <= HOUR_S else (),
         unit=unit,
@@ -111,7 +111,7 @@ def drawn(
         label=label,
         start=start,
         step_s=step_s,
-        values=_closed(_values(rows, source, start, step_s, count), kind, is_open=is_open),
+        values=_values(rows, source, start, step_s, count),
         expected=ranges(hourly, start, step_s, count, kind=kind, most=most),
         unit=unit,
         worse=worse,
@@ -132,8 +132,3 @@ def _values(
     if source.kind == "sum":
         return list(above)
     return [one / other if other > 0 else None for one, other in zip(above, below, strict=True)]
-
-
-def _closed(values: list[float | None], kind: Kind, *, is_open: bool) -> list[float | None]:
-    """Without what a step came to that is not over: a sum would seem to fall."""
-    return [*values[:-1], None] if is_open and kind == "sum" else values

@@ -128,7 +128,7 @@ def step_for(period: Period, now: float) -> int:
 
 def outside(it: Series) -> float:
     """The share of the steps with calls that lie beyond what is usual, on the bad side."""
-    pairs = [(value, pair) for value, pair in zip(it.values, it.expected, strict=False) if value is not None and pair]
+    pairs = [(value, pair) for value, pair in zip(it.over, it.expected, strict=False) if value is not None and pair]
     if not pairs:
         return 0.0
     return sum(_is_outside(value, pair, it.worse) for value, pair in pairs) / len(pairs)
@@ -138,7 +138,7 @@ def stretches(it: Series) -> list[tuple[float, float]]:
     """Where a series lies beyond what is usual: from and how wide, in per cent of it."""
     found: list[tuple[float, float]] = []
     count = max(len(it.values), 1)
-    for place, (value, pair) in enumerate(zip(it.values, it.expected, strict=False)):
+    for place, (value, pair) in enumerate(zip(it.over, it.expected, strict=False)):
         if value is not None and pair and _is_outside(value, pair, it.worse):
             left, width = 100 * place / count, 100 / count
             if found and abs(found[-1][0] + found[-1][1] - left) < 1e-6:
