@@ -29,9 +29,9 @@ def _refused(run, *words):
 
 
 def test_a_key_is_shown_once_and_listed_without_its_secret(run):
-    key = run("keys", "create", "--name", "the shop", "--rights", "write", "--expires", "90d").stdout.strip()
+    key = run("keys", "create", "--name", "the shop", "--rights", "write,admin", "--expires", "90d").stdout.strip()
     (listed,) = json.loads(run("keys", "list", "--format", "json").stdout)
-    assert (listed["name"], listed["rights"], listed["state"]) == ("the shop", ["write"], "valid")
+    assert (listed["name"], listed["rights"], listed["state"]) == ("the shop", ["write", "admin"], "valid")
     assert key.startswith(f"tw_{listed['id']}_")
     assert key not in run("keys", "list").output
     assert "last one" in run("keys", "revoke", listed["id"]).output
@@ -42,6 +42,18 @@ def test_a_key_is_shown_once_and_listed_without_its_secret(run):
 def test_the_first_key_says_what_changes(run):
     assert "nobody in without a key" in run("keys", "create").output
     assert "nobody in without a key" not in run("keys", "create").output
+
+
+def test_the_first_key_may_do_everything_and_no_other_is_taken_before_it(run):
+    error = _refused(run, "keys", "create", "--rights", "read,write")
+    assert isinstance(error, BadKey)
+    assert "it is the first one" in str(error)
+    assert json.loads(run("keys", "list", "--format", "json").stdout) == []
+    run("keys", "create")
+    run("keys", "create", "--rights", "read")
+    run("keys", "create")
+    listed = json.loads(run("keys", "list", "--format", "json").stdout)
+    assert [each["rights"] for each in listed] == [["read", "write"], ["read"], ["read", "write", "admin"]]
 
 
 def test_without_keys_the_list_says_what_to_do(run):

@@ -15,6 +15,7 @@ from tracewatch.stores.base import Filter, Store
 PREFIX = "tw"
 ID_BYTES = 6  # enough that two keys of one store never meet
 SECRET_BYTES = 24  # 192 bits: nobody guesses it, so a plain digest is as good as a slow one
+USUAL_RIGHTS = ("read", "write")
 MOST_KEYS = 10_000  # of one store; they are listed in one go
 
 
@@ -73,6 +74,22 @@ def create_key(
     )
     store.add([key])
     return key, text
+
+
+def rights_of_new(store: Store, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The rights of a key that is to be made: those given, or all for the first one and USUAL_RIGHTS for any other.
+
+    Nobody comes in without a key once there is one, so the first may do everything. Raises BadKey.
+    """
+    is_first = not keys_needed(store)
+    if given is None:
+        return RIGHTS if is_first else USUAL_RIGHTS
+    if is_first and "admin" not in given:
+        raise BadKey(
+            why="it is the first one, and without the right admin nobody could make another on the server's pages or "
+            "through its API: make a key with the right admin first"
+        )
+    return tuple(given)
 
 
 def keys_of(store: Store, project: str | None = None) -> tuple[ApiKey, ...]:

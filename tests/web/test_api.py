@@ -242,6 +242,14 @@ def test_projects_say_what_is_kept(own):
     assert own.put("/api/v1/projects/other", json={}).status_code == 403
 
 
+def test_no_first_key_locks_everybody_out(own):
+    refused = own.post("/api/v1/keys", json={"rights": ["read", "write"]})
+    assert refused.status_code == 400
+    assert "it is the first one" in refused.text
+    assert own.get("/api/v1/keys").json() == []
+    assert own.post("/api/v1/keys", json={}).json()["rights"] == ["read", "write", "admin"]
+
+
 def test_keys_are_told_once_and_end_at_once(own):
     made = own.post("/api/v1/keys", json={"name": "admin", "rights": ["admin"]}).json()
     as_admin = {"authorization": f"Bearer {made['key']}"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.group(epilog="\b\nExamples:\n  tracewatch keys create --name 'the shop'\n  tracewatch keys revoke 1f0c2ab4d9e3")
+@click.group(epilog="\b\nExamples:\n  tracewatch keys create --name 'the owner'\n  tracewatch keys revoke 1f0c2ab4d9e3")
 def keys() -> None:
     """Make, list and revoke the API keys of a server."""
 
@@ -26,6 +26,7 @@ def keys() -> None:
     epilog="""
 \b
 Examples:
+  tracewatch keys create --name 'the owner'
   tracewatch keys create --name 'the shop' --rights write
   tracewatch keys create --user u42 --rights read --expires 90d
 """
@@ -33,17 +34,18 @@ Examples:
 @store_options
 @click.option(
     "--rights",
-    default="read,write",
-    show_default=True,
-    help="What it may do: read (see), write (send spans, deal with findings), admin (everything).",
+    help="What it may do: read (see), write (send spans, deal with findings), admin (everything). The first key needs "
+    "admin. [default: read,write; all for the first key]",
 )
 @click.option("--user", help="The only account whose rows it sees and writes.")
 @click.option("--name", default="", help="What it is for, in your words.")
 @click.option("--expires", help="How long it opens anything: 12h, 90d … [default: for good]")
 @format_option("table", "json")
-def create(db: str, project: str, rights: str, user: str | None, name: str, expires: str | None, output: str) -> None:
+def create(
+    db: str, project: str, rights: str | None, user: str | None, name: str, expires: str | None, output: str
+) -> None:
     """Make a key to a project. It is shown once, for only a digest of it is kept."""
-    from tracewatch.access import create_key, keys_needed
+    from tracewatch.access import create_key, keys_needed, rights_of_new
 
     now = time.time()
     with open_db(db, create=True) as store:
@@ -51,7 +53,9 @@ def create(db: str, project: str, rights: str, user: str | None, name: str, expi
         key, text = create_key(
             store,
             project=project,
-            rights=tuple(each.strip() for each in rights.split(",") if each.strip()),
+            rights=rights_of_new(
+                store, None if rights is None else [each for each in map(str.strip, rights.split(",")) if each]
+            ),
             now=now,
             user_id=user,
             name=name,

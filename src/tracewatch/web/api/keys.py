@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, create_model
 from starlette.responses import Response
 
-from tracewatch.access import create_key, keys_of, revoke_key
+from tracewatch.access import create_key, keys_of, revoke_key, rights_of_new
 from tracewatch.errors import BadKey, NotFound
 from tracewatch.records import ApiKey, as_dict
 from tracewatch.times import LATEST, parse_duration
@@ -28,7 +28,12 @@ class Wanted(BaseModel):
 
     name: str = Field(default="", max_length=200, description="What it is for.")
     user_id: str | None = Field(default=None, min_length=1, max_length=500, description="The only account it opens.")
-    rights: list[Literal["read", "write", "admin"]] = Field(default=["read", "write"], min_length=1, max_length=3)
+    rights: list[Literal["read", "write", "admin"]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="Read and write where they are left out. The first key needs admin, and then has all.",
+    )
     expires_in: str | None = Field(default=None, description="After how long it opens nothing: 12h, 90d …")
 
 
@@ -46,8 +51,8 @@ def make_key(server: Server, caller: Admin, wanted: Wanted) -> Response:
     if expires_at is not None and expires_at > LATEST:
         raise BadKey(why="it would not expire in this era: leave the expiry out")
     key, text = create_key(
-        server.store, project=caller.project, rights=wanted.rights, now=now, user_id=wanted.user_id, name=wanted.name,
-        expires_at=expires_at,
+        server.store, project=caller.project, rights=rights_of_new(server.store, wanted.rights), now=now,
+        user_id=wanted.user_id, name=wanted.name, expires_at=expires_at,
     )  # fmt: skip
     return shapes.told({**shapes.plain([key], SECRET)[0], "key": text}, 201)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from tracewatch import __version__, formats, live
-from tracewatch.access import Caller, create_key, keys_needed, revoke_key
+from tracewatch.access import Caller, create_key, keys_needed, revoke_key, rights_of_new
 from tracewatch.errors import BadDeed, BadKey, BadPrice, NotFound, TracewatchError
 from tracewatch.pricing import STALE_AFTER_DAYS, checked, table_age_days, table_version
 from tracewatch.records import RIGHTS, ApiKey, PriceOverride
@@ -121,10 +121,8 @@ def _state(key: ApiKey, now: float) -> str:
 
 
 def _create_key(asked: Asked, caller: Caller, form: Form) -> tuple[ApiKey, str]:
-    rights = tuple(each for each in form.every("right") if each)
+    rights = rights_of_new(asked.store, [each for each in form.every("right") if each])
     user_id = form.one("user_id")
-    if not keys_needed(asked.store) and "admin" not in rights:
-        raise BadKey(why="it is the first one, and without the right admin nobody could make another from here")
     expires = form.one("expires")
     try:
         length = parse_duration(expires) if expires else None
