@@ -270,6 +270,10 @@ def test_deleting_names_what_goes_and_wants_the_name_of_the_project(own):
     store = own.app.state.serving.store
     assert "Deletes" not in words(own.get("/settings").text)
     told = words(own.post("/settings", data={"verb": "retention", "days": "15"}).text)
+    assert "Keeping 15 days deletes 3 spans of 20 days" in told
+    assert store.get(Project, {"project": "default"}) is None  # asked, and not yet done
+    told = words(own.post("/settings", data={"verb": "retention", "days": "15", "confirm": "default"}).text)
+    assert "Once a day, while the server runs with detection, spans go that are older than 15 days" in told
     assert "Deletes 3 spans of 20 days" in told
     refused = own.post("/settings", data={"verb": "delete", "confirm": "yes"})
     assert refused.status_code == 400
@@ -282,7 +286,7 @@ def test_nothing_of_another_project_is_deleted(own):
     store = own.app.state.serving.store
     store.add([chat(0, NOW - 60 * 86_400, project="other")])
     said = words(own.post("/settings", data={"verb": "retention", "days": "15"}).text)
-    assert "other projects have spans of that age" in said
+    assert "ther projects keep spans of that age" in said
     assert own.post("/settings", data={"verb": "delete", "confirm": "default"}).status_code == 400
     assert store.count(Span, [Filter("project", "=", ("other",))]) == 1
     store.roll_up()

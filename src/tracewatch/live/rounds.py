@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tracewatch import watch
 from tracewatch.live.passing import Passed, Watcher
+from tracewatch.live.retaining import RETAIN_S, retain
 from tracewatch.metrics.custom import Custom
 from tracewatch.records import MESSAGES_SOURCE, Headway, columns
 from tracewatch.stores import Store
@@ -33,6 +34,7 @@ class Rounds:
         self.watchers: dict[str, Watcher] = {}
         self._unsaved: set[str] = set()
         self._saved_at: float | None = None
+        self._retained_at = -RETAIN_S
         self._headway: dict[str, Headway] = {}
 
     def go(self, now: float) -> Mapping[str, Passed]:
@@ -46,6 +48,9 @@ class Rounds:
             self._saved_at = now
         if now - self._saved_at >= SAVE_S:
             self.save(now)
+        if now - self._retained_at >= RETAIN_S:
+            self._retained_at = now
+            retain(self.store, now)  # after all that came has been judged
         return passed
 
     def due(self, now: float) -> float | None:

@@ -27,7 +27,10 @@ class Project(Record):
         label="Content",
     )
     retention_days: int | None = column(
-        "For how long its spans are kept; empty is for good.", default=None, label="Retention", unit="days"
+        "For how long its spans are kept; empty is for good. A server lets older ones go once a day.",
+        default=None,
+        label="Retention",
+        unit="days",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -36,11 +37,19 @@ DONE = {
         "The price holds for calls to come. Price the stored ones anew with: tracewatch prices reprice",
     ),
     "remove_price": ("prices", "The price is removed. Price the stored calls anew with: tracewatch prices reprice"),
-    "retention": ("retention", "Kept. Nothing is deleted before you say so below."),
+    "retention": ("retention", "Kept. What is older goes once a day while the server runs, or at once below."),
     "delete": ("retention", "Deleted. The sums by the hour stay."),
     "content": ("content", "Kept."),
     "learn_again": ("detectors", "Forgotten. Detection learns from all calls again; until then nothing is told."),
 }
+
+
+class Unconfirmed(Exception):  # a question, and no error
+    """What a change would delete, for which the name of the project was not typed yet."""
+
+    def __init__(self, loss: Loss, days: int) -> None:
+        super().__init__()
+        self.loss, self.days = loss, days
 
 
 @router.get("/settings", response_class=HTMLResponse)
@@ -61,6 +70,8 @@ def change_settings(request: Request, asked: Ask, server: Server, caller: Admin,
         if doing is None:
             raise BadDeed(why=f"'{verb[:40]}' is nothing that can be done here")
         doing(asked, caller, form)
+    except Unconfirmed as asking:
+        return _page(request, asked, server, unconfirmed=asking)
     except (BadDeed, BadKey, BadPrice, NotFound) as error:
         return _page(request, asked, server, wrong=f"{str(error)[:1].upper()}{str(error)[1:]}.", status=400)
     section, _ = DONE[verb]
@@ -69,7 +80,7 @@ def change_settings(request: Request, asked: Ask, server: Server, caller: Admin,
 
 def _page(
     request: Request, asked: Asked, server: Serving, *, new_key: str = "", made: ApiKey | None = None, wrong: str = "",
-    status: int = 200,
+    status: int = 200, unconfirmed: Unconfirmed | None = None,
 ) -> HTMLResponse:  # fmt: skip
     may = asked.caller.may("admin")
     it = keeping.what_is_kept(asked.store, asked.caller, asked.now)
@@ -80,7 +91,8 @@ def _page(
         it=it, may=may, new_key=new_key, made=made, wrong=wrong,
         done=DONE.get(asked.given.get("done", ""), ("", ""))[1],
         rights=RIGHTS, keys_needed=keys_needed(asked.store), key_state=lambda key: _state(key, asked.now),
-        said=_sentence(it), loss=lost, cannot=whole, table=f"genai-prices {table_version()}", age=round(age),
+        said=_sentence(it), loss=lost, unconfirmed=unconfirmed, cannot=whole,
+        table=f"genai-prices {table_version()}", age=round(age),
         stale=age > STALE_AFTER_DAYS, pattern=asked.given.get("pattern", ""), settings=list(_settings(server)),
         content_refused=server.settings.content != "allow", version=__version__, prefix=PREFIX,
     )  # fmt: skip
@@ -181,6 +193,11 @@ def _retention(asked: Asked, caller: Caller, form: Form) -> None:
     text = form.one("days") or "0"
     if not (text.isascii() and text.isdigit() and int(text) <= MOST_DAYS):
         raise BadDeed(why=f"'{text[:40]}' is no number of days; leave it empty to keep everything")
+    if int(text) and form.one("confirm") != caller.project:
+        with suppress(BadDeed):  # nothing goes that other projects still keep
+            lost = keeping.loss(asked.store, caller, int(text), asked.now)
+            if lost.spans:
+                raise Unconfirmed(lost, int(text))
     keeping.change(asked.store, caller.project, asked.now, days=int(text))
 
 

@@ -9,13 +9,13 @@ from tracewatch.access import Caller, keys_of
 from tracewatch.errors import BadDeed
 from tracewatch.judge import WARMUP_DAYS
 from tracewatch.live.baselines import DETECTOR
+from tracewatch.live.retaining import projects_of
 from tracewatch.records import Anomaly, ApiKey, Baseline, Incident, PriceOverride, Project, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.watch import overrides_of
 from tracewatch.web.views.rolled import kept
 
 DAY_S = 86_400
-CENTURIES_S = 400 * 365 * DAY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def loss(store: Store, caller: Caller, days: int, now: float) -> Loss:
     before = (now - days * DAY_S) // 3600 * 3600
     older = Filter("start_time", "<", (before,))
     if store.exists(Span, [Filter("project", "!=", (caller.project,)), older]):
-        raise BadDeed(why="other projects have spans of that age in the same database, and they would go as well")
+        raise BadDeed(why="other projects keep spans of that age in the same database, and they would go as well")
     mine = [*caller.where, older]
     reach = store.extent(Span, mine)
     length = 0 if reach is None else max(int(-(-(reach[1] - reach[0]) // DAY_S)), 1)
@@ -119,8 +119,4 @@ def _learned(store: Store, project: str, first: float | None) -> Learned | None:
 
 
 def _others(store: Store, caller: Caller) -> tuple[str, ...]:
-    reach = store.extent(Span)
-    if reach is None:
-        return ()
-    rows = store.rollup(reach[0], reach[1] + 1, step_s=CENTURIES_S, by=("project",), measures=("calls",))
-    return tuple(sorted({str(each) for each in rows["project"].to_pylist()} - {caller.project}))
+    return tuple(each for each in projects_of(store) if each != caller.project)

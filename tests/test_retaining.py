@@ -1,0 +1,85 @@
+"""Spans go by themselves when their project has kept them for long enough, and nobody's go sooner."""
+
+import pytest
+from workload import DAY, HOUR
+
+from tracewatch.live.retaining import RETAIN_S, retain
+from tracewatch.live.rounds import Rounds
+from tracewatch.records import Project, Span
+from tracewatch.stores import Filter, open_store
+
+NOW = 1_790_000_000.0 // HOUR * HOUR + 600
+
+
+def spans(project, *ages):
+    """One span of a project for each age in days."""
+    return [
+        Span(project=project, trace_id=f"{project}{age}", span_id="1", start_time=NOW - age * DAY, source="sdk")
+        for age in ages
+    ]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(str(tmp_path / "w.db"), create=True) as store:
+        yield store
+
+
+def keep(store, project, days):
+    store.put([Project(project=project, created_at=NOW, retention_days=days)])
+
+
+def left(store, project="default"):
+    return store.count(Span, [Filter("project", "=", (project,))])
+
+
+def sums(store):
+    return sum(store.rollup(0, NOW + DAY, step_s=86_400, measures=("calls",))["calls"].to_pylist())
+
+
+def test_a_round_lets_go_of_what_is_too_old_and_keeps_the_sums(store):
+    store.add(spans("default", 1, 5, 9.9, 10.1, 30))
+    keep(store, "default", 10)
+    Rounds(store).go(NOW)
+    assert left(store) == 3
+    assert sums(store) == 5
+
+
+def test_it_happens_once_a_day(store):
+    store.add(spans("default", 1, 9.5))
+    keep(store, "default", 10)
+    rounds = Rounds(store)
+    rounds.go(NOW)
+    rounds.go(NOW + RETAIN_S - 60)
+    assert left(store) == 2
+    rounds.go(NOW + RETAIN_S)
+    assert left(store) == 1
+
+
+def test_without_a_limit_all_stays(store):
+    store.add(spans("default", 1, 3000))
+    Rounds(store).go(NOW)
+    assert left(store) == 2
+
+
+def test_what_another_project_keeps_for_good_holds_all_of_its_age(store):
+    store.add(spans("default", 1, 20, 40))
+    store.add(spans("other", 30))
+    store.roll_up()
+    keep(store, "default", 10)
+    retain(store, NOW)
+    assert (left(store), left(store, "other")) == (2, 1)  # what is older than anything of the other has gone
+    keep(store, "other", 25)
+    retain(store, NOW)
+    assert (left(store), left(store, "other")) == (2, 0)
+    keep(store, "other", 10)
+    retain(store, NOW)
+    assert left(store) == 1
+
+
+def test_a_project_that_has_only_been_described_holds_nothing(store):
+    store.add(spans("default", 1, 20))
+    store.roll_up()
+    keep(store, "default", 10)
+    keep(store, "planned", None)
+    assert retain(store, NOW) == 1
