@@ -163,6 +163,7 @@ def _judges(each: Metric) -> str:
         f"type `{judges.type}` ({judges.threshold:g})" if judges.type else "",
         f"rule `{judges.rule}`" if judges.rule else "",
         "series, once declared" if judges.declarable else "",
+        "tracewatch itself, by a fixed limit" if judges.itself else "",
     ]
     return "; ".join(part for part in parts if part)
 

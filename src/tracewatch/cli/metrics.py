@@ -183,7 +183,8 @@ def _judged_by(each: Standing) -> str:
     engine = "engine" if judges.engine == each.metric.key else f"engine, as {judges.engine}"
     kind = f"type {judges.type}" if judges.type else ""
     series = "hourly series" if judges.series else "once declared" if judges.declarable else ""
-    parts = [engine if judges.engine else "", kind, judges.rule, series]
+    own = "itself" if judges.itself else ""
+    parts = [engine if judges.engine else "", kind, judges.rule, series, own]
     return "; ".join(part for part in parts if part)
 
 

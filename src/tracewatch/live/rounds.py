@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow.compute as pc
 
 from tracewatch import watch
+from tracewatch.checks import SELF, Health, Vitals, settle
 from tracewatch.live.passing import Passed, Watcher
 from tracewatch.live.retaining import RETAIN_S, retain
 from tracewatch.metrics.custom import Custom
@@ -20,6 +21,7 @@ from tracewatch.stores.base import Progress
 SAVE_S = 300.0  # what was learned is kept so often: a crash costs reading the calls of five minutes again
 SEEN_S = 8 * 86_400.0  # a project is watched for a week after its last call, as long as its silence is news
 MOST_PROJECTS = 200  # of which each takes some MB; those with the most calls are watched
+CHECK_S = 15.0  # so often each project is checked against fixed limits
 TOLD_EVERY_S = 2.0  # while history is read, which takes minutes, so often it is written down how much is left
 
 _log = logging.getLogger("tracewatch.live")
@@ -36,6 +38,8 @@ class Rounds:
         self._saved_at: float | None = None
         self._retained_at = -RETAIN_S
         self._headway: dict[str, Headway] = {}
+        self._health: dict[str, Health] = {}
+        self._checked_at: dict[str, float] = {}
 
     def go(self, now: float) -> Mapping[str, Passed]:
         """One round; `now` is the clock. Returns what came of it, by project."""
@@ -44,6 +48,9 @@ class Rounds:
         for name in set(self.watchers) - set(found):
             del self.watchers[name]
         passed = {name: self._pass(name, now) for name in found}
+        passed |= {
+            name: self._check(name, each, now, found) for name, each in passed.items() if self._is_due(name, now)
+        }
         if self._saved_at is None:
             self._saved_at = now
         if now - self._saved_at >= SAVE_S:
@@ -74,6 +81,20 @@ class Rounds:
             self._unsaved.add(name)
         self._note(watcher.headway(now, 0))
         return passed
+
+    def _is_due(self, name: str, now: float) -> bool:
+        """Whether it is time to check a project, or the clock has gone back."""
+        return not 0 <= now - self._checked_at.get(name, -CHECK_S) < CHECK_S
+
+    def _check(self, name: str, passed: Passed, now: float, found: Sequence[str]) -> Passed:
+        """What is checked against fixed limits, and the pass with what came of it."""
+        self._checked_at[name] = now
+        watcher = self.watchers[name]
+        health = self._health.setdefault(name, Health(self.store, name))
+        alone = name == (self.project if self.project in found else found[0])
+        vitals = Vitals(headway=watcher.headway(now, 0), rows=watcher.state.reading.rows, alone=alone)
+        settled = settle(self.store, name, SELF, health.checks(vitals, now), now)
+        return replace(passed, new=(*passed.new, *settled.new), incidents=(*passed.incidents, *settled.incidents))
 
     def _counting_down(self, watcher: Watcher, now: float, rows: int) -> Progress:
         """Writes down now and then how many of the rows are still to be read."""

@@ -15,7 +15,7 @@ Bad = Literal["up", "down", "either"]
 Grain = Literal["call", "share", "hour", "day", "trace", "conversation", "session", "job", "window"]
 Family = Literal[
     "latency", "tokens", "cost", "cache", "quality", "failure", "volume", "comparison", "hierarchy", "conversation",
-    "batch", "novelty", "custom",
+    "batch", "novelty", "health", "custom",
 ]  # fmt: skip
 Shown = Literal["median", "mean", "largest"]
 

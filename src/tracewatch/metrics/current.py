@@ -221,6 +221,8 @@ def _state(metric: Metric, judges: Judges, values: int, days: int, hours: int) -
         return "absent"
     if not judges:
         return "shown"
+    if judges.itself:
+        return "judged"
     have, need, _ = _history(judges, days, hours)
     return "judged" if have >= need else "learning"
 

@@ -13,6 +13,7 @@ from tracewatch.metrics.base import Metric
 from tracewatch.metrics.calls import DERIVED, FIELDS
 from tracewatch.metrics.comparisons import COMPARISONS
 from tracewatch.metrics.found import TRUTH
+from tracewatch.metrics.health import HEALTH
 from tracewatch.metrics.observing import EACH_ANSWER, EACH_CALL, FLAGS, REASONS
 from tracewatch.metrics.requests import DEPTH, LOOPS, MISSING, SPANS
 from tracewatch.metrics.shares import SHARES
@@ -21,7 +22,7 @@ from tracewatch.metrics.turns import COST, GROWTH, TURNS
 from tracewatch.metrics.types import TYPES
 from tracewatch.metrics.volumes import BATCHES, NEWS, VOLUMES
 
-METRICS = (*FIELDS, *DERIVED, *SHARES, *VOLUMES, *CONVERSATIONS, *HIERARCHY, *COMPARISONS, *BATCHES, *NEWS)
+METRICS = (*FIELDS, *DERIVED, *SHARES, *VOLUMES, *CONVERSATIONS, *HIERARCHY, *COMPARISONS, *BATCHES, *NEWS, *HEALTH)
 """Everything that is watched; metrics of the user's own come on top (see custom.py)."""
 
 METRIC_OF: Mapping[str, Metric] = {each.key: each for each in METRICS}
@@ -72,9 +73,11 @@ class Judges:
     declarable: bool
     """Whether they would be, once the user declares it: what has a value by the hour and no name of its own in the
     engine's alerts."""
+    itself: bool = False
+    """Whether tracewatch judges it by a fixed limit, because it is about itself."""
 
     def __bool__(self) -> bool:
-        return bool(self.engine or self.type or self.rule or self.series)
+        return bool(self.engine or self.type or self.rule or self.series or self.itself)
 
 
 def judges_of(metric: Metric, declared: Collection[str] = ()) -> Judges:
@@ -90,6 +93,7 @@ def judges_of(metric: Metric, declared: Collection[str] = ()) -> Judges:
         rule=RULES.get(metric.key, ""),
         series=declarable and metric.key in declared,
         declarable=declarable,
+        itself=metric.family == "health",
     )
 
 

@@ -59,7 +59,7 @@ def list_metrics(caller: Reader) -> Response:
     found = []
     for each in METRICS:
         judges = judges_of(each)
-        named = (("engine", judges.engine), ("type", judges.type), ("rule", judges.rule))
+        named = (("engine", judges.engine), ("type", judges.type), ("rule", judges.rule), ("itself", judges.itself))
         found.append(
             {
                 **{name: getattr(each, name) for name in ("key", "label", "help", "family", "unit", "bad", "grain")},

@@ -288,6 +288,8 @@ def _judged(judges: Judges | None) -> str:
         return "by the hour"
     if judges.type or judges.rule:
         return "when asked"
+    if judges.itself:
+        return "by a fixed limit"
     return "once declared" if judges.declarable else "shown only"
 
 
@@ -315,6 +317,7 @@ def _facts(name: str, row: Metric | None, stand: Standing) -> Iterator[tuple[str
             yield "Anomaly type", f"{judges.type}, beyond {judges.threshold:g} standard deviations"
         if judges.rule:
             yield "Rule", judges.rule
-        yield "Measured from", ", ".join(row.needs)
+        if row.needs:
+            yield "Measured from", ", ".join(row.needs)
     yield "State", _learning(stand)
     yield "Name", name

@@ -1,0 +1,7 @@
+"""What is checked against fixed limits, by people's rules or about tracewatch itself, and the incidents it makes."""
+
+from tracewatch.checks.base import RULES, SELF, Check
+from tracewatch.checks.health import Health, Vitals
+from tracewatch.checks.settling import Settled, settle
+
+__all__ = ["RULES", "SELF", "Check", "Health", "Settled", "Vitals", "settle"]
