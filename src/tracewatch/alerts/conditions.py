@@ -39,9 +39,10 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Money that may be spent in a day, a week or a month of the calendar."""
+    """Money, or tokens, that may be spent in a day, a week or a month of the calendar."""
 
-    usd: float
+    usd: float | None = None
+    tokens: float | None = None
     per: str = "month"
     zone: str = "UTC"
     slice: Slice | None = None
@@ -62,7 +63,7 @@ Condition = Threshold | Budget | NoData
 CONDITIONS: Mapping[str, type[Condition]] = {"threshold": Threshold, "budget": Budget, "no_data": NoData}
 ENTRIES: Mapping[str, tuple[str, ...]] = {
     "threshold": ("metric", "above", "below", "window", "calls", "slice", "by", "severity"),
-    "budget": ("usd", "per", "zone", "slice", "by", "severity"),
+    "budget": ("usd", "tokens", "per", "zone", "slice", "by", "severity"),
     "no_data": ("for", "slice", "severity"),
 }
 _SECONDS = {"window": "window_s", "for": "for_s"}
@@ -98,7 +99,7 @@ def _value(name: str, value: object, path: Path, reader: Reader) -> Any:
         return reader.duration(value, path)
     if name in ("above", "below"):
         return reader.number(value, path, float("-inf"), float("inf"))
-    if name == "usd":
+    if name in ("usd", "tokens"):
         return reader.number(value, path, 0.0, float("inf"))
     if name == "calls":
         number = reader.number(value, path, 1, 1e9)
@@ -119,7 +120,7 @@ def _check(kind: str, read: Mapping[str, Any], path: Path, reader: Reader) -> No
             reader.wrong(path, "a threshold needs a metric, such as metric: error_rate")
         if ("above" in read) == ("below" in read):
             reader.wrong(path, "a threshold is either above or below a value, such as above: 0.2")
-    if kind == "budget" and "usd" not in read:
-        reader.wrong(path, "a budget needs an amount, such as usd: 500")
+    if kind == "budget" and ("usd" in read) == ("tokens" in read):
+        reader.wrong(path, "a budget needs an amount of one kind, such as usd: 500 or tokens: 2000000")
     if kind == "no_data" and "for_s" not in read:
         reader.wrong(path, "no_data needs a time, such as for: 30m")

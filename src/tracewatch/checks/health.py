@@ -118,7 +118,7 @@ def _behind(headway: Headway, now: float) -> Check:
     return Check(
         detector=SELF, metric="detection_lag_s", bad=behind > BEHIND_S, observed=behind, limit=BEHIND_S,
         severity="high" if behind > HOUR_S else "medium", since=now - behind, kind="level_shift",
-        title=f"Detection is {words.amount(behind * 1000, 'ms')} behind: findings come so much later.",
+        title=f"Detection is {behind / 60:,.0f} min behind: findings come so much later.",
         actions=("Give the machine more room, or send fewer spans: tracewatch doctor says how many wait.",),
     )  # fmt: skip
 

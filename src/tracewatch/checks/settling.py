@@ -68,7 +68,7 @@ def _known(store: Store, project: str, detector: str, now: float) -> dict[str, I
 
 
 def _identity(incident: Incident) -> str:
-    return identity_of(incident.metric_name, getattr(incident, "rule", ""), incident.slice)
+    return identity_of(incident.metric_name, incident.rule, incident.slice)
 
 
 def _after(incident: Incident, check: Check, now: float) -> Incident:
@@ -163,7 +163,8 @@ def _opened(project: str, check: Check, now: float) -> tuple[Incident, Anomaly]:
     up = check.direction == "up"
     lower, upper = (None, check.limit) if up else (check.limit, None)
     incident = Incident(
-        id=id_, title=check.title, root_id=root, started_at=check.since, updated_at=now, observed=check.observed,
+        id=id_, rule=check.rule or None, title=check.title, updated_at=now,
+        root_id=root, started_at=check.since, observed=check.observed,
         expected=check.expected, calls=check.calls, cost_effect_usd=check.cost_effect_usd, lower=lower, upper=upper,
         **shared,
     )  # fmt: skip
@@ -171,7 +172,11 @@ def _opened(project: str, check: Check, now: float) -> tuple[Incident, Anomaly]:
         id=root, anomaly_type=check.metric, detected_value=check.observed, expected_value=check.expected,
         threshold_value=check.limit,
         deviation_percentage=(check.observed - check.expected) / abs(check.expected) * 100 if check.expected else 100.0,
-        statistics={"expectedRange": {"lower": lower, "upper": upper}, "confidence": check.confidence, "rule": check.rule or None},
+        statistics={
+            "expectedRange": {"lower": lower, "upper": upper},
+            "confidence": check.confidence,
+            "rule": check.rule or None,
+        },
         description=check.title, occurred_at=check.since, incident_id=id_,
         user_id=check.slice.get("user_id"), model_id=check.slice.get("model_name"),
         trace_id=check.trace_ids[0] if check.trace_ids else None, **shared,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pyarrow.compute as pc
 
 from tracewatch import watch
-from tracewatch.checks import SELF, Health, Vitals, settle
+from tracewatch.checks import RULES, SELF, Conditions, Health, Vitals, settle
 from tracewatch.live.passing import Passed, Watcher
 from tracewatch.live.retaining import RETAIN_S, retain
 from tracewatch.metrics.custom import Custom
@@ -39,6 +39,7 @@ class Rounds:
         self._retained_at = -RETAIN_S
         self._headway: dict[str, Headway] = {}
         self._health: dict[str, Health] = {}
+        self._conditions: dict[str, Conditions] = {}
         self._checked_at: dict[str, float] = {}
 
     def go(self, now: float) -> Mapping[str, Passed]:
@@ -93,8 +94,16 @@ class Rounds:
         health = self._health.setdefault(name, Health(self.store, name))
         alone = name == (self.project if self.project in found else found[0])
         vitals = Vitals(headway=watcher.headway(now, 0), rows=watcher.state.reading.rows, alone=alone)
-        settled = settle(self.store, name, SELF, health.checks(vitals, now), now)
-        return replace(passed, new=(*passed.new, *settled.new), incidents=(*passed.incidents, *settled.incidents))
+        conditions = self._conditions.setdefault(name, Conditions(self.store, name))
+        came = [
+            settle(self.store, name, detector, checks, now)
+            for detector, checks in ((SELF, health.checks(vitals, now)), (RULES, conditions.checks(now)))
+        ]
+        return replace(
+            passed,
+            new=(*passed.new, *(each for settled in came for each in settled.new)),
+            incidents=(*passed.incidents, *(each for settled in came for each in settled.incidents)),
+        )
 
     def _counting_down(self, watcher: Watcher, now: float, rows: int) -> Progress:
         """Writes down now and then how many of the rows are still to be read."""
