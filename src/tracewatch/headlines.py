@@ -11,7 +11,8 @@ from datetime import tzinfo
 from tracewatch import formats, words
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import Measure, measure_of
-from tracewatch.records import Incident
+from tracewatch.metrics.table import METRIC_OF
+from tracewatch.records import CHECKED, Incident
 
 LONGEST = 160  # characters; a longer sentence is not read at once
 TOLD_AS_RATIO = 1.5  # of what is usual; below it per cent are told
@@ -61,6 +62,8 @@ def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = Tru
 
     Without `timed` it is for places that say the time beside it.
     """
+    if incident.detector in CHECKED:
+        return Headline(before=incident.title, strong="", after="")
     measure = measure_of(incident.metric_name)
     before, strong, compared = _what(incident, measure)
     when = _when(incident, zone, now) if timed else ""
@@ -77,6 +80,8 @@ def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = Tru
 
 def short(incident: Incident) -> str:
     """The movement in three words, for lanes and lists: 'Cost 4.1×', 'Errors 18 %'."""
+    if incident.detector in CHECKED and incident.metric_name in METRIC_OF and incident.kind != "silence":
+        return METRIC_OF[incident.metric_name].label
     measure = measure_of(incident.metric_name)
     noun = called(incident.metric_name)
     if incident.kind == "silence":

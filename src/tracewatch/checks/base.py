@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SELF, RULES = "self", "rules"
+from tracewatch.records import CHECKED
+
+SELF, RULES = CHECKED
 """Who checks, as `Anomaly.detector` and `Incident.detector` have it."""
 
 

@@ -25,7 +25,7 @@ from tracewatch.cli.output import (
 )
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
-from tracewatch.records import Anomaly, Incident, as_dict
+from tracewatch.records import CHECKED, Anomaly, Incident, as_dict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,7 +82,7 @@ def _show(store: Store, found: Anomaly | Incident, output: str) -> None:
     from tracewatch.explaining import explain, story_of
 
     story = story_of(found)
-    why = explain(store, found.project, story, time.time())
+    why = _as_checked(found, explain(store, found.project, story, time.time()))
     story = _measured(story, why)
     notes = _notes(store, found)
     if output == "json":
@@ -101,6 +101,15 @@ def _show(store: Store, found: Anomaly | Incident, output: str) -> None:
         *_next(found, why, width),
     ):
         screen.print(part)
+
+
+def _as_checked(found: Anomaly | Incident, why: Explanation) -> Explanation:
+    """The explanation; of what was checked against a fixed limit in the words of the check, which knows why."""
+    from dataclasses import replace
+
+    if not (isinstance(found, Incident) and found.detector in CHECKED):
+        return why
+    return replace(why, description=found.title, factors=found.contributing_factors, actions=found.recommended_actions)
 
 
 def _notes(store: Store, found: Anomaly | Incident) -> list[Anomaly]:

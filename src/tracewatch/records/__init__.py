@@ -25,7 +25,17 @@ from tracewatch.records.base import (
     key_of,
 )
 from tracewatch.records.deed import REASONS, VERBS, Deed
-from tracewatch.records.detection import DIRECTIONS, KINDS, RESOLUTIONS, SEVERITIES, STATES, Anomaly, Baseline, Incident
+from tracewatch.records.detection import (
+    CHECKED,
+    DIRECTIONS,
+    KINDS,
+    RESOLUTIONS,
+    SEVERITIES,
+    STATES,
+    Anomaly,
+    Baseline,
+    Incident,
+)
 from tracewatch.records.duplicate import MATCHES, Duplicate
 from tracewatch.records.lesson import TEACHINGS, Lesson
 from tracewatch.records.pricing import PriceOverride
@@ -50,6 +60,7 @@ RECORDS: tuple[type[Record], ...] = (
 
 __all__ = [
     "ANSWERED",
+    "CHECKED",
     "CONTENT_ENTRIES",
     "COST_STATUSES",
     "DELIVERY_STATES",

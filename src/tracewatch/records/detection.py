@@ -12,6 +12,8 @@ RESOLUTIONS = ("pending", "acknowledged", "resolved", "dismissed")
 KINDS = ("spike", "drop", "level_shift", "ramp", "rate", "silence", "surge", "first_seen", "point")
 DIRECTIONS = ("up", "down")
 STATES = ("open", "growing", "recovering", "closed")
+CHECKED = ("self", "rules")
+"""Detectors that check fixed limits: the titles of their incidents say what is wrong, and no range of what is usual."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
