@@ -31,8 +31,12 @@ BAD = re.compile(
 
 
 def names():
-    """Metrics as alerts call them, and parts of those whose names follow from what is found."""
-    told = {each.key for each in METRICS} | {each.alert for each in METRICS} | set(ENGINE)
+    """Metrics as alerts call them, and parts of those whose names follow from what is found.
+
+    Of tracewatch's own metrics the title of the incident says what is wrong.
+    """
+    judged = [each for each in METRICS if each.family != "health"]
+    told = {each.key for each in judged} | {each.alert for each in judged} | set(ENGINE)
     return sorted({each.replace("…", "something") for each in told})
 
 
@@ -96,3 +100,10 @@ def test_no_headline_is_broken_or_too_long_whatever_is_missing(kind):
 
 if __name__ == "__main__":
     GOLDEN.write_text("\n".join(everything()) + "\n", encoding="utf-8")
+
+
+def test_what_was_checked_is_said_in_the_words_of_the_check():
+    checked = an_incident("ingest_loss_rate", "rate", detector="self", title="You are losing 14 % of the rows.")
+    assert said(checked) == "You are losing 14 % of the rows."
+    assert short(checked) == "Rows lost"
+    assert short(an_incident("call_count", "silence", detector="rules", title="No call.")) == "Silent"

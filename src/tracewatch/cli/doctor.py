@@ -111,7 +111,25 @@ def _contents(store: Store, project: str) -> Iterator[Check]:
     if unpriced:
         advice = "See which models with: tracewatch prices check"
         yield Check(what="cost", verdict="warning", found=f"{unpriced:,} calls have no price", advice=advice)
+    yield _detection(store, project)
     waiting = store.pending()
     if waiting:
         advice = "The next command that shows totals reads them by itself"
         yield Check(what="totals", verdict="ok", found=f"{waiting:,} calls not counted yet", advice=advice)
+
+
+def _detection(store: Store, project: str) -> Check:
+    from tracewatch.live.pulse import pulse
+
+    now = pulse(store, project, time.time())
+    until = f", calls judged up to {show_time(now.judged_until)} UTC" if now.judged_until is not None else ""
+    late = f", {now.late:,} came too late" if now.late else ""
+    if now.state == "unwatched":
+        advice = "Findings come by themselves while one of these runs: tracewatch serve, tracewatch watch"
+        return Check(what="detection", verdict="ok", found=f"nobody watches{until}{late}", advice=advice)
+    found = f"{now.holder} watches{until}{late}"
+    if now.state == "behind":
+        advice = "It catches up by itself where the machine has the time; import large histories in quiet hours"
+        found += f", {now.behind_s / 60:,.0f} min behind with {now.waiting:,} rows to read"
+        return Check(what="detection", verdict="warning", found=found, advice=advice)
+    return Check(what="detection", verdict="ok", found=found)

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from tracewatch.errors import TracewatchError
-from tracewatch.records import ApiKey
+from tracewatch.live.pulse import pulse_of_all
 from tracewatch.web.serving import Server
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -21,9 +21,13 @@ async def live() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(server: Server) -> JSONResponse:
-    """Answers 200 when the database can be read, and 503 with the reason when not."""
+    """Answers 200 when the database can be read, and 503 with the reason when not; and how live detection stands.
+
+    That one is behind or that nobody watches is no reason to send no traffic: calls are taken and kept all the same.
+    """
     try:
-        await run_in_threadpool(server.store.count, ApiKey)
+        now = await run_in_threadpool(pulse_of_all, server.store, server.clock())
     except TracewatchError as error:
         return JSONResponse({"status": "not ready", "error": str(error)}, status_code=503)
-    return JSONResponse({"status": "ok"})
+    detection = {"state": now.state, "behind_s": round(now.behind_s, 1), "waiting_rows": now.waiting}
+    return JSONResponse({"status": "ok", "detection": detection})

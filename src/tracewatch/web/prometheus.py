@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from tracewatch import __version__
 from tracewatch.access import Caller
+from tracewatch.live.pulse import pulse
 from tracewatch.pricing import table_age_days
 from tracewatch.records import SEVERITIES
 from tracewatch.web.counters import COMMIT_BUCKETS_S, Counters
@@ -54,7 +55,7 @@ def _own(server: Serving, caller: Caller) -> Iterator[Family]:
     """How the server does."""
     counters, now = server.counters, server.clock()
     stand = standing(server.store, caller, now)
-    lag = None if stand.learned_until is None else max((stand.last_call or now) - stand.learned_until, 0.0)
+    beat = pulse(server.store, caller.project, now)
     for name, kind, help, samples in (
         ("build_info", "gauge", "The version that runs.", one(1, version=__version__)),
         ("ingest_accepted_spans_total", "counter", "Spans stored before they were acknowledged.",
@@ -71,7 +72,16 @@ def _own(server: Serving, caller: Caller) -> Iterator[Family]:
         ("commit_seconds", "histogram", "How long one transaction took.", _commits(counters)),
         ("failed_commits_total", "counter", "Transactions that failed.", one(counters.failed_commits)),
         ("rollup_pending_spans", "gauge", "Spans that are not in the rollups yet.", one(stand.waiting)),
-        ("detection_lag_seconds", "gauge", "From the newest call back to the last one that was judged.", one(lag)),
+        ("detection_lag_seconds", "gauge", "For how long calls could have been judged that are not.",
+         one(beat.behind_s)),
+        ("detection_judged_seconds", "gauge", "The moment up to which calls were judged (epoch).",
+         one(beat.judged_until)),
+        ("detection_waiting_rows", "gauge", "Rows that detection has not read yet.", one(beat.waiting)),
+        ("detection_late_rows", "gauge", "Calls that came too late to be judged, since learning began.",
+         one(beat.late)),
+        ("detection_grace_seconds", "gauge", "How long a step of five minutes waits for late calls.",
+         one(beat.grace_s)),
+        ("detection_watching", "gauge", "Whether a process watches the store.", one(float(bool(beat.holder)))),
         ("price_table_age_seconds", "gauge", "Age of the newest price in the price table.",
          one(table_age_days(now) * 86_400)),
         ("event_listeners", "gauge", "Streams of events that are open.", one(server.events.listeners)),

@@ -8,6 +8,7 @@ from tracewatch.web.api import (
     about,
     admin,
     anomalies,
+    detection,
     events,
     export,
     groups,
@@ -25,7 +26,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     each.router
     for each in (
         *(traces, incidents, anomalies, metrics, stats, groups, jobs, export, events),
-        *(projects, keys, prices, about, admin),
+        *(projects, keys, prices, detection, about, admin),
     )
 )
 """The routers of the API: a noun joins them here."""

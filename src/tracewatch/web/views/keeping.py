@@ -9,6 +9,7 @@ from tracewatch.access import Caller, keys_of
 from tracewatch.errors import BadDeed
 from tracewatch.judge import WARMUP_DAYS
 from tracewatch.live.baselines import DETECTOR
+from tracewatch.live.pulse import Pulse, pulse
 from tracewatch.live.retaining import projects_of
 from tracewatch.records import Anomaly, ApiKey, Baseline, Incident, PriceOverride, Project, Span
 from tracewatch.stores.base import Filter, Store
@@ -46,6 +47,7 @@ class Kept:
     keys: Sequence[ApiKey]
     prices: Sequence[PriceOverride]
     learned: Learned | None
+    pulse: Pulse
     others: tuple[str, ...]
     """Other projects in the same database; only for who may see them."""
 
@@ -75,6 +77,7 @@ def what_is_kept(store: Store, caller: Caller, now: float) -> Kept:
         keys=keys_of(store, caller.project),
         prices=overrides_of(store, caller.project),
         learned=_learned(store, caller.project, first),
+        pulse=pulse(store, caller.project, now),
         others=_others(store, caller) if caller.key is None else (),
     )
 

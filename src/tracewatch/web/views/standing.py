@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tracewatch.access import Caller
 from tracewatch.judge import WARMUP_DAYS
 from tracewatch.live.baselines import DETECTOR
+from tracewatch.live.pulse import Pulse, pulse
 from tracewatch.records import Baseline, Span
 from tracewatch.stores.base import Store
 from tracewatch.web.views.hours import Hours
@@ -34,6 +35,12 @@ class Standing:
     missed: float
     """How many calls were to be expected since the last one; 0 where that is nothing to speak of."""
     now: float
+    pulse: Pulse
+
+    @property
+    def is_late(self) -> bool:
+        """Whether findings come later than they could."""
+        return self.pulse.state == "behind" and self.pulse.behind_s > BEHIND_S
 
     @property
     def is_empty(self) -> bool:
@@ -80,7 +87,8 @@ def standing(store: Store, caller: Caller, now: float) -> Standing:
     """How things stand with the rows that a caller may see."""
     reach = store.extent(Span, caller.where)
     first, last = reach or (None, None)
-    learned = _learned(store, caller.project)
+    beat = pulse(store, caller.project, now)
+    learned = beat.judged_until or _learned(store, caller.project)
     days = 0 if learned is None or first is None else int(max(learned - first, 0.0) // DAY_S)
     return Standing(
         first_call=first,
@@ -90,6 +98,7 @@ def standing(store: Store, caller: Caller, now: float) -> Standing:
         learned_days=days,
         missed=0.0 if last is None else _missed(store, caller, last, now),
         now=now,
+        pulse=beat,
     )
 
 
