@@ -11,7 +11,7 @@ import pytest
 
 from tracewatch.explaining.measures import measure_of
 from tracewatch.formats import THIN
-from tracewatch.headlines import LONGEST, headline
+from tracewatch.headlines import LONGEST, headline, short
 from tracewatch.metrics.table import ENGINE, METRICS
 from tracewatch.records import Incident
 from tracewatch.records.detection import KINDS
