@@ -316,3 +316,46 @@ def test_more_conditions_than_can_be_asked_are_refused(client):
     query = "&".join(f"model_name=!{number}" for number in range(1_500))
     refused = client.get(f"/api/v1/traces?{query}")
     assert (refused.status_code, "1,500 conditions" in refused.text) == (400, True)
+
+
+def test_what_was_taught_is_listed_by_pages_and_taken_back(own):
+    for id_ in (shop.COSTLY, shop.OVER):
+        own.post(f"/api/v1/incidents/{id_}/deeds", json={"verb": "dismiss", "reason": "too_small"})
+    first = get(own, "/api/v1/lessons", limit=1)
+    second = get(own, "/api/v1/lessons", limit=1, cursor=first["next"])
+    lessons = [*first["data"], *second["data"]]
+    assert {each["about"] for each in lessons} == {shop.COSTLY, shop.OVER}
+    assert get(own, "/api/v1/lessons", limit=1, cursor=second["next"])["data"] == [] if second["next"] else True
+    taken = own.delete(f"/api/v1/lessons/{lessons[0]['id']}").json()
+    assert taken["until"] is not None
+    assert own.delete(f"/api/v1/lessons/{lessons[0]['id']}").json() == taken
+    assert [each["id"] for each in get(own, "/api/v1/lessons", counting=True)["data"]] == [lessons[1]["id"]]
+    assert get(own, "/api/v1/lessons/worth")[0]["noise"] >= 1
+    assert own.delete("/api/v1/lessons/nothing").status_code == 404
+
+
+def test_lessons_of_others_are_not_told_to_a_key_of_one_user(own):
+    own.post(f"/api/v1/incidents/{shop.COSTLY}/deeds", json={"verb": "dismiss", "reason": "too_small"})
+    (lesson,) = get(own, "/api/v1/lessons")["data"]
+    owner = own.post("/api/v1/keys", json={}).json()["key"]
+    made = own.post("/api/v1/keys", json={"user_id": "u1"}, headers={"x-api-key": owner}).json()
+    own.headers["x-api-key"] = made["key"]
+    assert get(own, "/api/v1/lessons")["data"] == []
+    assert get(own, "/api/v1/lessons/worth") == []
+    assert own.delete(f"/api/v1/lessons/{lesson['id']}").status_code == 404
+
+
+def test_the_bridge_of_cost_adds_up_to_what_the_page_says(client):
+    told = get(client, "/api/v1/cost/bridge", since="24h")
+    assert told["before_usd"] + sum(each["change_usd"] for each in told["parts"]) == pytest.approx(told["after_usd"])
+    assert told["after_usd"] == pytest.approx(get(client, "/api/v1/cost", since="24h")["cost_usd"], rel=0.001)
+    assert [each["name"] for each in told["parts"]] == [
+        *("calls", "tokens per call", "model mix", "cache share", "price", "unexplained")
+    ]
+    assert get(client, "/api/v1/cost/bridge", to="2020-01-02T00:00Z")["parts"] == []
+
+
+def test_the_forecast_reaches_beyond_what_was_spent(client):
+    told = get(client, "/api/v1/cost/forecast")
+    assert 0 < told["day"]["so_far_usd"] <= told["month"]["so_far_usd"]
+    assert told["day"]["so_far_usd"] < told["day"]["low_usd"] < told["day"]["high_usd"]

@@ -8,6 +8,7 @@ from tracewatch.web.api import (
     about,
     admin,
     anomalies,
+    cost,
     detection,
     events,
     export,
@@ -15,6 +16,7 @@ from tracewatch.web.api import (
     incidents,
     jobs,
     keys,
+    lessons,
     metrics,
     prices,
     projects,
@@ -25,7 +27,7 @@ from tracewatch.web.api import (
 ROUTERS: tuple[APIRouter, ...] = tuple(
     each.router
     for each in (
-        *(traces, incidents, anomalies, metrics, stats, groups, jobs, export, events),
+        *(traces, incidents, anomalies, lessons, metrics, stats, groups, cost, jobs, export, events),
         *(projects, keys, prices, detection, about, admin),
     )
 )

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from tracewatch import formats
-from tracewatch.access import Caller
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.lessons import ADAPTIVE, WORSE, is_share
 from tracewatch.records import Lesson
-from tracewatch.teaching import forget, judged_until, lessons_of, quality
+from tracewatch.teaching import forget, judged_until, quality
 from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
 from tracewatch.web.gate import Writer
+from tracewatch.web.views.taught import counting
 
 router = APIRouter(include_in_schema=False)
 
@@ -41,7 +41,7 @@ def show_taught(request: Request, asked: Ask) -> HTMLResponse:
     whole = asked.caller.user_id is None
     return drawing.page(
         request, asked, "taught.html",
-        lessons=[_row(asked, each) for each in _counting(asked, asked.caller)],
+        lessons=[_row(asked, each) for each in counting(asked.store, asked.caller)],
         worth=quality(asked.store, asked.caller.project) if whole else (),
         done=DONE.get(asked.given.get("done", ""), ""),
     )  # fmt: skip
@@ -52,20 +52,10 @@ def take_back(asked: Ask, caller: Writer, form: Sent) -> Response:
     """Takes lessons back."""
     given = form.every("id")
     judged = judged_until(asked.store, caller.project, asked.now)
-    for each in _counting(asked, caller):
+    for each in counting(asked.store, caller):
         if each.id in given:
             forget(asked.store, each, who=name_of(asked.store, caller), now=asked.now, judged=judged)
     return answered("/incidents/taught?done=back")
-
-
-def _counting(asked: Asked, caller: Caller) -> list[Lesson]:
-    """The lessons that count; of those a key of one user sees what is about that user alone."""
-    every = lessons_of(asked.store, caller.project)
-    return [
-        each
-        for each in every
-        if each.until is None and caller.user_id in (None, (each.slice or {}).get("user_id"))
-    ]  # fmt: skip
 
 
 def _row(asked: Asked, lesson: Lesson) -> Row:

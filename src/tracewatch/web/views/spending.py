@@ -18,11 +18,12 @@ from tracewatch.web.charts import Series
 from tracewatch.web.views import hours
 from tracewatch.web.views.hours import Hours
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import PRICED, counting_calls, exactly, kept, rows_of, with_unpriced
+from tracewatch.web.views.rolled import PRICED, counting_calls, exactly, kept, rows_of, summed, with_unpriced
 from tracewatch.web.views.series import drawn
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 ROLLED_BY = ("model_name", "model_provider", "usage_type", "operation_type")
+BRIDGED_BY = ("model_name", "model_provider", "operation_type")
 PEOPLE_BY = ("user_id", "session_id")
 """Columns that rollups do not tell apart: their spans are added up one by one, when somebody asks."""
 MOST_ROWS = 40
@@ -102,13 +103,9 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
     """What a period cost, by one column, against as long a time before it."""
     known = Hours.read(store, caller, period.since, period.until, now, measures=("calls", "cost_usd_sum"))
     wanted = by if by in ROLLED_BY else "model_name"
-    names = tuple(dict.fromkeys(("model_name", "model_provider", "operation_type", wanted)))
+    names = tuple(dict.fromkeys((*BRIDGED_BY, wanted)))
     table = exactly(store, caller, period.since, period.until, by=names, measures=SUMS)
-    first = period.since - period.length_s
-    table_before = kept(
-        store, caller, ("spending", first, period.since, names), now,
-        lambda: exactly(store, caller, first, period.since, by=names, measures=SUMS),
-    )  # fmt: skip
+    table_before = _before(store, caller, period, now, names)
     mine, earlier = _added(table, names), _added(table_before, names)
     total = _totals(mine)
     past = _totals(earlier)
@@ -125,9 +122,7 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
         before_priced=int(past["cost_usd_count"]),
         unpriced=int(total["unpriced_calls"]),
         priced_share=total["priced_tokens"] / tokens if tokens else None,
-        bridge=cost_bridge(_entries(table_before, period), _entries(table, period))
-        if past["calls"] and total["calls"]
-        else None,
+        bridge=_bridge(table_before, table, period),
         lines=lines,
         by=by if by in (*ROLLED_BY, *PEOPLE_BY) else "model_name",
         too_many=too_many,
@@ -136,11 +131,33 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
     )
 
 
+def bridge(store: Store, caller: Caller, period: Period, now: float) -> Bridge | None:
+    """Why a period did not cost what as long a time before it did; None where nothing was called in one of them."""
+    table = exactly(store, caller, period.since, period.until, by=BRIDGED_BY, measures=SUMS)
+    return _bridge(_before(store, caller, period, now, BRIDGED_BY), table, period)
+
+
+def _before(store: Store, caller: Caller, period: Period, now: float, names: tuple[str, ...]) -> pa.Table:
+    """As long a time before a period."""
+    first = period.since - period.length_s
+    return kept(
+        store, caller, ("spending", first, period.since, names), now,
+        lambda: exactly(store, caller, first, period.since, by=names, measures=SUMS),
+    )  # fmt: skip
+
+
+def _bridge(before: pa.Table, table: pa.Table, period: Period) -> Bridge | None:
+    before, table = _without_steps(before), _without_steps(table)
+    if not (summed(before, "calls") and summed(table, "calls")):
+        return None
+    return cost_bridge(_entries(before, period), _entries(table, period))
+
+
 def _added(table: pa.Table, names: Sequence[str]) -> list[dict[str, float]]:
     """One row for each combination of the columns, over all buckets; steps around calls of a model are no calls."""
     measures = [(name, "sum") for name in SUMS]
-    summed = table.group_by(list(names)).aggregate(measures)
-    rows = counting_calls(with_unpriced(rows_of(summed.rename_columns([*names, *SUMS]))))
+    added = table.group_by(list(names)).aggregate(measures)
+    rows = counting_calls(with_unpriced(rows_of(added.rename_columns([*names, *SUMS]))))
     return [{name: value if name in names else value or 0.0 for name, value in row.items()} for row in rows]
 
 
@@ -153,17 +170,16 @@ def _entries(table: pa.Table, period: Period) -> Mapping[str, np.ndarray | list[
 
     A cost is absent where none of an entry's is known.
     """
-    table = _without_steps(table)
     if period.length_s > HOURLY_S:
         days = pc.multiply(pc.divide(table["bucket"], DAY_S), DAY_S)
         table = table.set_column(table.schema.get_field_index("bucket"), "bucket", days)
-    summed = table.group_by(["bucket", "model_name"]).aggregate([(name, "sum") for name in SUMS])
-    cost = pc.if_else(pc.equal(summed["cost_usd_count_sum"], 0), float("nan"), summed["cost_usd_sum_sum"])
+    added = table.group_by(["bucket", "model_name"]).aggregate([(name, "sum") for name in SUMS])
+    cost = pc.if_else(pc.equal(added["cost_usd_count_sum"], 0), float("nan"), added["cost_usd_sum_sum"])
     return {
-        "model_name": summed["model_name"].to_pylist(),
-        **{name: pc.fill_null(summed[f"{name}_sum_sum"], 0.0).to_numpy() for name in KINDS[:4]},
+        "model_name": added["model_name"].to_pylist(),
+        **{name: pc.fill_null(added[f"{name}_sum_sum"], 0.0).to_numpy() for name in KINDS[:4]},
         "cost_usd": cost.to_numpy(),
-        "calls": summed["calls_sum"].to_numpy(),
+        "calls": added["calls_sum"].to_numpy(),
     }
 
 
