@@ -21,7 +21,7 @@ from .intake import PARTS, TICK, Waiting
 from .knowledge import Knowledge
 from .lodging import Lodging
 from .observations import Observations
-from .parts import Parts, compare
+from .parts import Parts, compare, weigh
 from .points import Points
 from .rates import mark
 from .routes import Routes
@@ -49,6 +49,7 @@ SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segmen
 MANY_TICKS = 24  # of a run are worth being looked at by a second process
 SHARE = 35  # per cent of lessons that go to a second process, which is done with them when the rest is
 NEVER = 1 << 60  # a cost
+Notices = dict[int, list[Notice]]  # by tick read
 Lesson = tuple[str, int]  # of COSTS, and the segment or the first slice of a block
 
 
@@ -150,24 +151,40 @@ class Engine:
         rows = known.intake.take(stop * TICK)
         known.grow()
         self.incidents.grow()
+        alarming = first // DAY - known.first // DAY > known.settings.warmup_days
         if rows is not None:
             self.last_row = stop - 1
-            self.measure(rows, first)
+            self.outcome(rows, first, ticks)
+        apart = self.apart(first, ticks, rows, alarming)
+        if rows is not None:
+            self.measure(rows)
         self.count(rows, first, ticks)
-        alarming = first // DAY - known.first // DAY > known.settings.warmup_days
         looking = self.look(first, ticks, alarming)
+        if self.second is not None:
+            self.second.ask_now()  # it has time for what nobody waits for
         if rows is not None:
             compare(known, rows, ticks)
             known.clumps.add(rows, known.rates.segment)
             known.memory.add(rows)
             known.recent.add(rows, stop)
-        beside = self.beside.scan(known, first, ticks, rows, alarming)
-        notices = self.notices(first, ticks, rows, alarming, beside)
+        notices = self.notices(first, ticks, rows, alarming, apart)
         found, unusual = looking()
         known.rates.unusual += unusual
         out = self.incidents.scan(first, ticks, notices, found)
         known.recent.forget(stop + 1)
         return out
+
+    def apart(self, first: int, ticks: int, rows: Rows | None, alarming: bool) -> list[Callable[[], Notices]]:
+        """Has what needs nothing of the rest look at the ticks, elsewhere if it lives there; returns what waits for
+        the notices of each.
+        """
+        names, jobs = self.known.intake.names, set(self.schedules.plans)
+        beside = self.beside.scan(self.known, first, ticks, rows, alarming)
+        users_, sessions_ = users.calls_of(rows), sessions.calls_of(rows)
+        by_user = self.users.ask(Users.scan, first, ticks, users_, alarming)
+        operations = names["operation_type"].size
+        by_session = self.sessions.ask(Sessions.scan, first, sessions_, operations, jobs, alarming)
+        return [lambda: named(by_user(), names), lambda: named(by_session(), names), beside]
 
     def look(self, first: int, ticks: int, alarming: bool) -> Callable[[], tuple[Floats, list[NDArray[Any]]]]:
         """Has the windows of the last ticks looked at, elsewhere if many; returns what waits for what was found."""
@@ -181,14 +198,19 @@ class Engine:
         results = self.second.send([(search, (seen, alarming))])
         return lambda: cast("tuple[Floats, list[NDArray[Any]]]", results()[0])
 
-    def measure(self, rows: Rows, first: int) -> None:
-        """Tick, outcome, cells, residuals and rates of each row."""
+    def outcome(self, rows: Rows, first: int, ticks: int) -> None:
+        """Tick, outcome and weight of each row."""
         known, status = self.known, rows["status"]
         rows["tick"] = np.maximum((rows["t"] // TICK).astype(np.int64) - first, 0)
         code = {word: known.intake.names["status"].code.get(word, -2) for word in ("error", "timeout", "fallback")}
         rows["timeout"], rows["fallback"] = status == code["timeout"], status == code["fallback"]
         rows["error"] = (status == code["error"]) | rows["timeout"]
         rows["good"] = ~rows["error"] & ~rows["fallback"]
+        weigh(rows, ticks)
+
+    def measure(self, rows: Rows) -> None:
+        """Cells, residuals and rates of each row."""
+        known = self.known
         rows["y"], (rows["work"], rows["tokens"]) = observed(rows), drivers(rows)
         rows["read"] = np.where(rows["good"], rows["cache_read_input_tokens"], np.nan)
         known.expect.cells(rows)
@@ -197,13 +219,10 @@ class Engine:
         mark(rows, known.expect)
 
     def notices(
-        self, first: int, ticks: int, rows: Rows | None, alarming: bool, beside: Callable[[], dict[int, list[Notice]]]
-    ) -> dict[int, list[Notice]]:
+        self, first: int, ticks: int, rows: Rows | None, alarming: bool, apart: list[Callable[[], Notices]]
+    ) -> Notices:
         """What volume, sessions, users, schedules and single calls have to say, by tick read."""
         known, names, jobs, out = self.known, self.known.intake.names, self.schedules.plans, dict[int, list[Notice]]()
-        of_sessions, operations = sessions.calls_of(rows), names["operation_type"].size
-        by_user = self.users.ask(Users.scan, first, ticks, users.calls_of(rows), alarming)
-        by_session = self.sessions.ask(Sessions.scan, first, of_sessions, operations, set(jobs), alarming)
         here = [
             self.volume.scan(first, ticks, rows, jobs, names, known.recent, alarming),
             self.schedules.scan(first, ticks, rows, names, alarming),
@@ -215,7 +234,8 @@ class Engine:
             (each.tick, judge(known, self.parts, each, first)) for each in self.parts.scan(known, first, ticks, rows)
         ]
         # What is judged elsewhere is waited for as late as may be.
-        said = [here[0], named(by_user(), names), named(by_session(), names), *here[1:], beside()]
+        by_user, by_session, beside = (each() for each in apart)
+        said = [here[0], by_user, by_session, *here[1:], beside]
         said.append(self.runs.scan(first, ticks, alarming, known.settings.z))
         for notices in said:
             for i, some in notices.items():
@@ -236,31 +256,24 @@ class Engine:
 
     def learn(self, tick: int) -> None:
         """A day is over."""
-        known, day = self.known, tick // DAY
-        known.clumps.close_day()
-        self.parts.learn(day, known.memory.today)
-        self.routes.learn(known, day)
+        known, day, today = self.known, tick // DAY, self.known.memory.today
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         due = self.due(day)
         self.incidents.close_day(tick)
-        known.wobble.watch(self.incidents.live, tick)
-        known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
-        start = known.first + WOBBLE_AFTER * DAY
-        since, mask = max(start, tick - REMEMBER), self.incidents.mask
-        known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
-        reported = self.incidents.reported_users(tick - DAY)
         self.schedules.learn(tick, known.first)
+        start = known.first + WOBBLE_AFTER * DAY
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
         slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
         self.lessons = []
-        if soon and (day % 2 == 0 or since == start):  # natural movement changes slowly
+        if soon and (day % 2 == 0 or tick - REMEMBER <= start):  # natural movement changes slowly
             # First: its samples are overwritten when an hour is over.
             self.lessons += [("wobble", low) for low in range(0, slices, slices if small else BLOCK)]
         self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ()), *(("segment", g) for g in due)]
         elsewhere = self.lessons_elsewhere(tick) if small else None
         # What nobody waits for comes after what is waited for.
-        self.users.ask(Users.learn, reported)
+        self.users.ask(Users.learn, self.incidents.reported_users(tick - DAY))
         self.beside.extras.ask(Extras.learn, day, soon)
+        self.close_day(tick, today)
         if elsewhere:
             self.go_on_learning(tick, NEVER)
             elsewhere()
@@ -268,6 +281,17 @@ class Engine:
         if small:
             self.go_on_learning(tick, NEVER)
         self.forget(tick)
+
+    def close_day(self, tick: int, today: list[Rows]) -> None:
+        """What the day that is over changes at once: evidence, routes, weights and rates; today are its rows."""
+        known, day = self.known, tick // DAY
+        known.clumps.close_day()
+        self.parts.learn(day, today)
+        self.routes.learn(known, day)
+        known.wobble.watch(self.incidents.live, tick)
+        known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
+        since, mask = max(known.first + WOBBLE_AFTER * DAY, tick - REMEMBER), self.incidents.mask
+        known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
 
     def lessons_elsewhere(self, tick: int) -> Callable[[], None]:
         """Has the second process, if there is one, do a share of the lessons; returns what takes in what they say."""

@@ -108,19 +108,24 @@ class Bank:
         self.usual, self.slack, self.days = self.usual[rows], self.slack[rows], self.days[:, rows]
 
 
-def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
-    """Add to the rows what evidence is made of. Needs the ticks to be in the series already.
-
-    weight; worth (the same, for a row that stands for others of a busy tick); apart (how far from the segment's present
-    level, rows x series; nan: not counted); chance (of a hit, rows x rates).
-    """
-    sessions, tick, g = rows["session_id"], rows["tick"], rows["segment"]
+def weigh(rows: Rows, ticks: int) -> None:
+    """Add to the rows their weight: that of the calls of a session in the same tick is shared."""
+    sessions, tick = rows["session_id"], rows["tick"]
     together = np.ones(len(tick))
     named = np.flatnonzero(sessions >= 0)
     if len(named):
         groups = Groups((sessions * ticks + tick)[named])
         together[named[groups.order]] = groups.spread(groups.sizes.astype(float))
     rows["weight"] = 1 / (1 + (together - 1) * CORRELATED)
+
+
+def compare(known: Knowledge, rows: Rows, ticks: int) -> None:
+    """Add to the rows what evidence is made of. Needs their weight, and the ticks to be in the series already.
+
+    worth (the weight, for a row that stands for others of a busy tick); apart (how far from the segment's present
+    level, rows x series; nan: not counted); chance (of a hit, rows x rates).
+    """
+    tick, g = rows["tick"], rows["segment"]
     rows["worth"] = rows["weight"] * np.maximum(1, np.bincount(tick)[tick] / MOST)
     row, slice_ = known.series.end - ticks + 1 + tick, known.slices.tightest[g]
     now = known.series.total[row, slice_] - known.series.total[row - LATELY, slice_]

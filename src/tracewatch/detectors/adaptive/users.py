@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats, Ints, Rows
 from .intake import STRIDE, TICK
+from .trailing import Trailing
 
 SPANS = (12, 36)  # ticks
 TIMES, PLUS, LEAST = 3.0, 25, 45  # of the limit: a person's bursts vary by as much
@@ -56,25 +57,19 @@ class Users:
         there: NDArray[np.bool_] = np.asarray(self.last.any(1))
         there[counted[0]] = True
         some = np.flatnonzero(there)  # of the others nothing is new
-        at = (np.cumsum(there) - 1)[counted[0]] * ticks + counted[1]
-        now = np.bincount(at, minlength=ticks * len(some)).reshape(len(some), ticks)
-        x = np.concatenate([self.last[some], now.astype(np.float32)], 1)
-        self.last[some] = x[:, -SPANS[-1] :]
-        total = np.concatenate([np.zeros((len(some), 1), np.float32), np.cumsum(x, 1)], 1)
-        counts = [
-            total[:, SPANS[-1] + 1 :] - total[:, SPANS[-1] + 1 - width : total.shape[1] - width] for width in SPANS
-        ]
-        most = np.stack([each.max(1, initial=0) for each in counts], 1)
+        seen = Trailing(self.last[some], (np.cumsum(there) - 1)[counted[0]], counted[1], ticks)
+        self.last[some], most = seen.last, seen.most(SPANS)
         self.most[some] = np.maximum(self.most[some], most)
-        self.calls[some] += x[:, SPANS[-1] :].sum(1)
+        self.calls[some] += seen.calls
         out: dict[int, list[Notice]] = {}
         known = np.flatnonzero(some < len(self.limit))
         known = known[(most[known] > self.limit[some[known]]).any(1)] if alarming else known[:0]
-        over = [each[known] / self.limit[some[known], j, None] for j, each in enumerate(counts)]
+        counts = seen.windows(known, SPANS)
+        over = [each / self.limit[some[known], j, None] for j, each in enumerate(counts)]
         hits = zip(*(k.tolist() for k in np.nonzero(((over[0] > 1) | (over[1] > 1)).T)), strict=True)
         for t, i in sorted(hits, key=lambda hit: (hit[0], self.whose[some[known[hit[1]]]])):
             u = int(some[known[i]])
-            mine = np.array([float(each[known[i], t]) for each in counts])
+            mine = np.array([float(each[i, t]) for each in counts])
             beyond = np.array([float(each[i, t]) for each in over])
             notice = self.notice(first + t, u, mine, beyond)
             out.setdefault(t, []).append(notice)
