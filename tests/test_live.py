@@ -14,6 +14,7 @@ from tracewatch import live
 from tracewatch.errors import StoreUnreadable
 from tracewatch.judge import NEEDS, Judge, chosen
 from tracewatch.live import Watcher, arrivals, keeping, passing
+from tracewatch.live.state import Reading
 from tracewatch.records import Anomaly, Baseline, Incident, Span
 from tracewatch.stores import Filter, open_store
 
@@ -433,6 +434,35 @@ def test_memory_of_keys_is_bounded(monkeypatch):
     assert 999 in keys
     assert 0 not in keys
     assert len(keys) <= 100
+
+
+def test_an_hour_of_many_calls_is_read_in_parts(store, monkeypatch):
+    monkeypatch.setattr(arrivals, "CHUNK_ROWS", 100)
+    moments = MONDAY + np.random.default_rng(1).uniform(0, 3600, 2000)
+    store.add([Span(trace_id=f"t{n}", span_id="s", start_time=at) for n, at in enumerate(moments.tolist())])
+    reading, now = Reading(), MONDAY + 3700
+    began = arrivals.waiting(store, "default", reading, now)
+    chunks = list(arrivals.arrivals(store, "default", reading, began, now))
+    assert sum(each.rows for each in chunks) == 2000
+    assert max(each.rows for each in chunks) <= 100 + max(began.values())
+    assert np.concatenate([each.columns["start_time"] for each in chunks]).tolist() == sorted(moments.tolist())
+
+
+def test_calls_wait_for_no_more_than_their_step(store, monkeypatch):
+    monkeypatch.setattr(arrivals, "CHUNK_ROWS", 100)
+    moments = MONDAY + np.random.default_rng(1).uniform(0, 3600, 2000)
+    store.add([Span(trace_id=f"t{n}", span_id="s", start_time=at) for n, at in enumerate(moments.tolist())])
+    watcher, most = Watcher(store, "default"), []
+    feed = watcher.state.judge.feed
+
+    def counted(columns):
+        feed(columns)
+        most.append(sum(len(each["start_time"]) for each in watcher.state.judge.waiting))
+
+    monkeypatch.setattr(watcher.state.judge, "feed", counted)
+    watcher.run(MONDAY + 3600 + GRACE)
+    assert sum(moments < MONDAY + 3600) == watcher.state.reading.rows
+    assert max(most) < 2000 * 2 * TICK / 3600 + 100
 
 
 def test_a_pass_saves_now_and_then_by_itself(store, rows, monkeypatch):

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from tracewatch.detectors import adaptive
 from tracewatch.detectors.adaptive.errands import Second
-from tracewatch.detectors.adaptive.intake import WORDS
-from tracewatch.detectors.adaptive.names import Words, words_of
+from tracewatch.detectors.adaptive.names import Words
 from tracewatch.detectors.hourly import TEXTS, Hourly
 from tracewatch.detectors.nearest import ALARM, Nearest, decades
 from tracewatch.errors import ImportRefused
@@ -29,8 +28,9 @@ from tracewatch.imports.spans import Converter
 from tracewatch.imports.times import times
 from tracewatch.imports.values import reals
 from tracewatch.incidents import Change
-from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Columns, Judge, chosen
-from tracewatch.metrics import TYPES, columns_of
+from tracewatch.judge import NEEDS, TICK_S, WARMUP_DAYS, Columns, Judge, chosen, coded, columns_of
+from tracewatch.metrics import TYPES
+from tracewatch.metrics import columns_of as columns_of_types
 from tracewatch.metrics.custom import Custom
 from tracewatch.records import Lesson, Span
 from tracewatch.stores.base import Filter, Progress, Store
@@ -153,7 +153,7 @@ DETECTORS: Mapping[str, Member] = {
     ),
     "spec": Member(
         make=lambda: Hourly(TYPES),
-        needs=("start_time", *TEXTS, *columns_of(TYPES)),
+        needs=("start_time", *TEXTS, *columns_of_types(TYPES)),
         step_s=HOUR_S,
         learns_s=0,
     ),
@@ -181,13 +181,11 @@ class History:
 
     def columns(self, rows: slice) -> dict[str, NDArray[Any]]:
         """Some of the calls: numbers as float64, texts as objects."""
-        part = self.calls.rows(rows)
-        return {name: part[name].to_numpy() for name in part.column_names}
+        return columns_of(self.calls.rows(rows))
 
     def coded(self, rows: slice) -> dict[str, NDArray[Any] | Words]:
         """The same, but what is told apart by few words as these words and their places."""
-        part = self.calls.rows(rows)
-        return {name: _coded(part[name]) if name in WORDS else part[name].to_numpy() for name in part.column_names}
+        return coded(self.calls.rows(rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,15 +340,6 @@ def _surprise(time_s: float, value: float, expected: float, score: float) -> Sur
         expected=expected,
         score=score,
     )
-
-
-def _coded(column: pa.ChunkedArray) -> Words:
-    if column.null_count == len(column):
-        return Words(np.full(len(column), -1), [])
-    if not pa.types.is_string(column.type):
-        return words_of(column.to_numpy(), len(column))
-    encoded = column.combine_chunks().dictionary_encode()
-    return Words(encoded.indices.fill_null(-1).to_numpy(), encoded.dictionary.to_pylist())
 
 
 def _batches(moments: NDArray[np.float64]) -> Iterator[slice]:

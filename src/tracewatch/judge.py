@@ -16,7 +16,7 @@ from tracewatch.detectors.adaptive.beside import EXTRAS
 from tracewatch.detectors.adaptive.errands import Second
 from tracewatch.detectors.adaptive.extras import Extras
 from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
-from tracewatch.detectors.adaptive.names import Words, joined
+from tracewatch.detectors.adaptive.names import Words, joined, words_of
 from tracewatch.detectors.adaptive.runs import Run
 from tracewatch.incidents import Change, Grouping
 from tracewatch.lessons import Sieve
@@ -267,6 +267,20 @@ def chosen(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
 def columns_of(calls: pa.Table) -> dict[str, NDArray[Any]]:
     """Calls as the engine takes them."""
     return {name: calls[name].to_numpy() for name in calls.column_names}
+
+
+def coded(calls: pa.Table) -> dict[str, NDArray[Any] | Words]:
+    """The same, but what is told apart by few words as these words and their places."""
+    return {name: _coded(calls[name]) if name in WORDS else calls[name].to_numpy() for name in calls.column_names}
+
+
+def _coded(column: pa.ChunkedArray) -> Words:
+    if column.null_count == len(column):
+        return Words(np.full(len(column), -1), [])
+    if not pa.types.is_string(column.type):
+        return words_of(column.to_numpy(), len(column))
+    encoded = column.combine_chunks().dictionary_encode()
+    return Words(encoded.indices.fill_null(-1).to_numpy(), encoded.dictionary.to_pylist())
 
 
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf, isfinite
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracewatch.findings import Scope
-from tracewatch.judge import NEEDS, chosen, columns_of
+from tracewatch.judge import NEEDS, Columns, chosen, coded
 from tracewatch.live.state import Keys, Reading
 from tracewatch.records import Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import HOUR_S
 
-CHUNK_ROWS = 50_000  # some 60 MB as columns of Python's texts; a day or two of a busy product
+CHUNK_ROWS = 50_000  # some 60 MB as columns; a day or two of a busy product
 LEARNED_FROM_S = 60 * 86_400.0  # what is older than a month before a silence is forgotten, so twice as much is plenty
 LATE_S = 3600.0  # after its end; a row that comes later tells of the past, and would be a surge if it counted as now
+FINE_S = 1.0  # an hour of more rows than a chunk takes is read in parts that end with a second
 SKEW_S = 300.0  # by how much a client's clock may be ahead of ours
 
 _READ = ("trace_id", "span_id", "end_time", "duration_ms")
@@ -33,7 +33,7 @@ _READ = ("trace_id", "span_id", "end_time", "duration_ms")
 class Chunk:
     """Some rows, in order of their start."""
 
-    columns: Mapping[str, NDArray[Any]]
+    columns: Columns
     """As the engine takes them; empty when there are none."""
     rows: int
     until: float
@@ -41,37 +41,35 @@ class Chunk:
 
 
 def waiting(store: Store, project: str, reading: Reading, now: float) -> Counter[float]:
-    """How many rows are to be read, by the hour in which they began; those whose time has not come are left out.
+    """How many rows are to be read, by the hour in which they began, or the second where an hour has many.
 
-    Begins a new round of reading unless one was broken off.
+    Those whose time has not come are left out. Begins a new round of reading unless one was broken off.
     """
     if reading.target is None:
         reading.target, reading.through = store.tip(), -inf
-    hours: Counter[float] = Counter()
-    where = _where(project, reading.through, inf)
-    for batch in store.scan(Span, ["start_time"], where, after=reading.cursor):
-        times = batch["start_time"].to_numpy()
-        _set_aside(reading, times[times >= now + SKEW_S], now)
-        found, counts = np.unique(times[times < now + SKEW_S] // HOUR_S * HOUR_S, return_counts=True)
-        hours.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
-    if reading.cursor is None and hours:
-        oldest = max(hours) - LEARNED_FROM_S
-        hours = Counter({hour: rows for hour, rows in hours.items() if hour >= oldest})
-    return hours
+    began = _counted(store, _where(project, reading.through, inf), reading, now, HOUR_S)
+    if reading.cursor is None and began:
+        oldest = max(began) - LEARNED_FROM_S
+        began = Counter({hour: rows for hour, rows in began.items() if hour >= oldest})
+    for hour in [hour for hour, rows in began.items() if rows > CHUNK_ROWS]:
+        del began[hour]
+        where = _where(project, max(hour, reading.through), hour + HOUR_S)
+        began += _counted(store, where, reading, now, FINE_S)
+    return began
 
 
 def arrivals(
     store: Store,
     project: str,
     reading: Reading,
-    hours: Counter[float],
+    began: Counter[float],
     now: float,
     needs: Sequence[str] = NEEDS,
 ) -> Iterator[Chunk]:
     """The rows that are to be read. `reading` stands behind each chunk as soon as the next one is asked for."""
     names = tuple(dict.fromkeys((*needs, *_READ)))
     yield from _come_due(store, project, reading, now, names)
-    for since, until in _stretches(hours, now + SKEW_S):
+    for since, until in _stretches(began, now + SKEW_S):
         rows = _read(store, project, since, until, reading.cursor, names)
         chunk = _admitted(rows, reading, until)
         reading.through = until
@@ -86,6 +84,17 @@ def _where(project: str, since: float, until: float) -> list[Filter]:
     if isfinite(until):
         where.append(Filter("start_time", "<", (until,)))
     return where
+
+
+def _counted(store: Store, where: list[Filter], reading: Reading, now: float, step_s: float) -> Counter[float]:
+    """How many rows of these began in each step; those whose time has not come are noted and left out."""
+    began: Counter[float] = Counter()
+    for batch in store.scan(Span, ["start_time"], where, after=reading.cursor):
+        times = batch["start_time"].to_numpy()
+        _set_aside(reading, times[times >= now + SKEW_S], now)
+        found, counts = np.unique(times[times < now + SKEW_S] // step_s * step_s, return_counts=True)
+        began.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    return began
 
 
 def _set_aside(reading: Reading, times: NDArray[np.float64], now: float) -> None:
@@ -105,14 +114,14 @@ def _come_due(store: Store, project: str, reading: Reading, now: float, names: S
     yield _admitted(rows, reading, -inf)
 
 
-def _stretches(hours: Counter[float], latest: float) -> Iterator[tuple[float, float]]:
-    """Times from one moment to another that hold up to CHUNK_ROWS rows, or one hour; together they hold all."""
-    since, held = min(hours, default=latest), 0
-    for hour in sorted(hours):
-        if held and held + hours[hour] > CHUNK_ROWS:
-            yield since, hour
-            since, held = hour, 0
-        held += hours[hour]
+def _stretches(began: Counter[float], latest: float) -> Iterator[tuple[float, float]]:
+    """Times from one moment to another that hold up to CHUNK_ROWS rows, or one step; together they hold all."""
+    since, held = min(began, default=latest), 0
+    for step in sorted(began):
+        if held and held + began[step] > CHUNK_ROWS:
+            yield since, step
+            since, held = step, 0
+        held += began[step]
     if held:
         yield since, latest
 
@@ -140,7 +149,7 @@ def _admitted(rows: pa.Table | None, reading: Reading, until: float) -> Chunk:
     reading.rows += int(admitted.sum())
     if admitted.any():
         reading.newest = max(reading.newest, float(starts[admitted].max()))
-    return Chunk(columns=columns_of(rows.filter(pa.array(admitted))), rows=len(rows), until=until)
+    return Chunk(columns=coded(rows.filter(pa.array(admitted))), rows=len(rows), until=until)
 
 
 def _ends(rows: pa.Table) -> NDArray[np.float64]:

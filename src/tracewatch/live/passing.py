@@ -177,10 +177,10 @@ class Watcher:
 
     def _read_round(self, told: _News, now: float, total: Callable[[int], Progress] | None) -> None:
         state = self.state
-        hours = waiting(self.store, self.project, state.reading, now)
-        progress = total(hours.total()) if total else None
+        began = waiting(self.store, self.project, state.reading, now)
+        progress = total(began.total()) if total else None
         keeper = Keeper(self.store, self.project, state)
-        for chunk in arrivals(self.store, self.project, state.reading, hours, now, state.judge.needs):
+        for chunk in arrivals(self.store, self.project, state.reading, began, now, state.judge.needs):
             state.judge.feed(chunk.columns)
             told.rows += len(chunk.columns.get("start_time", ()))
             if self.going_on:  # the first pass reads what may have waited for days
@@ -200,7 +200,7 @@ class Watcher:
     def _judge(self, keeper: Keeper, until: float) -> None:
         """What can be known at that moment."""
         reading = self.state.reading
-        if until > reading.judged:
+        if until > reading.judged and until // TICK_S * TICK_S > reading.judged:
             keeper.take(self.state.judge.judge(until, self.lessons))
             reading.judged = until // TICK_S * TICK_S
             reading.keys.forget(reading.judged - LATE_S)

@@ -1,8 +1,10 @@
 """How many calls many rows had in trailing windows: only ticks with calls are looked at, as most have none."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Floats, Ints
 from .ledger import Groups
@@ -16,7 +18,7 @@ class Trailing:
     ([[3.0], [2.0]], [1.0, 2.0], [[0.0, 0.0], [0.0, 2.0]])
     """
 
-    def __init__(self, before: Floats, row: Ints, tick: Ints, ticks: int) -> None:
+    def __init__(self, before: NDArray[np.floating[Any]], row: Ints, tick: Ints, ticks: int) -> None:
         """Before: counts of rows x ticks before the run; row and tick (of the run) of each call in it."""
         (self.rows, self.before), self.ticks = before.shape, ticks
         self.length = self.before + ticks
