@@ -452,14 +452,13 @@ def test_calls_wait_for_no_more_than_their_step(store, monkeypatch):
     monkeypatch.setattr(arrivals, "CHUNK_ROWS", 100)
     moments = MONDAY + np.random.default_rng(1).uniform(0, 3600, 2000)
     store.add([Span(trace_id=f"t{n}", span_id="s", start_time=at) for n, at in enumerate(moments.tolist())])
-    watcher, most = Watcher(store, "default"), []
-    feed = watcher.state.judge.feed
+    watcher, most, feed = Watcher(store, "default"), [], Judge.feed
 
-    def counted(columns):
-        feed(columns)
-        most.append(sum(len(each["start_time"]) for each in watcher.state.judge.waiting))
+    def counted(judge, columns):
+        feed(judge, columns)
+        most.append(sum(len(each["start_time"]) for each in judge.waiting))
 
-    monkeypatch.setattr(watcher.state.judge, "feed", counted)
+    monkeypatch.setattr(Judge, "feed", counted)
     watcher.run(MONDAY + 3600 + GRACE)
     assert sum(moments < MONDAY + 3600) == watcher.state.reading.rows
     assert max(most) < 2000 * 2 * TICK / 3600 + 100
