@@ -39,6 +39,11 @@ class Chunk:
     until: float
     """Of what is being read, nothing that began before this moment is still to come."""
 
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each of them began."""
+        return np.asarray(self.columns.get("start_time", ()), float)
+
 
 def waiting(store: Store, project: str, reading: Reading, now: float) -> Counter[float]:
     """How many rows are to be read, by the hour in which they began, or the second where an hour has many.

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-import numpy as np
-
 from tracewatch.judge import TICK_S, WARMUP_DAYS, Judge
 from tracewatch.live import baselines
 from tracewatch.live.arrivals import LATE_S, SKEW_S, arrivals, waiting
@@ -28,7 +26,6 @@ FRESH_S = 3600.0  # a row that came so soon after its start was sent as it happe
 SILENT_S = 7 * 86_400.0  # for so long the clock goes on without rows; the engine itself forgets after a month
 SAVE_EVERY_S = 3600.0  # 5 MB an hour; a crash costs reading the rows of an hour again
 SAVE_EVERY_ROWS = 100_000  # four seconds of replaying
-NO_TIMES = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +179,9 @@ class Watcher:
         keeper = Keeper(self.store, self.project, state)
         for chunk in arrivals(self.store, self.project, state.reading, began, now, state.judge.needs):
             state.judge.feed(chunk.columns)
-            told.rows += len(chunk.columns.get("start_time", ()))
+            told.rows += len(chunk.times)
             if self.going_on:  # the first pass reads what may have waited for days
-                self.lateness.see(chunk.columns.get("start_time", NO_TIMES), now)
+                self.lateness.see(chunk.times, now)
             self._judge(keeper, min(chunk.until, self._horizon(now)))
             if progress:
                 progress(chunk.rows)
