@@ -15,6 +15,9 @@ from typing import Any
 
 import click
 
+from tracewatch.alerts.checking import WRITTEN
+from tracewatch.alerts.conditions import CONDITIONS, ENTRIES
+from tracewatch.alerts.states import STATES
 from tracewatch.channels.envelope import SCHEMA
 from tracewatch.cli import COMMANDS, group
 from tracewatch.metrics.base import Metric
@@ -35,6 +38,7 @@ def pages() -> dict[str, str]:
         "fields.md": fields(),
         "metrics.md": metrics(),
         "settings.md": settings(),
+        "alert-rules.md": alert_rules(),
         "commands.md": commands(),
         "otlp-attributes.md": otlp_attributes(),
         "api.md": api(),
@@ -63,8 +67,7 @@ def _record(record_type: type[Record]) -> str:
 
 def _row(each: Column) -> str:
     kind = each.kind + (f", {each.unit}" if each.unit else "") + (", required" if each.required else "")
-    help = each.help + (f" One of: {', '.join(each.choices)}." if each.choices else "")
-    names = [f"`{name}`" for name in (*each.aliases, *each.otel)]
+    help, names = _said(each), [f"`{name}`" for name in (*each.aliases, *each.otel)]
     marked = {"key": each.key, "slice": each.sliced, "watch": each.watched, "content": each.content}
     return f"| `{each.name}` | {kind} | {help} | {' '.join(names)} | {' '.join(k for k, v in marked.items() if v)} |"
 
@@ -183,6 +186,52 @@ def settings() -> str:
         text = field.metadata["help"] + (f" One of: {', '.join(choices)}." if choices else "")
         lines.append(f"| `{PREFIX}{field.name.upper()}` | `{field.default}` | {text} |")
     return "\n".join(lines) + "\n"
+
+
+def alert_rules() -> str:
+    """Every entry of a rule, the conditions it may set, and its states."""
+    rules = [f"| `{name}` | {_form(name, each)} | {_said(each)} |" for name, each in WRITTEN.items()]
+    conditions = [
+        f"| `{kind}` | {CONDITIONS[kind].__doc__} | {', '.join(f'`{name}`' for name in names)} |"
+        for kind, names in ENTRIES.items()
+    ]
+    return "\n".join([
+        "# Alert rules",
+        "",
+        "What may stand in a rule of `alerts.yaml` (see [alerts](alerts.md)). Written by `docs/generate.py` from the",
+        "record `AlertRule`, which also says what the API takes.",
+        "",
+        "| entry | written as | what it says |",
+        "|---|---|---|",
+        *rules,
+        "",
+        "## Conditions",
+        "",
+        "| condition | what makes an incident | entries |",
+        "|---|---|---|",
+        *conditions,
+        "",
+        "## States",
+        "",
+        "Where a rule stands with an incident; of several the worst counts.",
+        "",
+        "| state | when |",
+        "|---|---|",
+        *(f"| `{name}` | {text} |" for name, text in STATES.items()),
+        "",
+    ])  # fmt: skip
+
+
+def _form(name: str, each: Column) -> str:
+    """How people write an entry."""
+    if each.unit == "s":
+        return "a time: `30m`, `24h`, `7d`"
+    forms = {"text": "a text", "boolean": "`true` or `false`", "real": "a number", "list": "a list of texts"}
+    return forms.get(each.kind, f"entries, see [alerts](alerts.md#{name.replace('_', '-')})")
+
+
+def _said(each: Column) -> str:
+    return each.help + (f" One of: {', '.join(each.choices)}." if each.choices else "")
 
 
 def commands() -> str:

@@ -15,6 +15,7 @@ from tracewatch.records import KINDS, SEVERITIES, STATES, STEPS
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = (
+    "alert-rules.md",
     "fields.md",
     "metrics.md",
     "settings.md",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,3 +105,18 @@ def _number(name: str, value: str, within: range) -> int:
             name=name, given=value, why=f"it must be a whole number from {within.start} to {within.stop - 1}"
         )
     return int(value)
+
+
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
+
+
+def filled(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """A text with the environment variables it names as ${NAME}: secrets need not be written. Raises BadSetting.
+
+    >>> filled("slack://${TOKEN}/", {"TOKEN": "s3cret"})
+    'slack://s3cret/'
+    """
+    for name in _REFERENCE.findall(text):
+        if not environ.get(name):
+            raise BadSetting(name=name, given="", why="an alert channel's address needs it: set it for this process")
+    return _REFERENCE.sub(lambda found: environ[found[1]], text)

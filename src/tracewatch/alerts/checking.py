@@ -7,7 +7,7 @@ from typing import Any
 
 from tracewatch.alerts.conditions import read_condition
 from tracewatch.alerts.mistakes import Mistake, Path, entries, near
-from tracewatch.alerts.quiet import read_quiet_hours
+from tracewatch.alerts.quiet import DAYS, read_quiet_hours
 from tracewatch.alerts.reading import Reader
 from tracewatch.records import AlertRule, Column, columns
 
@@ -31,6 +31,8 @@ def read_rule(
     """A rule from its written form, and what is wrong with it (then None). `known` are the names of all channels."""
     reader = Reader()
     its, wrong = entries(given, WRITTEN, path, "a rule")
+    if not isinstance(given, dict):
+        return None, wrong
     reader.mistakes += wrong
     values = {WRITTEN[name].name: _value(WRITTEN[name], value, (*path, name), reader) for name, value in its.items()}
     _check(values, path, reader, known)
@@ -67,6 +69,8 @@ def _written(each: Column, value: Any) -> Any:
         return list(value)
     if each.unit == "s":
         return as_duration(value)
+    if each.name == "quiet_hours" and value:
+        return {name: its for name, its in value.items() if its != list(DAYS)}
     if each.name == "condition" and value:
         return {kind: dict(map(_said, some.items())) for kind, some in value.items()}
     return value

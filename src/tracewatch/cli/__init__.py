@@ -33,6 +33,7 @@ COMMANDS = {
     "metrics": "metrics:metrics",
     "stats": "stats:stats",
     "prices": "prices:prices",
+    "alerts": "alerting:alerts",
     "keys": "keys:keys",
     "export": "exporting:export",
     "doctor": "doctor:doctor",

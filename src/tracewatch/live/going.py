@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tracewatch import settings
+from tracewatch.alerts.sending import sending
 from tracewatch.errors import LeaseLost, StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.live.leasing import Tenure
 from tracewatch.live.passing import Passed
@@ -144,9 +145,20 @@ def keep_going(
 ) -> None:
     """Watches a store until told to stop, whenever nobody else does. Raises the Store… errors when it cannot start."""
     given = settings.load()
-    with open_store(db, create=True, durability=given.durability) as store:
+    with (
+        open_store(db, create=True, durability=given.durability) as store,
+        # One of its own: what is written through the other is bound to the lease, and a slow receiver must not matter.
+        open_store(db, durability=given.durability) as outbox,
+        sending(outbox, given.alert_channels) as sender,
+    ):
         going = Going(
-            lambda: Rounds(store, project, parse(given.metrics)),
+            lambda: Rounds(
+                store,
+                project,
+                parse(given.metrics),
+                alert_channels=given.alert_channels,
+                public_url=given.public_url,
+            ),
             Tenure(store, holder, clock=clock),
             stop,
             every_s=every_s,
@@ -154,3 +166,5 @@ def keep_going(
             teller=teller,
         )
         going.go(once=once)
+        if once:
+            sender.go()

@@ -10,7 +10,9 @@ from dataclasses import replace
 import pyarrow.compute as pc
 
 from tracewatch import watch
+from tracewatch.alerts.telling import Alerting
 from tracewatch.checks import RULES, SELF, Conditions, Health, Vitals, settle
+from tracewatch.errors import TracewatchError
 from tracewatch.live.passing import Passed, Watcher
 from tracewatch.live.retaining import RETAIN_S, retain
 from tracewatch.metrics.custom import Custom
@@ -30,10 +32,20 @@ _log = logging.getLogger("tracewatch.live")
 class Rounds:
     """The watchers of a store's projects, which go on from round to round."""
 
-    def __init__(self, store: Store, project: str = "default", customs: Iterable[Custom] = ()) -> None:
-        """`project` is the one that rows of a usage table in the same file come to."""
+    def __init__(
+        self,
+        store: Store,
+        project: str = "default",
+        customs: Iterable[Custom] = (),
+        *,
+        alert_channels: str = "",
+        public_url: str = "",
+    ) -> None:
+        """`project` is the one that rows of a usage table in the same file come to; the rest is as in the settings."""
         self.store, self.project, self.customs = store, project, tuple(customs)
+        self.alert_channels, self.public_url = alert_channels, public_url
         self.watchers: dict[str, Watcher] = {}
+        self._alerting: dict[str, Alerting] = {}
         self._unsaved: set[str] = set()
         self._saved_at: float | None = None
         self._retained_at = -RETAIN_S
@@ -41,6 +53,7 @@ class Rounds:
         self._health: dict[str, Health] = {}
         self._conditions: dict[str, Conditions] = {}
         self._checked_at: dict[str, float] = {}
+        self._untold: set[str] = set()
 
     def go(self, now: float) -> Mapping[str, Passed]:
         """One round; `now` is the clock. Returns what came of it, by project."""
@@ -48,10 +61,13 @@ class Rounds:
         found = projects(self.store, now)
         for name in set(self.watchers) - set(found):
             del self.watchers[name]
+            self._alerting.pop(name, None)
         passed = {name: self._pass(name, now) for name in found}
         passed |= {
             name: self._check(name, each, now, found) for name, each in passed.items() if self._is_due(name, now)
         }
+        for name in found:
+            self._tell(name, now)
         if self._saved_at is None:
             self._saved_at = now
         if now - self._saved_at >= SAVE_S:
@@ -104,6 +120,18 @@ class Rounds:
             new=(*passed.new, *(each for settled in came for each in settled.new)),
             incidents=(*passed.incidents, *(each for settled in came for each in settled.incidents)),
         )
+
+    def _tell(self, name: str, now: float) -> None:
+        """Puts alerts on their way. What goes wrong there must not end detection, and is tried again next time."""
+        alerting = self._alerting.setdefault(name, Alerting(self.store, name, self.alert_channels, self.public_url))
+        try:
+            alerting.run(now)
+        except TracewatchError:
+            raise
+        except Exception:  # said once for each project; deciding reads what people wrote
+            if name not in self._untold:
+                self._untold.add(name)
+                _log.exception("project %s: alerts could not be decided on", name)
 
     def _counting_down(self, watcher: Watcher, now: float, rows: int) -> Progress:
         """Writes down now and then how many of the rows are still to be read."""

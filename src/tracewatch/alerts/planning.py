@@ -1,0 +1,128 @@
+"""What rules would have told over the past: the deciding of every day, with another clock and nothing sent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tracewatch.alerts.book import Book
+from tracewatch.alerts.deciding import Rules, decide
+from tracewatch.alerts.history import Past
+from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
+from tracewatch.alerts.matching import at_least
+from tracewatch.records import AlertRule, Incident
+from tracewatch.times import DAY_S
+
+STEP_S = 300.0  # the engine finds what it finds at the end of five minutes
+WEEK_S = 7 * DAY_S
+LEAST = "high"
+"""How bad an incident is that somebody should be told of."""
+NOBODY = "(no channel yet)"
+
+
+class _Planned:
+    """An address book that always has somebody, so that a plan tells something before there is any channel."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    def audience(self, rule: AlertRule) -> tuple[str, ...]:
+        """Whom a rule tells."""
+        return self.book.audience(rule) or (NOBODY,)
+
+    def meant(self, given: Sequence[str]) -> tuple[str, ...]:
+        """The names of channels that a rule names."""
+        return self.book.meant(given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruled:
+    """What a rule would have told."""
+
+    rule: str
+    incidents: tuple[str, ...]
+    """Which, in the order in which they would have been told first."""
+    fired: int
+    """How often: an incident that came back counts again, a digest once."""
+    messages: int
+    """To all channels, growth, ends and digests included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What some rules would have told between two moments."""
+
+    since: float
+    until: float
+    ruled: Mapping[str, Ruled]
+    """By the name of the rule; the default is among them where it is in force."""
+    missed: tuple[Incident, ...]
+    """Incidents of high and critical severity that nobody would have been told of, the worst first."""
+    incidents: int
+    """How many there were in all."""
+
+    @property
+    def weeks(self) -> float:
+        """How long that is."""
+        return max((self.until - self.since) / WEEK_S, 1 / 7)
+
+    def a_week(self, rule: str) -> float:
+        """How many messages a week a rule would have sent."""
+        ruled = self.ruled.get(rule)
+        return ruled.messages / self.weeks if ruled else 0.0
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Rules that would have told nothing."""
+        return tuple(name for name, each in self.ruled.items() if not each.messages)
+
+
+def plan(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: float) -> Plan:
+    """What rules would have told of incidents of the past (UTC epoch seconds)."""
+    told = replay(rules, book, pasts, since, until)
+    by_rule: dict[str, list[Telling]] = defaultdict(list)
+    for each in told:
+        by_rule[each.rule].append(each)
+    ruled = {each.name: _ruled(each.name, by_rule[each.name]) for each in rules.all}
+    known = {id_ for each in told for id_ in (*each.about, each.incident_id)}
+    there = [each.incident for each in pasts if since <= each.incident.detected_at < until]
+    missed = [each for each in there if at_least(each.severity, LEAST) and each.id not in known]
+    missed.sort(key=lambda each: (each.severity != "critical", each.detected_at))
+    return Plan(since=since, until=until, ruled=ruled, missed=tuple(missed), incidents=len(there))
+
+
+def replay(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: float) -> list[Telling]:
+    """What would have been told, in order. What was open before is taken as told, where a rule is about it."""
+    audience, ledger, told = _Planned(book), Ledger(), list[Telling]()
+    coming = sorted(pasts, key=lambda each: each.times[0], reverse=True)
+    there: list[Past] = []
+    longest = max(each.digest_s for each in rules.all) if rules.all else 0.0
+    now = since // STEP_S * STEP_S
+    while now <= until:
+        while coming and coming[-1].times[0] <= now:
+            there.append(coming.pop())
+        there = [each for each in there if each.until + longest >= now]
+        seen = [found for each in there if (found := each.at(now)) is not None]
+        if seen or longest:
+            some = decide(rules, audience, seen, ledger, now)
+            told += some if now > since else []
+        now = max(now + STEP_S, _next(coming, now)) if not there and not longest else now + STEP_S
+    return told
+
+
+def _next(coming: Sequence[Past], now: float) -> float:
+    """The step in which the next incident is known; nothing happens before."""
+    return -(-coming[-1].times[0] // STEP_S) * STEP_S if coming else float("inf")
+
+
+def _ruled(name: str, told: Sequence[Telling]) -> Ruled:
+    openings = [each for each in told if each.event in (*OPENINGS, "digest")]
+    about = [id_ for each in told for id_ in (each.about or (each.incident_id,)) if id_ is not None]
+    return Ruled(
+        rule=name,
+        incidents=tuple(dict.fromkeys(about)),
+        fired=len({(each.incident_id, each.episode) for each in openings})
+        + sum(each.event == "digest" for each in told),
+        messages=len(told),
+    )

@@ -1,0 +1,129 @@
+"""From an incident to the message that tells of it, and from a message to what is kept of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from tracewatch.alerts import lines
+from tracewatch.alerts.ledger import Telling
+from tracewatch.channels import Course, Message
+from tracewatch.records import SEVERITIES, VERDICTS, AlertRule, Incident, as_dict
+
+MOST_LISTED = 20  # incidents of a digest; more are counted
+
+
+def message_of(
+    telling: Telling, rule: AlertRule, incident: Incident, *, key: str, token: str, public_url: str, before: str | None
+) -> Message:
+    """What is told of an incident. `before` is the severity that was told last."""
+    labels = tuple((rule.labels or {}).items())
+    page = f"{public_url.rstrip('/')}/incidents/{quote(incident.id)}" if public_url else None
+    return Message(
+        key=key,
+        event=telling.event,
+        project=incident.project,
+        rule=rule.name,
+        severity=incident.severity,
+        title=lines.title(incident, telling.at),
+        sent_at=telling.at,
+        since=incident.started_at,
+        until=incident.closed_at if telling.event == "recovered" else None,
+        facts=(*lines.facts(incident, telling.at, before if telling.event == "grown" else None), *labels),
+        where=lines.where(incident),
+        why=lines.why(incident),
+        next=lines.next_steps(incident),
+        course=lines.course(incident),
+        link=page,
+        verdict_links={} if telling.event == "recovered" else verdict_links(public_url, key, token),
+        incident=_machine(as_dict(incident)) | {"labels": dict(rule.labels or {})},
+    )
+
+
+def digest_of(
+    telling: Telling, rule: AlertRule, incidents: Sequence[Incident], *, project: str, key: str, public_url: str
+) -> Message:
+    """What is told of several incidents at once, the worst first."""
+    some = sorted(incidents, key=lambda each: (-SEVERITIES.index(each.severity), each.detected_at))
+    counted = Counter(each.severity for each in some)
+    kinds = ", ".join(f"{counted[each]} {each}" for each in reversed(SEVERITIES) if counted[each])
+    noun = "incident" if len(some) == 1 else "incidents"
+    more = [("And", f"{len(some) - MOST_LISTED} more")] if len(some) > MOST_LISTED else []
+    return Message(
+        key=key,
+        event="digest",
+        project=project,
+        rule=rule.name,
+        severity=telling.severity,
+        title=f"{len(some)} {noun}: {kinds}",
+        sent_at=telling.at,
+        since=min((each.started_at for each in some), default=None),
+        facts=(*((_standing(each), lines.title(each, telling.at)) for each in some[:MOST_LISTED]), *more),
+        link=f"{public_url.rstrip('/')}/incidents" if public_url else None,
+        incident={
+            "incidents": [_machine(as_dict(each)) for each in some[:MOST_LISTED]],
+            "labels": dict(rule.labels or {}),
+        },
+    )
+
+
+def sample(project: str, key: str, now: float, public_url: str) -> Message:
+    """What `tracewatch alerts test` sends."""
+    return Message(
+        key=key,
+        event="test",
+        project=project,
+        rule="test",
+        severity=SEVERITIES[0],
+        title="A test of tracewatch: alerts reach this channel",
+        sent_at=now,
+        facts=(("Sent by", "tracewatch alerts test"),),
+        where=f"Project {project}",
+        next=("Nothing: no incident is behind this message",),
+        link=public_url or None,
+    )
+
+
+def verdict_links(public_url: str, key: str, token: str) -> dict[str, str]:
+    """Where it is said what a message was worth; whoever has the message may say it."""
+    if not public_url:
+        return {}
+    base = f"{public_url.rstrip('/')}/alerts/verdict/{quote(key)}?token={quote(token)}"
+    return {each: f"{base}&verdict={each}" for each in VERDICTS}
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """A message as it is kept."""
+    kept: dict[str, Any] = _machine(dataclasses.asdict(message))
+    return kept
+
+
+def from_json(kept: Mapping[str, Any]) -> Message:
+    """The message that was kept."""
+    values = dict(kept)
+    values["facts"] = tuple((label, text) for label, text in values.get("facts", ()))
+    for name in ("why", "next"):
+        values[name] = tuple(values.get(name, ()))
+    if values.get("course"):
+        course = dict(values["course"])
+        values["course"] = Course(**course | {"values": tuple(course["values"])})
+    return Message(**values)
+
+
+def _standing(incident: Incident) -> str:
+    return f"{incident.severity}, {'over' if incident.state == 'closed' else incident.state}"
+
+
+def _machine(value: Any) -> Any:
+    """A value for JSON: numbers that it cannot say are left out."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _machine(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_machine(each) for each in value]
+    return value

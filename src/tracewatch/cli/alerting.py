@@ -1,0 +1,328 @@
+"""`tracewatch alerts`: who is told what, tried on the past, put in force, and seen to have arrived."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracewatch import settings
+from tracewatch.cli.output import (
+    Heading,
+    format_option,
+    open_db,
+    plain_table,
+    safe,
+    say,
+    show_json,
+    show_rows,
+    store_options,
+    to_type,
+)
+from tracewatch.cli.times import parse_time, show_time
+from tracewatch.errors import BadRules, TracewatchError
+from tracewatch.records import DELIVERY_STATES, Delivery, as_dict, iso
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tracewatch.alerts.file import Written
+    from tracewatch.alerts.kept import Difference
+
+NAMED = 10  # incidents that are named; all are in JSON
+
+
+@click.group(
+    epilog="""
+\b
+Examples:
+  tracewatch alerts plan alerts.yaml                what these rules would have told in the last 30 days
+  tracewatch alerts apply alerts.yaml               put them in force
+  tracewatch alerts test                            send a sample to every channel
+"""
+)
+def alerts() -> None:
+    """Who is told of incidents: try rules on the past, apply them, test channels, see what was sent."""
+
+
+@alerts.command(
+    epilog="""
+\b
+Examples:
+  tracewatch alerts plan alerts.yaml --since 90d
+  tracewatch alerts plan                            what the rules in force would have told
+"""
+)
+@store_options
+@click.argument("file", required=False)
+@click.option("--since", default="30d", show_default=True, help="How far back: 7d, 30d, 2026-03-02 …")
+@format_option("table", "json")
+def plan(db: str, project: str, file: str | None, since: str, output: str) -> None:
+    """Show what the rules of FILE would have told in the past, beside those in force, and what they miss.
+
+    The incidents that are stored are gone through as if they came now; nothing is sent.
+    """
+    from tracewatch.alerts import planning
+    from tracewatch.alerts.book import Book
+    from tracewatch.alerts.deciding import Rules
+    from tracewatch.alerts.history import pasts
+    from tracewatch.alerts.kept import channels_of, rules_of
+
+    now, addresses = time.time(), settings.load().alert_channels
+    begin = parse_time(since, now)
+    wanted = _read(file, project) if file else None
+    with open_db(db) as store:
+        there, rules, channels = (
+            pasts(store, project, begin, now),
+            rules_of(store, project),
+            channels_of(store, project),
+        )
+    plans = {"in force": planning.plan(Rules.of(rules), Book(channels, addresses, rules), there, begin, now)}
+    if wanted is not None:
+        book = Book(wanted.channels, addresses, wanted.rules)
+        plans["file"] = planning.plan(Rules.of(wanted.rules), book, there, begin, now)
+    if output == "json":
+        show_json({name.replace(" ", "_"): _plan_row(each) for name, each in plans.items()})
+        return
+    _show_plan(plans, {each.incident.id: each.incident.title for each in there})
+
+
+@alerts.command(name="apply", epilog="\b\nExamples:\n  tracewatch alerts apply alerts.yaml --dry-run")
+@store_options
+@click.argument("file")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@format_option("table", "json")
+def apply_(db: str, project: str, file: str, dry_run: bool, output: str) -> None:
+    """Make the rules and channels of a project equal to FILE, all of them or none."""
+    from tracewatch.alerts.kept import apply
+
+    wanted = _read(file, project)
+    with open_db(db, create=not dry_run) as store:
+        done = apply(store, project, wanted, dry_run=dry_run)
+    if output == "json":
+        parts = {"rules": done.rules, "channels": done.channels}
+        show_json({name: {each: list(getattr(part, each)) for each in _CHANGES} for name, part in parts.items()})
+        return
+    for noun, part in (("channel", done.channels), ("rule", done.rules)):
+        for line in _changes(noun, part):
+            click.echo(line)
+    if not done.rules and not done.channels:
+        say("Nothing changes: the rules and channels are as the file says already.")
+    elif dry_run:
+        say(f"Nothing was changed. Do it with: {to_type(f'alerts apply {file}')}")
+
+
+@alerts.command(name="list", epilog="\b\nExamples:\n  tracewatch alerts list --format yaml > alerts.yaml")
+@store_options
+@format_option("table", "json", "yaml")
+def list_(db: str, project: str, output: str) -> None:
+    """Show the rules in force, where they stand, what they told in 30 days, and what people said of it."""
+    from tracewatch.alerts.checking import written
+    from tracewatch.alerts.file import as_text
+    from tracewatch.alerts.kept import channels_of, rules_of
+    from tracewatch.alerts.standing import standings
+
+    given = settings.load()
+    with open_db(db) as store:
+        rules, channels = rules_of(store, project), channels_of(store, project)
+        if output == "yaml":
+            click.echo(as_text(channels, [written(each) for each in rules]), nl=False)
+            return
+        found = standings(store, project, given.alert_channels, time.time())
+    if output == "json":
+        show_json({
+            "rules": [each.as_row() for each in found.rules],
+            "channels": [{"name": name, "enabled": on} for name, on in found.channels],
+        })  # fmt: skip
+        return
+    show_rows([each.as_row() for each in found.rules], "table", lambda: _rules_table(found.rules), "")
+    for sentence in found.sentences():
+        say(sentence)
+
+
+@alerts.command(epilog="\b\nExamples:\n  tracewatch alerts test\n  tracewatch alerts test team")
+@store_options
+@click.argument("channel", required=False)
+def test(db: str, project: str, channel: str | None) -> None:
+    """Send a sample to CHANNEL (a name or an address), or to every channel, and say what came back."""
+    from tracewatch.alerts.book import Book
+    from tracewatch.alerts.checking import is_address
+    from tracewatch.alerts.kept import book_of
+    from tracewatch.alerts.wording import sample
+
+    given = settings.load()
+    with open_db(db, create=True) as store:
+        book = book_of(store, project, given.alert_channels)
+    names: Sequence[str] = book.names
+    if channel is not None:
+        if is_address(channel):
+            book = Book((), channel)
+        names = book.names if is_address(channel) else (channel,)
+    if not names:
+        say("There is no channel. Set TRACEWATCH_ALERT_CHANNELS, or describe one under channels in alerts.yaml")
+        sys.exit(1)
+    failed = False
+    for name in names:
+        message = sample(project, secrets.token_hex(12), time.time(), given.public_url)
+        try:
+            book.open(name).send(message)
+        except TracewatchError as error:
+            failed = True
+            say(f"{name}: {error}")
+        else:
+            click.echo(f"{name}: taken")
+    if failed:
+        sys.exit(1)
+
+
+@alerts.command(epilog="\b\nExamples:\n  tracewatch alerts deliveries --state dead")
+@store_options
+@click.option("--state", "states", multiple=True, type=click.Choice(DELIVERY_STATES), help="Only those in this state.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
+@format_option()
+def deliveries(db: str, project: str, states: tuple[str, ...], limit: int, output: str) -> None:
+    """Show what was put on its way, the newest first: to whom, how often it was tried, what came back."""
+    from tracewatch.alerts.outbox import deliveries_of
+
+    with open_db(db) as store:
+        found = deliveries_of(store, project, states, limit)
+    rows = [_row(each) for each in found]
+    show_rows(rows, output, lambda: _deliveries_table(found), "Nothing was put on its way.")
+
+
+@alerts.command(epilog="\b\nExamples:\n  tracewatch alerts resend 5f0c2ab4d9e37c11\n  tracewatch alerts resend --dead")
+@store_options
+@click.argument("key", required=False)
+@click.option("--dead", is_flag=True, help="All that were given up.")
+def resend(db: str, project: str, key: str | None, dead: bool) -> None:
+    """Have what was not delivered tried again, by its KEY as `deliveries` shows it, or its beginning."""
+    from tracewatch.alerts.outbox import deliveries_of
+    from tracewatch.alerts.outbox import resend as again
+
+    if (key is None) is not dead:
+        raise click.UsageError("Give the KEY of a delivery, or --dead for all that were given up.")
+    with open_db(db) as store:
+        found = deliveries_of(store, project, ("dead", "failed", "waiting"), 1000)
+        keys = [each.key for each in found if (each.state == "dead" if dead else each.key.startswith(key or ""))]
+        if not dead and len(keys) != 1:
+            keys = [key or ""]
+        for each in keys:
+            again(store, project, each, time.time())
+    count = len(keys)
+    say(f"{count} {'message is' if count == 1 else 'messages are'} tried again while tracewatch serves or watches.")
+
+
+_CHANGES = ("added", "changed", "removed", "same")
+
+
+def _read(file: str, project: str) -> Written:
+    """The file; every mistake in it is a line of its own."""
+    from tracewatch.alerts.file import read_file
+
+    try:
+        return read_file(file, project=project, now=time.time(), who=getpass.getuser())
+    except BadRules as error:
+        for line in str(error.given["why"]).splitlines():
+            say(f"tracewatch: {line}")
+        sys.exit(1)
+
+
+def _changes(noun: str, part: Difference) -> list[str]:
+    marks = (("+", part.added, "added"), ("~", part.changed, "changed"), ("-", part.removed, "removed"))
+    return [f"{mark} {noun} {name} ({what})" for mark, names, what in marks for name in names]
+
+
+def _plan_row(plan: Any) -> dict[str, Any]:
+    return {
+        "since": iso(plan.since),
+        "until": iso(plan.until),
+        "incidents": plan.incidents,
+        "rules": [
+            {
+                "rule": name,
+                "fired": each.fired,
+                "incidents": list(each.incidents),
+                "messages": each.messages,
+                "messages_per_week": round(plan.a_week(name), 2),
+            }
+            for name, each in plan.ruled.items()
+        ],
+        "silent": list(plan.silent),
+        "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in plan.missed],
+    }
+
+
+def _show_plan(plans: Mapping[str, Any], titles: Mapping[str, str]) -> None:
+    last = list(plans.values())[-1]
+    say(f"{show_time(last.since)} to {show_time(last.until)} UTC: {last.incidents:,} incidents.")
+    names = list(dict.fromkeys(name for each in plans.values() for name in each.ruled))
+    rows = [{"rule": name} for name in names]
+    show_rows(rows, "table", lambda: _plan_table(plans, names), "")
+    for which, each in plans.items():
+        of = f" of the {which}" if which == "file" else " in force"
+        if each.missed:
+            say(f"No rule{of} would have told of {len(each.missed)} high or critical incidents:")
+            for it in each.missed[:NAMED]:
+                say(f"  {it.id[:8]} {it.severity} {show_time(it.detected_at)} {it.title}")
+            if len(each.missed) > NAMED:
+                say(f"  and {len(each.missed) - NAMED} more")
+        else:
+            say(f"The rules{of} would have told of every high and critical incident.")
+    if last.silent:
+        say(f"These rules would have told nothing: {', '.join(last.silent)}")
+    for name, each in last.ruled.items():
+        if each.incidents:
+            say(f"{name} would have told of:")
+            for id_ in each.incidents[:NAMED]:
+                say(f"  {id_[:8]} {titles.get(id_, '')}")
+            if len(each.incidents) > NAMED:
+                say(f"  and {len(each.incidents) - NAMED} more")
+
+
+def _plan_table(plans: Mapping[str, Any], names: Sequence[str]) -> Table:
+    heads = [f"{what} ({which})" for which in plans for what in ("fired", "messages a week")]
+    table = plain_table(("rule", *heads), right=heads)
+    for name in names:
+        cells = []
+        for each in plans.values():
+            ruled = each.ruled.get(name)
+            cells += [f"{ruled.fired:,}", f"{each.a_week(name):.1f}"] if ruled else ["-", "-"]
+        table.add_row(safe(name), *cells)
+    return table
+
+
+def _rules_table(rules: Sequence[Any]) -> Table:
+    table = plain_table(
+        ("rule", "state", "from", "tells", Heading(name="told in 30 d", right=True), "useful"),
+    )
+    for each in rules:
+        table.add_row(
+            safe(each.rule.name),
+            each.state,
+            each.rule.severity,
+            safe(", ".join(each.audience)) or "nobody",
+            f"{each.told:,}",
+            f"{each.quality.useful} of {each.quality.judged}" if each.quality.judged else "",
+        )
+    return table
+
+
+def _row(each: Delivery) -> dict[str, Any]:
+    """A delivery without its message, whose links are for those who get it."""
+    return {name: value for name, value in as_dict(each).items() if name not in ("message", "token")}
+
+
+def _deliveries_table(found: Sequence[Delivery]) -> Table:
+    heads = ("decided", "state", "event", "severity", "rule", "incident", "channel", Heading(name="tries", right=True))
+    table = plain_table((*heads, "answer", "key"))
+    for each in found:
+        table.add_row(
+            show_time(each.created_at), each.state, each.event, each.severity, safe(each.rule),
+            (each.incident_id or "")[:8], safe(each.channel), str(each.attempts), safe(each.answer), each.key,
+        )  # fmt: skip
+    return table
