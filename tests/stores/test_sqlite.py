@@ -489,16 +489,58 @@ class TestReading:
             with SqliteStore(path, create=True, clock=lambda now=now: now) as store:
                 store.add(given)
                 store.put([Span(start_time=NOW - 6 * 86400, trace_id=f"at {now}", span_id="s")])
+                store.add([Span(start_time=now, trace_id=f"at {now}", span_id="newest")])  # so the others are old
                 store.roll_up()
                 answers.append(rolled_up(store.rollup(*SOME_DAYS, **asked), ("model_name",)))
                 with plainly(path) as connection:
                     kept = connection.execute("SELECT count(*) FROM tracewatch_minutes").fetchone()[0]
-        assert kept == 0
+        assert kept == 1  # that of the newest span
         for place, row in answers[0].items():
             for later in answers[1:]:
                 assert later[place] == {
                     name: value if not isinstance(value, float) else pytest.approx(value) for name, value in row.items()
                 }
+
+    def test_minutes_up_to_the_newest_span_are_kept_however_old_it_is(self, path):
+        given, asked = list(busy_days()), {"step_s": 300, "by": ("model_name",)}
+        newest = max(each.start_time for each in given)
+        with SqliteStore(path, create=True, clock=lambda: NOW + 400 * 86400) as store:
+            store.add(given)
+            store.roll_up()
+            from_minutes = rolled_up(store.rollup(newest - 86400, newest + 1, **asked), ("model_name",))
+            with plainly(path) as connection:
+                first, rows = connection.execute("SELECT min(bucket), count(*) FROM tracewatch_minutes").fetchone()
+                assert rows > 0
+                assert first >= newest - 2 * 86400 - 3600
+                connection.execute("DELETE FROM tracewatch_minutes")
+                connection.execute("UPDATE tracewatch_meta SET value = ? WHERE name = 'minutes_from'", (NOW * 2,))
+            from_spans = rolled_up(store.rollup(newest - 86400, newest + 1, **asked), ("model_name",))
+        assert from_minutes == {
+            place: {name: pytest.approx(value) if isinstance(value, float) else value for name, value in row.items()}
+            for place, row in from_spans.items()
+        }
+
+    def test_a_day_that_is_over_is_read_again_when_a_late_span_changes_it(self, path, a_span):
+        old = NOW - 30 * 86400
+        with (
+            SqliteStore(path, create=True, clock=lambda: NOW) as store,
+            SqliteStore(path, clock=lambda: NOW) as other,
+        ):
+
+            def calls():
+                days = other.rollup(NOW - 40 * 86400, NOW, step_s=86400, measures=("calls", "cost_usd_sum"))
+                return sum(days["calls"].to_pylist()), sum(days["cost_usd_sum"].to_pylist())
+
+            store.add([a_span(start_time=old + n * 86400, span_id=f"s{n}", cost_usd=1.0) for n in range(30)])
+            store.roll_up()
+            assert [calls(), calls()] == [(30, 30.0)] * 2
+            late = a_span(start_time=old + 60, span_id="late", cost_usd=1.0)
+            store.add([late])
+            store.roll_up()
+            assert calls() == (31, 31.0)
+            store.annotate(Span, key(late), {"cost_usd": 5.0})
+            store.roll_up()
+            assert calls() == (31, 35.0)
 
     def test_room_of_deleted_spans_is_given_back(self, store, path, a_span):
         store.add(a_span(error_message="x" * 400) for _ in range(5000))

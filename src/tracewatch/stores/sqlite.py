@@ -20,6 +20,7 @@ from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import MEASURES, Measure
+from tracewatch.stores.sqlite_days import KnownDays
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_load import Loaded, Loader
 from tracewatch.stores.sqlite_order import in_order
@@ -68,6 +69,7 @@ class SqliteStore(Store):
         self._version = self._others()
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
+        self._days = KnownDays()
 
     def put(self, records: Iterable[Record]) -> int:
         return self._writer.put(records)
@@ -235,6 +237,9 @@ class SqliteStore(Store):
         while new := self._roll_claimed() or self._roll_locked():
             done += new
             _tell(progress, new)
+        while self._lacks_minutes():
+            self._rolling(sqlite_rollups.recover_minutes)
+            self._let_others_write()
         return done
 
     def rollup(
@@ -249,7 +254,9 @@ class SqliteStore(Store):
     ) -> pa.Table:
         chosen = MEASURES if measures is None else [_measure(name) for name in measures]
         with self._reading() as connection, _snapshot(connection):
-            return sqlite_rollups.read(connection, since, until, step_s=step_s, by=by, where=where, measures=chosen)
+            return sqlite_rollups.read(
+                connection, since, until, step_s=step_s, by=by, where=where, measures=chosen, days=self._days
+            )
 
     def retain(self, before: float) -> int:
         self.roll_up()
@@ -319,6 +326,10 @@ class SqliteStore(Store):
         """A number that is another one when somebody else has written."""
         (version,) = self._writer.connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+    def _lacks_minutes(self) -> bool:
+        with self._reading() as connection, _snapshot(connection):
+            return sqlite_rollups.lacks_minutes(connection)
 
     def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._writer.transaction() as connection:

@@ -20,6 +20,7 @@ from tracewatch.stores.base import Filter
 from tracewatch.stores.columns import arrow_schema, from_rows
 from tracewatch.stores.measures import KEYS, MEASURES, Measure
 from tracewatch.stores.rollups import READ, measure_schema, roll
+from tracewatch.stores.sqlite_days import Asked, KnownDays, Row
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
 from tracewatch.stores.sqlite_queries import Condition, condition
@@ -64,6 +65,8 @@ def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Ta
     recent = minutes.filter(pc.greater_equal(minutes["bucket"], int(_meta(connection, "minutes_from"))))
     if recent.num_rows:
         _merge(connection, MINUTES, recent)
+    if recent.num_rows < minutes.num_rows:
+        change_past(connection)
     _set_meta(connection, "rolled", upto)
 
 
@@ -97,6 +100,7 @@ def redo_next(connection: sqlite3.Connection) -> int | None:
         within = f"bucket >= ? AND bucket < ? AND {slices}"
         connection.execute(f"DELETE FROM {table} WHERE {within}", (hour, hour + HOUR_S, project))
     connection.execute(f"DELETE FROM {DIRTY} WHERE project = ? AND hour = ?", (project, hour))
+    change_past(connection)
     done = 0
     here = Condition("project = ? AND start_time >= ? AND start_time < ?", (project, hour, hour + HOUR_S))
     for spans in rolled_spans(connection, here):
@@ -106,12 +110,63 @@ def redo_next(connection: sqlite3.Connection) -> int | None:
 
 
 def keep_minutes_from(connection: sqlite3.Connection, now: float) -> None:
-    """Forgets the minutes that have become too old. They never come back: older ones are made from the spans."""
-    begin = int((now - MINUTES_KEPT_S) // HOUR_S * HOUR_S)
-    if begin > int(_meta(connection, "minutes_from")):
+    """Forgets the minutes that have become too old; older ones are made from the spans.
+
+    Those of the two days up to the newest span stay, once `recover_minutes` has made them, however old it becomes.
+    """
+    kept_from = int(_meta(connection, "minutes_from"))
+    begin = _first_minute(now)
+    if begin <= kept_from:
+        return
+    newest = _newest(connection) if 0 < kept_from else None
+    if newest is not None:
+        begin = min(begin, _first_minute(newest))
+    if begin > kept_from:
         slices = f"slice IN (SELECT id FROM {SLICE_TABLE})"
         connection.execute(f"DELETE FROM {MINUTES} WHERE {slices} AND bucket < ?", (begin,))
         _set_meta(connection, "minutes_from", begin)
+
+
+def lacks_minutes(connection: sqlite3.Connection) -> bool:
+    """Whether minutes of the two days up to the newest span are not kept.
+
+    So it is after an import of last year's calls: screens show the time up to the newest call, and would make its
+    minutes from the spans each time.
+    """
+    newest = _newest(connection)
+    return newest is not None and _first_minute(newest) < _meta(connection, "minutes_from")
+
+
+def recover_minutes(connection: sqlite3.Connection) -> None:
+    """Makes the minutes of one more hour of the two days up to the newest span, if any is lacking."""
+    newest, kept_from = _newest(connection), int(_meta(connection, "minutes_from"))
+    if newest is None or _first_minute(newest) >= kept_from:
+        return
+    hour = min(kept_from, int(newest // HOUR_S * HOUR_S) + HOUR_S) - HOUR_S
+    for project in all_projects(connection):
+        here = Condition("project = ? AND start_time >= ? AND start_time < ?", (project, hour, hour + HOUR_S))
+        for spans in rolled_spans(connection, here):
+            _merge(connection, MINUTES, roll(spans, MINUTE_S))
+    _set_meta(connection, "minutes_from", hour)
+    change_past(connection)  # hours from here on are no past any more, and may change without a word
+
+
+def change_past(connection: sqlite3.Connection) -> None:
+    """Notes that hours from before the minutes that are kept are not what they were (see sqlite_days.py)."""
+    connection.execute(
+        f"INSERT INTO {META} (name, value) VALUES ('past', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    )
+
+
+def _first_minute(newest: float) -> int:
+    return int((newest - MINUTES_KEPT_S) // HOUR_S * HOUR_S)
+
+
+def _newest(connection: sqlite3.Connection) -> float | None:
+    """When the newest span of all projects began."""
+    sql = f"SELECT max(start_time) FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE project = ?"
+    times = [connection.execute(sql, (project,)).fetchone()[0] for project in all_projects(connection)]
+    return max((each for each in times if each is not None), default=None)
 
 
 def forget_spans_before(connection: sqlite3.Connection, hour: float) -> None:
@@ -156,6 +211,7 @@ def read(
     by: Sequence[str],
     where: Sequence[Filter],
     measures: Sequence[Measure],
+    days: KnownDays,
 ) -> pa.Table:
     """The rollups of these buckets, merged over all columns that are not in `by`. Raises UnknownColumn, BadStep."""
     for name in (*by, *(each.name for each in where)):
@@ -165,20 +221,27 @@ def read(
         raise BadStep(given=step_s)
     begin, end = int(since // step_s * step_s), int(-(-until // step_s) * step_s)
     met = condition(Span, where)
-    source = _source(connection, begin, end, step_s, met)
-    bucket = f"bucket - ((bucket % {step_s} + {step_s}) % {step_s})"
-    keys = ", ".join((bucket, *by))
-    sums = ", ".join(_total(each) for each in measures) or "NULL"
-    sql = (
-        f"SELECT {keys}, {sums} FROM {SLICE_TABLE} CROSS JOIN {source} ON slice = id "
-        f"WHERE bucket >= ? AND bucket < ? AND {met.sql} GROUP BY {keys} ORDER BY {keys}"
-    )
-    rows = connection.execute(sql, (begin, end, *met.values)).fetchall()
+    asked = Asked(step_s=step_s, by=tuple(by), met=met, measures=tuple(measures))
+    rows = [row for part in days.parts(connection, begin, end, asked, _rows) for row in part]
     fields = [pa.field("bucket", pa.int64()), *(pa.field(name, pa.string()) for name in by), *measure_schema(measures)]
     width = len(fields)
     columns = zip(*(row[:width] for row in rows), strict=True) if rows else ((),) * width
     arrays = [pa.array(values, field.type) for field, values in zip(fields, columns, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _rows(connection: sqlite3.Connection, begin: int, end: int, asked: Asked) -> list[Row]:
+    """The merged rows of whole buckets, in order of time."""
+    step_s, met = asked.step_s, asked.met
+    source = _source(connection, begin, end, step_s, met)
+    bucket = f"bucket - ((bucket % {step_s} + {step_s}) % {step_s})"
+    keys = ", ".join((bucket, *asked.by))
+    sums = ", ".join(_total(each) for each in asked.measures) or "NULL"
+    sql = (
+        f"SELECT {keys}, {sums} FROM {SLICE_TABLE} CROSS JOIN {source} ON slice = id "
+        f"WHERE bucket >= ? AND bucket < ? AND {met.sql} GROUP BY {keys} ORDER BY {keys}"
+    )
+    return connection.execute(sql, (begin, end, *met.values)).fetchall()
 
 
 def _source(connection: sqlite3.Connection, begin: int, end: int, step_s: int, met: Condition) -> str:
@@ -207,6 +270,8 @@ def _add(connection: sqlite3.Connection, spans: pa.RecordBatch) -> None:
     recent = spans.filter(pc.greater_equal(spans["start_time"], minutes_from))
     if recent.num_rows:
         _merge(connection, MINUTES, roll(recent, MINUTE_S))
+    if recent.num_rows < spans.num_rows:
+        change_past(connection)
 
 
 def _merge(connection: sqlite3.Connection, table: str, measured: pa.Table) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import MEASURES
 from tracewatch.stores.rollups import READ, roll
 
-MINUTE_S, HOUR_S = 60, 3600
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 KEPT_S = 60.0  # hours that are over hardly change: what was read of them is used again for so long
 MOST_KEPT = 64  # answers; each some 50 kB
 SKETCHES = frozenset(each.name for each in MEASURES if each.kind == "sketch")
@@ -104,29 +104,47 @@ def kept(store: Store, caller: Caller, key: tuple[Any, ...], now: float, make: C
     return made
 
 
+def forget() -> None:
+    """Lets go of all that is kept: what is asked next is read."""
+    with _lock:
+        _kept.clear()
+
+
 def between(
     store: Store, caller: Caller, since: float, until: float, *, by: Sequence[str] = (), where: Where = (),
     measures: Sequence[str] = ("calls",),
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of exactly that time (whole minutes)."""
-    return rows_of(exactly(store, caller, since, until, by=by, where=where, measures=measures))
+    return rows_of(exactly(store, caller, since, until, by=by, where=where, measures=measures, longest_s=DAY_S))
 
 
 def exactly(
     store: Store, caller: Caller, since: float, until: float, *, by: Sequence[str] = (), where: Where = (),
-    measures: Sequence[str] = ("calls",),
+    measures: Sequence[str] = ("calls",), longest_s: int = HOUR_S,
 ) -> pa.Table:  # fmt: skip
-    """Like `rolled`, of exactly that time: whole hours from the hours, and the minutes at both ends."""
+    """Like `rolled`, of exactly that time: steps of `longest_s` (an hour or a day), and shorter ones at both ends."""
     since, until = since // MINUTE_S * MINUTE_S, -(-until // MINUTE_S) * MINUTE_S
-    first, last = -(-since // HOUR_S) * HOUR_S, until // HOUR_S * HOUR_S
-    parts = [(since, first, MINUTE_S), (first, last, HOUR_S), (last, until, MINUTE_S)]
-    if first > last:
-        parts = [(since, until, MINUTE_S)]
-    parts = [each for each in parts if each[0] < each[1]] or [(since, since, MINUTE_S)]
+    steps_s = [each for each in (DAY_S, HOUR_S, MINUTE_S) if each <= longest_s]
+    parts = list(_in_steps(since, until, steps_s)) or [(since, since, MINUTE_S)]
     return pa.concat_tables(
         rolled(store, caller, begin, end, step_s=step_s, by=by, where=where, measures=measures)
         for begin, end, step_s in parts
     )
+
+
+def _in_steps(since: float, until: float, steps_s: Sequence[int]) -> Iterator[tuple[float, float, int]]:
+    """A time as whole steps of the longest kind, and its ends in those that are shorter."""
+    step_s, *shorter = steps_s
+    first, last = -(-since // step_s) * step_s, until // step_s * step_s
+    if first >= last:
+        if shorter and since < until:
+            yield from _in_steps(since, until, shorter)
+        return
+    if since < first:
+        yield from _in_steps(since, first, shorter)
+    yield first, last, step_s
+    if last < until:
+        yield from _in_steps(last, until, shorter)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
     known = Hours.read(store, caller, period.since, period.until, now, measures=("calls", "cost_usd_sum"))
     wanted = by if by in ROLLED_BY else "model_name"
     names = tuple(dict.fromkeys((*BRIDGED_BY, wanted)))
-    table = exactly(store, caller, period.since, period.until, by=names, measures=SUMS)
+    table = _during(store, caller, period.since, period.until, names)
     table_before = _before(store, caller, period, now, names)
     mine, earlier = _added(table, names), _added(table_before, names)
     total = _totals(mine)
@@ -133,7 +133,7 @@ def spending(store: Store, caller: Caller, period: Period, now: float, *, by: st
 
 def bridge(store: Store, caller: Caller, period: Period, now: float) -> Bridge | None:
     """Why a period did not cost what as long a time before it did; None where nothing was called in one of them."""
-    table = exactly(store, caller, period.since, period.until, by=BRIDGED_BY, measures=SUMS)
+    table = _during(store, caller, period.since, period.until, BRIDGED_BY)
     return _bridge(_before(store, caller, period, now, BRIDGED_BY), table, period)
 
 
@@ -142,8 +142,14 @@ def _before(store: Store, caller: Caller, period: Period, now: float, names: tup
     first = period.since - period.length_s
     return kept(
         store, caller, ("spending", first, period.since, names), now,
-        lambda: exactly(store, caller, first, period.since, by=names, measures=SUMS),
+        lambda: _during(store, caller, first, period.since, names),
     )  # fmt: skip
+
+
+def _during(store: Store, caller: Caller, since: float, until: float, names: tuple[str, ...]) -> pa.Table:
+    """What exactly that time came to, in the steps that a bridge of it is made from."""
+    longest_s = DAY_S if until - since > HOURLY_S else HOUR_S
+    return exactly(store, caller, since, until, by=names, measures=SUMS, longest_s=longest_s)
 
 
 def _bridge(before: pa.Table, table: pa.Table, period: Period) -> Bridge | None:

@@ -1,0 +1,2 @@
+def paints(db):
+    yield "none"
