@@ -80,7 +80,7 @@ def _store(rows: int) -> Iterator[str]:
     yield f"the slowest questions\n{_HEAD}"
     for each in sorted(found, key=lambda each: -each.worst)[:SLOWEST]:
         yield _line(each.question.address, each, goal)
-    over, cold = (sum(time > goal for time in times) for times in zip(*((each.p95, each.cold) for each in found)))
+    over, cold = sum(each.p95 > goal for each in found), sum(each.cold > goal for each in found)
     yield f"{len(found)} questions: {over} over the goal, {cold} over it when nothing is remembered"
     pages = [each for each in found if each.nodes]
     largest = max(each.size for each in pages), max(each.packed for each in pages), max(each.nodes for each in pages)

@@ -25,7 +25,8 @@ METRICS = ("cost_usd", "latency_ms", "call_count", "error_rate")
 MINE = Filter("project", "=", ("default",))
 FILTERS: Sequence[Mapping[str, str]] = (
     {"model_name": "claude-sonnet-4-5"}, {"model_name": "o3"}, {"status": "error,timeout"}, {"status": "ok"},
-    {"operation_type": "chat", "status": "timeout"}, {"operation_type": "legal_review"}, {"usage_type": "indexing_batch"},
+    {"operation_type": "chat", "status": "timeout"}, {"operation_type": "legal_review"},
+    {"usage_type": "indexing_batch"},
     {"service_name": "support-bot", "model_name": "gpt-4.1"}, {"environment": "staging", "model_name": "o3"},
     {"cost_usd": ">0.4"}, {"duration_ms": ">100000"}, {"app_version": "v2"}, {"error_type": "RateLimitError"},
     {"retry_count": "3"}, {"model_name": "none"}, {"operation_type": "none", "status": "error"}, {"cost_usd": ">1000"},
@@ -195,8 +196,8 @@ def _known(store: Store) -> Known:
 
 
 def _span(store: Store, where: Sequence[Filter]) -> Span:
-    found = next(each for each in store.page(Span, where, limit=200).records if isinstance(each, Span) and each.user_id)
-    return found
+    spans = store.page(Span, where, limit=200).records
+    return next(each for each in spans if isinstance(each, Span) and each.user_id)
 
 
 def _cursor(store: Store, record_type: type[Record], reach: tuple[float, float], part: float) -> str | None:

@@ -118,7 +118,7 @@ def keep_minutes_from(connection: sqlite3.Connection, now: float) -> None:
     begin = _first_minute(now)
     if begin <= kept_from:
         return
-    newest = _newest(connection) if 0 < kept_from else None
+    newest = _newest(connection) if kept_from > 0 else None
     if newest is not None:
         begin = min(begin, _first_minute(newest))
     if begin > kept_from:
