@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,6 +88,8 @@ class RecentCalls:
         self._limit = calls
         self._calls: OrderedDict[Key, _Call] = OrderedDict()
         self._index: dict[tuple[Any, ...], list[_Call]] = {}
+        self._indexed: set[str] = set()  # the projects whose calls stand in it
+        self._reporters: dict[str, Counter[str | None]] = {}
         self._merged: OrderedDict[Key, tuple[Key, str]] = OrderedDict()
         self._tries: OrderedDict[Key, dict[str, str | None]] = OrderedDict()
 
@@ -159,6 +161,8 @@ class RecentCalls:
         if call.key in self._calls:  # the same span once more
             self._forget(self._calls[call.key])
             return None, ""
+        if not self._may_come_twice(call):
+            return None, ""
         if call.response_id:
             same = [each for each in self._index.get(_id(call), ()) if _other(each, call)]
             if same:
@@ -172,9 +176,26 @@ class RecentCalls:
         alike = [each for each in around if _other(each, call) and _alike(each, call)]
         return min(alike, key=lambda each: abs(each.begun - call.begun)) if alike else None, "time_and_tokens"
 
+    def _may_come_twice(self, call: _Call) -> bool:
+        """Whether a project has calls of more than one instrumentation, or told in halves; they are indexed then.
+
+        Most projects have one alone, and nothing has to be looked for in them.
+        """
+        project = call.key[0]
+        if project in self._indexed:
+            return True
+        reporters = self._reporters.get(project, {}).keys()
+        if reporters <= {call.by} and not _is_half(call):
+            return False
+        self._indexed.add(project)
+        for each in self._calls.values():
+            if each.key[0] == project:
+                self._place(each)
+        return True
+
     def _stream_of(self, call: _Call) -> _Call | None:
         """The request of a stream for the record of its end, or the other way round."""
-        if call.streamed_s is None and not call.open:
+        if not _is_half(call):
             return None
         near: tuple[float, _Call | None] = (STREAM_S, None)
         for each in (each for look in _streams(call) for each in self._index.get(look, ())):
@@ -205,24 +226,47 @@ class RecentCalls:
             self._add(found)
 
     def _add(self, call: _Call) -> None:
+        if call.key in self._calls:
+            self._forget(self._calls[call.key])
+        project = call.key[0]
+        reporters = self._reporters.get(project)
+        if reporters is None:
+            reporters = self._reporters[project] = Counter()
+        if project in self._indexed or (_is_half(call) and self._may_come_twice(call)):
+            self._place(call)
+        reporters[call.by] += 1
         self._calls[call.key] = call
+        while len(self._calls) > self._limit:
+            self._forget(next(iter(self._calls.values())))
+
+    def _place(self, call: _Call) -> None:
+        """Puts a call where reports of the same one would be looked for."""
         call.places = _places(call)
         for place in call.places:
             held = self._index.setdefault(place, [])
             held.append(call)
             if len(held) > _CROWD:
                 del held[0]
-        while len(self._calls) > self._limit:
-            self._forget(next(iter(self._calls.values())))
 
     def _forget(self, call: _Call) -> None:
-        self._calls.pop(call.key, None)
+        if self._calls.pop(call.key, None) is not None:
+            self._count_out(call)
         for place in call.places:
             held = [each for each in self._index.get(place, ()) if each is not call]
             if held:
                 self._index[place] = held
             else:
                 self._index.pop(place, None)
+
+    def _count_out(self, call: _Call) -> None:
+        project = call.key[0]
+        reporters = self._reporters[project]
+        reporters[call.by] -= 1
+        if not reporters[call.by]:
+            del reporters[call.by]
+        if not reporters:
+            del self._reporters[project]
+            self._indexed.discard(project)
 
     def _note_try(self, row: Row) -> None:
         """Counts a request over HTTP for the call above it."""
@@ -245,9 +289,12 @@ class RecentCalls:
 
     def _reparented(self, kept: dict[Key, Row | Span]) -> Iterator[Row | Span]:
         """What is kept, with what hung on a duplicate hung on the span that is kept in its place."""
+        if not self._merged:
+            yield from kept.values()
+            return
         for key, each in kept.items():
             above = each.parent_span_id if isinstance(each, Span) else each.get("parent_span_id")
-            merged = self._merged.get((key[0], key[1], above)) if above and self._merged else None
+            merged = self._merged.get((key[0], key[1], above)) if above else None
             if merged is None or merged[0] == key or merged[0][1] != key[1]:
                 yield each
             elif isinstance(each, Span):
@@ -338,9 +385,14 @@ def _look(call: _Call, step: int) -> tuple[Any, ...]:
     return "look", call.key[0], call.service, call.model, tokens, int(call.begun // _LOOK_S) + step
 
 
+def _is_half(call: _Call) -> bool:
+    """Whether a call is the request of a stream, or the record of its end (Logfire)."""
+    return call.open or call.streamed_s is not None
+
+
 def _streams(call: _Call) -> list[tuple[Any, ...]]:
     """Where the other half of a stream would be; its own place first, nowhere for what is no half of one."""
-    if not call.open and call.streamed_s is None:
+    if not _is_half(call):
         return []
     at = int((call.ended if call.open else call.begun - (call.streamed_s or 0.0)) // STREAM_S)
     return [("stream", call.key[0], call.service, call.model, call.by, at + step) for step in (0, -1, 1)]

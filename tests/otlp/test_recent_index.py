@@ -1,0 +1,74 @@
+"""Calls are looked up only where two instrumentations report, which changes nothing of what is found."""
+
+import dataclasses
+
+from bodies import read_one
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracewatch.otlp import RecentCalls
+
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o"}
+SPAN = dataclasses.replace(
+    read_one({**CHAT, "gen_ai.usage.input_tokens": 19, "gen_ai.usage.output_tokens": 7}, scope="acme"), ttft_ms=None
+)
+CALLS = st.lists(
+    st.builds(
+        lambda number, project, by, at, response_id, parent, convention: dataclasses.replace(
+            SPAN,
+            span_id=f"{number:016x}",
+            project=project,
+            instrumentation=by,
+            start_time=SPAN.start_time + at,
+            end_time=SPAN.start_time + at + 1.0,
+            response_id=response_id,
+            parent_span_id=parent,
+            convention=convention,
+            metadata={"stream_duration_ms": 900.0} if convention == "logfire" and number % 2 else None,
+            input_tokens=None if convention == "logfire" else 19,
+            output_tokens=None if convention == "logfire" else 7,
+        ),
+        st.integers(1, 12),
+        st.sampled_from(["shop", "bank"]),
+        st.sampled_from(["one", "one", "one", "two", None]),
+        st.sampled_from([0.0, 0.5, 3.0, 40.0]),
+        st.sampled_from([None, "r-1", "r-2"]),
+        st.sampled_from([None, f"{1:016x}", f"{2:016x}"]),
+        st.sampled_from([None, None, "logfire"]),
+    ),
+    max_size=14,
+)
+
+
+class Everything(set):
+    """All projects, so that each call is indexed as soon as it comes."""
+
+    def __contains__(self, project):
+        return True
+
+
+def merged(recent, batches):
+    kept = {}
+    for spans in batches:
+        found = recent.merge(spans, kept.get)
+        kept |= {(each.project, each.trace_id, each.span_id): each for each in (*found.spans, *found.changed)}
+        yield found
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches=st.lists(CALLS, max_size=4), calls=st.sampled_from([3, 100]))
+def test_it_does_not_matter_when_calls_are_indexed(batches, calls):
+    eager = RecentCalls(calls)
+    eager._indexed = Everything()
+    assert list(merged(RecentCalls(calls), batches)) == list(merged(eager, batches))
+
+
+def test_a_project_that_one_instrumentation_reports_is_not_indexed():
+    recent = RecentCalls()
+    numbers = range(1, 500)
+    calls = [dataclasses.replace(SPAN, span_id=f"{each:016x}", response_id=f"r-{each}") for each in numbers]
+    assert recent.merge(calls, lambda key: None).spans == tuple(calls)
+    assert not recent._index
+    again = dataclasses.replace(calls[77], span_id="ff" * 8, instrumentation="other")
+    (found,) = recent.merge([again], {("default", SPAN.trace_id, calls[77].span_id): calls[77]}.get).duplicates
+    assert found.kept_span_id == calls[77].span_id
