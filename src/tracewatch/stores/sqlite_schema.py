@@ -54,7 +54,7 @@ NOT_PRICED = Index(name="llm_traces_unpriced", columns=("project", "start_time")
 # Which ones, and what each costs, was measured: see docs/storage.md, "Indexes".
 INDEXES = (
     BY_TIME,
-    Index(name="llm_traces_by_model", columns=("project", "model_name", "start_time")),
+    Index(name="llm_traces_by_model", columns=("project", "model_name", "start_time"), only="model_name IS NOT NULL"),
     Index(name="llm_traces_by_usage", columns=("project", "usage_type", "start_time"), only="usage_type IS NOT NULL"),
     Index(name="llm_traces_by_user", columns=("project", "user_id", "start_time"), only="user_id IS NOT NULL"),
     Index(name="llm_traces_by_session", columns=("project", "session_id", "start_time"), only="session_id IS NOT NULL"),
@@ -224,8 +224,16 @@ def _prepare(connection: sqlite3.Connection, path: str, *, create: bool) -> None
             for statement in migration.statements:
                 connection.execute(statement)
     for index in INDEXES:
-        connection.execute(index.sql)
+        _make_index(connection, index)
     connection.execute(f"INSERT OR REPLACE INTO {META} (name, value) VALUES ('schema', ?)", (VERSION,))
+
+
+def _make_index(connection: sqlite3.Connection, index: Index) -> None:
+    """Makes an index, anew if it is there with other rows in it: one with more rows answers as well, but costs more."""
+    made = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (index.name,)).fetchone()
+    if made and made[0] != index.sql.replace("IF NOT EXISTS ", ""):
+        connection.execute(f"DROP INDEX {index.name}")
+    connection.execute(index.sql)
 
 
 def _check_ours(connection: sqlite3.Connection, path: str) -> None:
