@@ -130,7 +130,7 @@ FULL = """
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (now, hard))
     for number in range(800):
-        tracewatch.record("while full", text="x" * 1000)
+        tracewatch.record("while full", padding="x" * 1000)
     print(tracewatch.flush(1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     print(tracewatch.flush(20))

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tracewatch.capture import noting
 from tracewatch.records import STATUSES, Span, columns
+from tracewatch.records.bounds import bound, without_content
 from tracewatch.stores.values import MOMENTS
 
 SOURCE = "sdk"
@@ -21,6 +23,11 @@ DEEPEST = 20  # levels of an object that are kept
 MOST_VALUES = 5_000  # values of an object that are kept
 CUT = "…"
 NOT_FINITE = "not a finite number"
+
+CONTENT_LEFT = (
+    "texts of prompts and answers are not recorded, so {names} was left out: allow it with "
+    "tracewatch.init(capture_content=True), or give it a name of what it is about, such as prompt_version"
+)
 
 # The words of log_usage, which apps have from the usage tables they had before.
 OTHER_NAMES = {"provider": "model_provider", "model": "model_name", "latency_ms": "duration_ms"}
@@ -58,7 +65,8 @@ def row_of(fields: Mapping[str, Any], defaults: Mapping[str, Any], *, content: b
     kept["source"] = SOURCE
     kept.setdefault("start_time", time.time())
     _settle(kept)
-    _add_others(kept, others, bad)
+    _add_others(kept, others, bad, content=content)
+    bound(kept)
     return Span(**kept)
 
 
@@ -85,12 +93,18 @@ def _settle(kept: dict[str, Any]) -> None:
         kept["error_message"] = kept["error_message"][:MESSAGE_LENGTH]
 
 
-def _add_others(kept: dict[str, Any], others: dict[str, Any], bad: dict[str, str]) -> None:
+def _add_others(kept: dict[str, Any], others: dict[str, Any], bad: dict[str, str], *, content: bool) -> None:
     if bad:
         others["bad_values"] = bad
         kept["warning_flags"] = (*(kept.get("warning_flags") or ()), BAD_VALUE)
     if others:
         kept["metadata"] = {**_object(others), **(kept.get("metadata") or {})}
+    if kept.get("metadata") and not content:
+        kept["metadata"], left = without_content(kept["metadata"])
+        if left:
+            noting.once(CONTENT_LEFT.format(names=", ".join(sorted(set(left))[:5])[:LONGEST_VALUE]))
+        if not kept["metadata"]:
+            del kept["metadata"]
 
 
 def _text(value: Any) -> str:

@@ -6,10 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from tracewatch.records.bounds import CONTENT_WORDS
 
 CONTENT: Mapping[str, tuple[str, ...]] = {
     "otel": (
@@ -76,15 +73,6 @@ _ARGUMENTS = frozenset(
 
 _CONTENT = tuple(dict.fromkeys(begin for names in CONTENT.values() for begin in names))
 
-# In attributes of nobody's we know, a part of the name like these means text of people or of models.
-_WORDS = _words(
-    """answer answers argument arguments args body choices completion completions content contents conversation
-    description document documents html input inputs instruction instructions message messages output outputs prompt
-    prompts query question result results statement text thinking transcript value values snippet stacktrace traceback
-    headers authorization password secret cookie"""
-)
-
-
 # What tells nothing about a call, or repeats what has a column.
 _USELESS = (
     *("telemetry.", "service.", "process.", "host.", "os.", "thread.", "code.", "container.", "k8s.", "logfire."),
@@ -135,7 +123,7 @@ def _kind_of(name: str) -> str:
         ("gen_ai.usage.", "gen_ai.request.", "gen_ai.aggregated_usage.", "llm.token_count.", "llm.cost.")
     ):
         return "plain"
-    return "content" if len(name) > TEXT or not _WORDS.isdisjoint(_SPLIT.split(name.lower())) else "plain"
+    return "content" if len(name) > TEXT or not CONTENT_WORDS.isdisjoint(_SPLIT.split(name.lower())) else "plain"
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,8 @@ from tracewatch.otlp.reading import Program, program_of, read_values
 from tracewatch.otlp.received import Received, ReceivedRows, Row
 from tracewatch.otlp.timing import LATEST_NS
 from tracewatch.otlp.wire import Unreadable, WireSpan, read_json
-from tracewatch.records import CONTENT_ENTRIES, Span
+from tracewatch.records import Span
+from tracewatch.records.bounds import bound, without_content
 
 
 def decode(body: bytes, *, json: bool, content: bool = False, project: str | None = None) -> Received:
@@ -87,6 +88,7 @@ def _own_values(span: WireSpan, program: Program, content: bool) -> Row:
     if not content:
         values.pop("reasoning", None)
         metadata = values.get("metadata")
-        if isinstance(metadata, dict) and not metadata.keys().isdisjoint(CONTENT_ENTRIES):
-            values["metadata"] = {name: each for name, each in metadata.items() if name not in CONTENT_ENTRIES}
+        if isinstance(metadata, dict):
+            values["metadata"] = without_content(metadata)[0] or None
+    bound(values)
     return {name: value for name, value in values.items() if value is not None}

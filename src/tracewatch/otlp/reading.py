@@ -26,10 +26,11 @@ from tracewatch.otlp.timing import read_pace, read_times
 from tracewatch.otlp.usage import TOKENS, Values, settle
 from tracewatch.otlp.wire import Attributes, Scope, WireSpan
 from tracewatch.records import Span, column_of
+from tracewatch.records.bounds import LONGEST_TEXT, TOO_LONG
 
 _CLIENT, _SERVER = 3, 2
 _SECONDS = 1e3
-_LONGEST_ID = 256  # of ids and labels; what is longer is none
+_LONGEST_ID = LONGEST_TEXT  # of ids and labels; what is longer is none
 _LONGEST_OPERATION = 64
 
 # The columns that a program says of all its spans, with their resource attributes in order of preference.
@@ -89,7 +90,7 @@ def read_values(span: WireSpan, program: Program, *, content: bool) -> Values | 
     if convention is not None:
         warnings += dialects.translate(convention, span, values, metadata, program)
         _read_name(span, values)
-    _check_texts(values)
+    warnings += _check_texts(values)
     operation = _operation(span, values)
     if span.links:
         values.setdefault(
@@ -339,8 +340,9 @@ _SHORT = frozenset(
 )
 
 
-def _check_texts(values: Values) -> None:
+def _check_texts(values: Values) -> list[str]:
     """Ids and labels of a reasonable length; a longer one is left empty."""
     long = [name for name, text in values.items() if type(text) is str and len(text) > _LONGEST_ID and name in _SHORT]
     for name in long:
         del values[name]
+    return [TOO_LONG] if long else []

@@ -25,6 +25,7 @@ WARNINGS: Mapping[str, str] = {
     "reports_disagree": "two reports of the same call name different numbers of tokens; the more reliable is kept",
     "ends_before_it_begins": "the end lies before the start, so there is no duration",
     "impossible_first_token": "the first token is said to have come at once, or after the end; left empty",
+    "too_long": "a text was longer than a row keeps: it was cut, or an id of another instrumentation left out",
     "unfinished_stream": "the stream ended without a finish reason: it broke, or the program gave up on it",
 }
 """Entries of `warning_flags` that are set on arrival, and what each means."""
