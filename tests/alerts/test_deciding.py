@@ -144,6 +144,7 @@ def test_what_came_back_after_people_had_settled_it_is_told():
     course = Course(a_rule())
     course.at(NOON, an_incident())
     assert course.at(NOON + 1, an_incident(regressed_at=NOON + 1)) == [("reopened", "team", "waits")]
+    assert course.at(NOON + 2, an_incident()) == []  # somebody had taken note, and has opened it again
 
 
 def test_it_is_waited_for_as_long_as_the_rule_says():

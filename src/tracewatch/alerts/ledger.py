@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tracewatch.records import SEVERITIES, Delivery
+from tracewatch.records import SEVERITIES
 
 OPENINGS = ("opened", "reopened")
 
@@ -65,8 +65,12 @@ class Ledger:
         return bool(self._told(incident_id, channel))
 
     def knows(self, incident_id: str, channel: str, episode: str) -> bool:
-        """Whether a channel was told of an incident since it is new this time."""
-        return any(each.episode == episode for each in self._told(incident_id, channel))
+        """Whether a channel was told of an incident since it is new this time.
+
+        When people take up again what had come back, that is no news to those who were told that it came back.
+        """
+        told = [each.episode for each in self._told(incident_id, channel)]
+        return any(each == episode or each.startswith(f"{episode} ") for each in told)
 
     def last(self, incident_id: str, channel: str) -> Telling | None:
         """What a channel was told last of an incident."""
@@ -96,11 +100,3 @@ class Ledger:
 
     def _told(self, incident_id: str, channel: str) -> list[Telling]:
         return self._of.get(incident_id, {}).get(channel, [])
-
-
-def told_by(delivery: Delivery) -> Telling:
-    """What a delivery tells."""
-    return Telling(
-        rule=delivery.rule, channel=delivery.channel, event=delivery.event, severity=delivery.severity,
-        at=delivery.created_at, incident_id=delivery.incident_id, episode=delivery.episode,
-    )  # fmt: skip

@@ -17,7 +17,7 @@ from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S
 
 CLAIM_S = 120.0  # longer than any channel takes: an attempt ends after half a minute at the latest
-MOST_ATTEMPTS = 12  # over almost four hours: a receiver that is down for longer is looked at by people
+MOST_ATTEMPTS = 20  # over six hours: a receiver that is down for longer is looked at by people
 FIRST_AGAIN_S, LAST_AGAIN_S = 10.0, 1800.0
 LONGEST_WAIT_S = DAY_S  # that a receiver may ask for
 JITTER = 0.2  # so that many which failed together do not come back together

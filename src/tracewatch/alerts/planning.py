@@ -10,7 +10,7 @@ from tracewatch.alerts.book import Book
 from tracewatch.alerts.deciding import Rules, decide
 from tracewatch.alerts.history import Past
 from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
-from tracewatch.alerts.matching import at_least
+from tracewatch.alerts.matching import DEFAULT, at_least
 from tracewatch.records import AlertRule, Incident
 from tracewatch.times import DAY_S
 
@@ -74,8 +74,8 @@ class Plan:
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Rules that would have told nothing."""
-        return tuple(name for name, each in self.ruled.items() if not each.messages)
+        """Rules that would have told nothing; that the default has nothing left to tell is as it should be."""
+        return tuple(name for name, each in self.ruled.items() if not each.messages and name != DEFAULT.name)
 
 
 def plan(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: float) -> Plan:

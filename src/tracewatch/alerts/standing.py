@@ -15,13 +15,13 @@ from tracewatch.alerts.ledger import OPENINGS
 from tracewatch.alerts.states import state_of, summary
 from tracewatch.alerts.telling import Alerting, ledger_of
 from tracewatch.alerts.verdicts import Quality, qualities
+from tracewatch.detectors.adaptive.settings import Settings
 from tracewatch.records import AlertRule, Delivery, Headway
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S
 
 TOLD_S = 30 * DAY_S
 MOST_TOLD = 10_000
-WARMUP_DAYS = 7  # the engine says nothing before (judge.WARMUP_DAYS, which lies above this room)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,4 +113,4 @@ def _told(store: Store, project: str, now: float) -> dict[str, int]:
 
 def _learning(store: Store, project: str) -> bool:
     there = store.get(Headway, {"project": project})
-    return isinstance(there, Headway) and there.learned_days <= WARMUP_DAYS
+    return isinstance(there, Headway) and there.learned_days <= Settings().warmup_days  # nothing is said before

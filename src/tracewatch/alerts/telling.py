@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tracewatch import dealing
 from tracewatch.alerts.book import Book
 from tracewatch.alerts.deciding import LONGEST_QUIET_S, Rules, acknowledged_by, decide
 from tracewatch.alerts.kept import channels_of, rules_of
-from tracewatch.alerts.ledger import Ledger, Telling, told_by
+from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
 from tracewatch.alerts.matching import Seen
 from tracewatch.alerts.wording import digest_of, message_of, to_json
 from tracewatch.course import CLOSED
@@ -21,8 +21,7 @@ from tracewatch.times import DAY_S, HOUR_S
 FRESH_S = 6 * HOUR_S  # an open incident of calls that were judged longer ago is history, and not told as news
 CLOSED_FOR_S = 3 * DAY_S  # for so long it is looked whether an end is to be told: quiet hours may be in between
 MOST_INCIDENTS = 1_000
-MOST_DELIVERIES = 10_000
-MOST_FINDINGS = 10_000
+MOST_VALUES = 500  # of one question
 
 
 @dataclass(slots=True)
@@ -147,23 +146,27 @@ class Alerting:
 
 
 def ledger_of(store: Store, project: str, incidents: Iterable[str]) -> Ledger:
-    """What was told of some incidents, and what digests were sent lately."""
+    """What was told of some incidents, what digests were sent, and when each rule last told of something new."""
     theirs, some = Filter("project", "=", (project,)), tuple(incidents)
-    found = [*store.page(Delivery, [theirs, Filter("event", "=", ("digest",))], limit=MOST_INCIDENTS).records]
-    for at in range(0, len(some), MOST_INCIDENTS // 2):  # a question has so many values at most
-        of_some = Filter("incident_id", "=", some[at : at + MOST_INCIDENTS // 2])
-        found += store.page(Delivery, [theirs, of_some], limit=MOST_DELIVERIES).records
-    ledger = Ledger(told_by(each) for each in found if isinstance(each, Delivery) and each.event != "test")
-    _note_openings(store, theirs, ledger)
+    told = list(_tellings(store, [theirs, Filter("event", "=", ("digest",))]))
+    for at in range(0, len(some), MOST_VALUES):
+        told += _tellings(store, [theirs, Filter("incident_id", "=", some[at : at + MOST_VALUES])])
+    ledger = Ledger(each for each in told if each.event != "test")
+    for batch in store.scan(Delivery, ["rule", "created_at"], [theirs, Filter("event", "=", OPENINGS)]):
+        rows = batch.to_pydict()
+        for rule, at in zip(rows["rule"], rows["created_at"], strict=True):
+            ledger.noted_opening(rule, at)
     return ledger
 
 
-def _note_openings(store: Store, theirs: Filter, ledger: Ledger) -> None:
-    """When each rule last told of something new, which may be an incident that is over for long."""
-    where = [theirs, Filter("event", "=", ("opened", "reopened"))]
-    for each in store.page(Delivery, where, limit=200).records:
-        if isinstance(each, Delivery):
-            ledger.noted_opening(each.rule, each.created_at)
+def _tellings(store: Store, where: Sequence[Filter]) -> Iterator[Telling]:
+    """What deliveries tell, without what they say: that is most of them."""
+    for batch in store.scan(Delivery, _TOLD, where):
+        for row in batch.to_pylist():
+            yield Telling(at=row.pop("created_at"), **row)
+
+
+_TOLD = ("rule", "channel", "event", "severity", "created_at", "incident_id", "episode")
 
 
 def names_of(store: Store, project: str, incidents: Iterable[str]) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
@@ -171,8 +174,8 @@ def names_of(store: Store, project: str, incidents: Iterable[str]) -> dict[str, 
     metrics: dict[str, set[str]] = {each: set() for each in incidents}
     types: dict[str, set[str]] = {each: set() for each in metrics}
     some = tuple(metrics)
-    for at in range(0, len(some), MOST_INCIDENTS // 2):
-        where = [Filter("project", "=", (project,)), Filter("incident_id", "=", some[at : at + MOST_INCIDENTS // 2])]
+    for at in range(0, len(some), MOST_VALUES):
+        where = [Filter("project", "=", (project,)), Filter("incident_id", "=", some[at : at + MOST_VALUES])]
         for batch in store.scan(Anomaly, ["incident_id", "metric_name", "anomaly_type"], where):
             rows = batch.to_pydict()
             for id_, metric, kind in zip(rows["incident_id"], rows["metric_name"], rows["anomaly_type"], strict=True):

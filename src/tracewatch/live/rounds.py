@@ -24,6 +24,7 @@ SAVE_S = 300.0  # what was learned is kept so often: a crash costs reading the c
 SEEN_S = 8 * 86_400.0  # a project is watched for a week after its last call, as long as its silence is news
 MOST_PROJECTS = 200  # of which each takes some MB; those with the most calls are watched
 CHECK_S = 15.0  # so often each project is checked against fixed limits
+TELL_S = 5.0  # at the latest so often it is decided who is told: people deal with incidents, and quiet hours end
 TOLD_EVERY_S = 2.0  # while history is read, which takes minutes, so often it is written down how much is left
 
 _log = logging.getLogger("tracewatch.live")
@@ -53,6 +54,7 @@ class Rounds:
         self._health: dict[str, Health] = {}
         self._conditions: dict[str, Conditions] = {}
         self._checked_at: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
         self._untold: set[str] = set()
 
     def go(self, now: float) -> Mapping[str, Passed]:
@@ -66,8 +68,9 @@ class Rounds:
         passed |= {
             name: self._check(name, each, now, found) for name, each in passed.items() if self._is_due(name, now)
         }
-        for name in found:
-            self._tell(name, now)
+        for name, each in passed.items():
+            if each.incidents or not 0 <= now - self._told_at.get(name, -TELL_S) < TELL_S:
+                self._tell(name, now)
         if self._saved_at is None:
             self._saved_at = now
         if now - self._saved_at >= SAVE_S:
@@ -123,6 +126,7 @@ class Rounds:
 
     def _tell(self, name: str, now: float) -> None:
         """Puts alerts on their way. What goes wrong there must not end detection, and is tried again next time."""
+        self._told_at[name] = now
         alerting = self._alerting.setdefault(name, Alerting(self.store, name, self.alert_channels, self.public_url))
         try:
             alerting.run(now)
