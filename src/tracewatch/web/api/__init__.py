@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from tracewatch.web.api import (
     about,
     admin,
+    alerts,
     anomalies,
     cost,
     detection,
@@ -27,7 +28,7 @@ from tracewatch.web.api import (
 ROUTERS: tuple[APIRouter, ...] = tuple(
     each.router
     for each in (
-        *(traces, incidents, anomalies, lessons, metrics, stats, groups, cost, jobs, export, events),
+        *(traces, incidents, anomalies, lessons, metrics, stats, groups, cost, jobs, alerts, export, events),
         *(projects, keys, prices, detection, about, admin),
     )
 )

@@ -18,7 +18,7 @@ from tracewatch.records import RIGHTS, ApiKey, PriceOverride
 from tracewatch.settings import PREFIX
 from tracewatch.stores.base import Filter
 from tracewatch.times import parse_duration
-from tracewatch.web import drawing
+from tracewatch.web import alerting, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Form, Sent, answered
 from tracewatch.web.gate import Admin
@@ -29,6 +29,7 @@ from tracewatch.web.views.keeping import Kept, Loss
 router = APIRouter(include_in_schema=False)
 
 SECRET = "api_key"  # noqa: S105  # the name of a setting, whose value is never shown
+ADDRESSES = "alert_channels"
 MOST_DAYS = 36_500
 DONE = {
     "revoke_key": ("keys", "The key opens nothing any more."),
@@ -122,6 +123,7 @@ def _settings(server: Serving) -> list[Mapping[str, Any]]:
     for field in dataclasses.fields(server.settings):
         value = getattr(server.settings, field.name)
         shown = ("set" if value else "") if field.name == SECRET else str(value)
+        shown = alerting.masked_addresses(shown) if field.name == ADDRESSES else shown
         found.append({"name": PREFIX + field.name.upper(), "value": shown, "help": field.metadata["help"]})
     return found
 

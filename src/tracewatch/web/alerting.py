@@ -1,0 +1,210 @@
+"""Rules, channels and messages of a project as pages and API show and change them; no address is shown as it is."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from tracewatch import settings
+from tracewatch.access import Caller
+from tracewatch.alerts import planning
+from tracewatch.alerts.book import Book, called, split
+from tracewatch.alerts.checking import is_address, read_rule, written
+from tracewatch.alerts.deciding import Rules
+from tracewatch.alerts.history import pasts
+from tracewatch.alerts.kept import book_of, channels_of, rules_of
+from tracewatch.alerts.wording import sample
+from tracewatch.channels import mask, open_channel
+from tracewatch.errors import BadRules, NotFound, RightMissing
+from tracewatch.records import AlertChannel, AlertRule
+from tracewatch.stores.base import Filter, Store
+
+LONGEST_NAME = 80
+LONGEST_ADDRESS = 2_000
+MOST_CHANNELS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A channel as it may be shown."""
+
+    name: str
+    address: str
+    """With its secrets masked; what a variable of the environment holds is not looked up."""
+    enabled: bool
+    fixed: bool
+    """Whether the setting or a rule gives it, so that it cannot be changed here."""
+
+
+def whole(caller: Caller) -> Caller:
+    """The caller, who sees all of a project: rules and messages are about everybody's calls. Raises RightMissing."""
+    if caller.user_id is not None:
+        raise RightMissing(right="the alerts of a project, which are about the calls of all its users")
+    return caller
+
+
+def ways(store: Store, project: str, addresses: str) -> tuple[Way, ...]:
+    """All channels of a project, those of TRACEWATCH_ALERT_CHANNELS (`addresses`) first."""
+    kept = {each.name: each for each in channels_of(store, project)}
+    book = book_of(store, project, addresses)
+    return tuple(
+        Way(
+            name=name,
+            address=_shown(kept[name].url) if name in kept else name,
+            enabled=book.is_on(name),
+            fixed=name not in kept,
+        )
+        for name in book.names
+    )
+
+
+def shown_rule(rule: AlertRule) -> dict[str, Any]:
+    """A rule in its written form; addresses in it are masked."""
+    its = written(rule)
+    for name in ("channels", "escalate"):
+        if name in its:
+            its[name] = [called(each) if is_address(each) else each for each in its[name]]
+    return its
+
+
+def as_yaml(rule: AlertRule) -> str:
+    """A rule as it stands in alerts.yaml."""
+    return yaml.safe_dump([shown_rule(rule)], sort_keys=False, allow_unicode=True, width=100)
+
+
+def rule_named(store: Store, project: str, name: str) -> AlertRule:
+    """A rule that is kept. Raises NotFound."""
+    found = store.get(AlertRule, {"project": project, "name": name})
+    if not isinstance(found, AlertRule):
+        hint = "See them with: tracewatch alerts list"
+        raise NotFound(what="alert rule", given=name, where=f"project {project}", hint=hint)
+    return found
+
+
+def checked_rule(
+    store: Store, project: str, given: object, *, addresses: str, who: str, now: float, was: AlertRule | None = None
+) -> AlertRule:
+    """A rule from its written form; masked addresses stand for those of the rule that it replaces. Raises BadRules."""
+    known = book_of(store, project, addresses).names
+    rule, mistakes = read_rule(given, project=project, now=now, who=who, known=known)
+    if rule is None:
+        raise BadRules(why="; ".join(each.why for each in mistakes))
+    if was is None:
+        return rule
+    meant = {called(each): each for each in (*was.channels, *was.escalate) if is_address(each)}
+    return replace(
+        rule,
+        channels=tuple(meant.get(each, each) for each in rule.channels),
+        escalate=tuple(meant.get(each, each) for each in rule.escalate),
+    )
+
+
+def keep_rule(store: Store, rule: AlertRule, was: AlertRule | None) -> None:
+    """Puts a rule in force, in place of the one it was. Raises BadRules where its new name is taken."""
+    if was is None or was.name != rule.name:
+        taken = store.get(AlertRule, {"project": rule.project, "name": rule.name})
+        if taken is not None and was is not None:
+            raise BadRules(why=f"there is a rule '{rule.name}' already: choose another name")
+    store.put([rule])
+    if was is not None and was.name != rule.name:
+        remove_rule(store, was)
+
+
+def remove_rule(store: Store, rule: AlertRule) -> None:
+    """Takes a rule away; what it told stays told."""
+    store.remove(AlertRule, [Filter("project", "=", (rule.project,)), Filter("name", "=", (rule.name,))])
+
+
+def keep_channel(
+    store: Store, project: str, name: str, url: str, *, enabled: bool = True, who: str, now: float
+) -> AlertChannel:
+    """Keeps a channel under a name; one of that name is replaced. Raises BadRules, UnknownChannel or BadSetting."""
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or is_address(name):
+        raise BadRules(why=f"a channel has a name of at most {LONGEST_NAME} letters, such as ops")
+    if len(url) > LONGEST_ADDRESS:
+        raise BadRules(why=f"the address of a channel has at most {LONGEST_ADDRESS:,} characters")
+    there = channels_of(store, project)
+    if len(there) >= MOST_CHANNELS and name not in {each.name for each in there}:
+        raise BadRules(why=f"a project has at most {MOST_CHANNELS} channels")
+    open_channel(settings.filled(url))
+    channel = AlertChannel(project=project, name=name, url=url, enabled=enabled, changed_at=now, changed_by=who)
+    store.put([channel])
+    return channel
+
+
+def channel_named(store: Store, project: str, name: str) -> AlertChannel:
+    """A channel that is kept. Raises NotFound."""
+    found = store.get(AlertChannel, {"project": project, "name": name})
+    if not isinstance(found, AlertChannel):
+        hint = "Those of TRACEWATCH_ALERT_CHANNELS and of rules are changed there"
+        raise NotFound(what="alert channel", given=name, where=f"project {project}", hint=hint)
+    return found
+
+
+def remove_channel(store: Store, channel: AlertChannel) -> None:
+    """Takes a channel away. Raises BadRules while a rule names it."""
+    naming = [
+        each.name for each in rules_of(store, channel.project) if channel.name in (*each.channels, *each.escalate)
+    ]
+    if naming:
+        raise BadRules(why=f"the channel '{channel.name}' is named by {', '.join(naming)}: change that first")
+    store.remove(AlertChannel, [Filter("project", "=", (channel.project,)), Filter("name", "=", (channel.name,))])
+
+
+def try_channel(store: Store, project: str, name: str, *, addresses: str, now: float, public_url: str) -> None:
+    """Sends a sample. Raises DeliveryFailed, DeliveryRefused, or what opening the channel raises."""
+    book = book_of(store, project, addresses)
+    if name not in book.names:
+        raise NotFound(what="alert channel", given=name, where=f"project {project}", hint="Describe it first")
+    book.open(name).send(sample(project, secrets.token_hex(12), now, public_url))
+
+
+def planned(
+    store: Store, project: str, rules: Sequence[AlertRule], *, addresses: str, since: float, now: float
+) -> planning.Plan:
+    """What rules would have told from a moment on until now."""
+    book = Book(channels_of(store, project), addresses, rules)
+    return planning.plan(Rules.of(rules), book, pasts(store, project, since, now), since, now)
+
+
+def with_rule(store: Store, project: str, rule: AlertRule, was: AlertRule | None) -> list[AlertRule]:
+    """The rules of a project as they would be with one more, or another in place of one."""
+    gone = {rule.name, was.name if was else rule.name}
+    return [*(each for each in rules_of(store, project) if each.name not in gone), rule]
+
+
+def plan_row(plan: planning.Plan) -> Mapping[str, Any]:
+    """A plan as JSON has it."""
+    return {
+        "incidents": plan.incidents,
+        "rules": [
+            {
+                "rule": name,
+                "fired": each.fired,
+                "messages": each.messages,
+                "messages_per_week": round(plan.a_week(name), 2),
+                "incidents": list(each.incidents),
+            }
+            for name, each in plan.ruled.items()
+        ],
+        "silent": list(plan.silent),
+        "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in plan.missed],
+    }
+
+
+def masked_addresses(addresses: str) -> str:
+    """The setting TRACEWATCH_ALERT_CHANNELS as it may be shown."""
+    return " ".join(called(each) for each in split(addresses))
+
+
+def _shown(url: str) -> str:
+    """An address, of which variables are named and not looked up.
+
+    >>> _shown("${SLACK_WEBHOOK_URL}")
+    '${SLACK_WEBHOOK_URL}'
+    """
+    return called(url) if "${" in url else mask(url)
