@@ -41,8 +41,11 @@ SIGN_IN = "/signin"
 PUBLIC = ("/health/live", "/health/ready", SIGN_IN)
 """Paths that anybody may ask, for they tell nothing about anybody's rows."""
 
-PUBLIC_UNDER = "/static/"
-"""Where the files of the pages lie: a page that asks for a key needs them, too."""
+VERDICT_UNDER = "/alerts/verdict/"
+"""Where people who were told say what it was worth: the link in the message is their key, to that one message."""
+
+PUBLIC_UNDER = ("/static/", VERDICT_UNDER)
+"""Paths below which no key is asked for: files of the pages, which the page that asks for a key needs, too."""
 
 PROJECT_HEADER = "x-tracewatch-project"
 _WITHOUT_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")

@@ -36,7 +36,7 @@ ENTRIES = (
     Entry(title="Sessions", path="/sessions", icon="M2.5 3h11v7.5h-6L4.5 13v-2.5h-2z"),
     Entry(title="Users", path="/users", icon="M8 8a2.8 2.8 0 1 0 0-5.6A2.8 2.8 0 0 0 8 8zM2.5 14c1-5 10-5 11 0"),
     Entry(title="Jobs", path="/jobs", apart=True, icon="M8 4.5V8l2.5 2M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12"),
-    Entry(title="Alerts", path="/alerts", icon="M4 11V7.5a4 4 0 0 1 8 0V11l1.3 1.5H2.7zM6.7 14h2.6"),
+    Entry(title="Alerts", path="/alerts", key="l", icon="M4 11V7.5a4 4 0 0 1 8 0V11l1.3 1.5H2.7zM6.7 14h2.6"),
     Entry(title="Settings", path="/settings", icon="M2 4.5h7M12 4.5h2M2 11.5h2M7 11.5h7M10.5 3v3M5.5 10v3"),
     Entry(
         title="Help",
