@@ -3,7 +3,8 @@
 import shop
 
 from tracewatch.alerts.ledger import Telling
-from tracewatch.alerts.wording import message_of, to_json
+from tracewatch.alerts.wording import message_of
+from tracewatch.channels import as_json
 from tracewatch.records import AlertChannel, AlertRule, Delivery, Incident, Verdict
 from tracewatch.stores import open_store
 
@@ -56,7 +57,7 @@ def deliveries(store):
         )  # fmt: skip
         yield Delivery(
             project="default", key=f"key{number}", state=state, channel="ops", rule="costs", event=telling.event,
-            incident_id=incident.id, severity="critical", title=message.title, message=to_json(message),
+            incident_id=incident.id, severity="critical", title=message.title, message=as_json(message),
             created_at=telling.at, due_at=telling.at, attempts=number + 1, answer=answer, token=TOKEN,
             sent_at=telling.at + 2 if state == "sent" else None,
         )  # fmt: skip

@@ -55,8 +55,9 @@ def next_steps(incident: Incident) -> tuple[str, ...]:
 
 def course(incident: Incident) -> Course | None:
     """How the metric went, as the explanation kept it; None where it kept nothing to draw."""
+    incident = _finite(incident)
     kept: Any = (incident.causes or {}).get("course") or {}
-    values = tuple(None if each is None else float(each) for each in kept.get("values") or ())
+    values = tuple(None if each is None or not isfinite(each) else float(each) for each in kept.get("values") or ())
     if sum(each is not None for each in values) < 2:
         return None
     start, step_s = datetime.fromisoformat(kept["start"]).timestamp(), float(kept["step_s"])

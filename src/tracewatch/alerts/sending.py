@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from tracewatch.alerts import outbox
 from tracewatch.alerts.book import Book
 from tracewatch.alerts.kept import book_of
-from tracewatch.alerts.wording import from_json
+from tracewatch.channels import from_json
 from tracewatch.errors import DeliveryFailed, DeliveryRefused, StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.errors import TracewatchError as Ours
 from tracewatch.records import Delivery

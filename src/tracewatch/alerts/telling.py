@@ -12,7 +12,8 @@ from tracewatch.alerts.deciding import LONGEST_QUIET_S, Rules, acknowledged_by, 
 from tracewatch.alerts.kept import channels_of, rules_of
 from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
 from tracewatch.alerts.matching import Seen
-from tracewatch.alerts.wording import digest_of, message_of, to_json
+from tracewatch.alerts.wording import digest_of, message_of
+from tracewatch.channels import as_json
 from tracewatch.course import CLOSED
 from tracewatch.records import AlertRule, Anomaly, Delivery, Headway, Incident
 from tracewatch.stores.base import Filter, Store
@@ -141,7 +142,7 @@ class Alerting:
         return Delivery(
             project=self.project, key=key, channel=telling.channel, rule=rule.name, event=telling.event,
             incident_id=telling.incident_id, episode=telling.episode, severity=telling.severity, title=message.title,
-            message=to_json(message), created_at=telling.at, due_at=telling.at, token=token,
+            message=as_json(message), created_at=telling.at, due_at=telling.at, token=token,
         )  # fmt: skip
 
 

@@ -1,8 +1,7 @@
-"""From an incident to the message that tells of it, and from a message to what is kept of it."""
+"""From an incident to the message that tells of it."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from urllib.parse import quote
 
 from tracewatch.alerts import lines
 from tracewatch.alerts.ledger import Telling
-from tracewatch.channels import Course, Message
+from tracewatch.channels import Message
 from tracewatch.records import SEVERITIES, VERDICTS, AlertRule, Incident, as_dict
 
 MOST_LISTED = 20  # incidents of a digest; more are counted
@@ -72,7 +71,7 @@ def digest_of(
 
 
 def sample(project: str, key: str, now: float, public_url: str) -> Message:
-    """What `tracewatch alerts test` sends."""
+    """What is sent to try a channel."""
     return Message(
         key=key,
         event="test",
@@ -81,7 +80,6 @@ def sample(project: str, key: str, now: float, public_url: str) -> Message:
         severity=SEVERITIES[0],
         title="A test of tracewatch: alerts reach this channel",
         sent_at=now,
-        facts=(("Sent by", "tracewatch alerts test"),),
         where=f"Project {project}",
         next=("Nothing: no incident is behind this message",),
         link=public_url or None,
@@ -94,24 +92,6 @@ def verdict_links(public_url: str, key: str, token: str) -> dict[str, str]:
         return {}
     base = f"{public_url.rstrip('/')}/alerts/verdict/{quote(key)}?token={quote(token)}"
     return {each: f"{base}&verdict={each}" for each in VERDICTS}
-
-
-def to_json(message: Message) -> dict[str, Any]:
-    """A message as it is kept."""
-    kept: dict[str, Any] = _machine(dataclasses.asdict(message))
-    return kept
-
-
-def from_json(kept: Mapping[str, Any]) -> Message:
-    """The message that was kept."""
-    values = dict(kept)
-    values["facts"] = tuple((label, text) for label, text in values.get("facts", ()))
-    for name in ("why", "next"):
-        values[name] = tuple(values.get(name, ()))
-    if values.get("course"):
-        course = dict(values["course"])
-        values["course"] = Course(**course | {"values": tuple(course["values"])})
-    return Message(**values)
 
 
 def _standing(incident: Incident) -> str:

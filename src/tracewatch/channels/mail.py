@@ -23,6 +23,7 @@ from tracewatch.channels.rendering import (
 
 WIDTH, HEIGHT = 560, 44  # pixels: of the mail, of the small picture
 USUAL = "#5583c4"
+WORDS = {"digest": "See incidents", "test": "Open tracewatch"}
 EDGE = "#8b8881"
 BARE = 'cellspacing="0" cellpadding="0"'
 FONT = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif"
@@ -122,7 +123,7 @@ def _button(message: Message) -> str:
         return ""
     return (
         f'<p style="margin:20px 0 0"><a href="{escape(message.link)}" style="display:inline-block;padding:11px 18px;'
-        'border-radius:6px;background:#2a56c6;color:#ffffff;font-weight:600;text-decoration:none">Open incident</a></p>'
+        f'border-radius:6px;background:#2a56c6;color:#ffffff;font-weight:600;text-decoration:none">{WORDS.get(message.event, "Open incident")}</a></p>'
     )
 
 
