@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from receivers import receiving
 
 from tracewatch.settings import PREFIX, Settings
 
@@ -26,3 +27,10 @@ def _plain_again(monkeypatch):
     """The same for a test after one that has set them."""
     for name in MACHINES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def receiver():
+    """An HTTP server on this machine that keeps what it gets."""
+    with receiving() as kept:
+        yield kept

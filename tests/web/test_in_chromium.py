@@ -6,6 +6,7 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
+import alerted
 import pytest
 import shop
 import uvicorn
@@ -42,6 +43,9 @@ PAGES = {
     "session": "/sessions/s1",
     "users": "/users?since=7d",
     "user": "/users/u1?since=7d",
+    "alerts": "/alerts",
+    "rule": "/alerts/rule?name=costs",
+    "verdict": f"/alerts/verdict/key0?token={alerted.TOKEN}&verdict=useful",
     "settings": "/settings",
     "help": "/help",
     "missing": "/incidents/nothere",
@@ -61,7 +65,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Where the shop's pages are served."""
-    db = shop.make(tmp_path_factory.mktemp("shop") / "shop.db")
+    db = alerted.make(tmp_path_factory.mktemp("shop") / "shop.db")
     with open_store(db) as store:
         store.add([run("extraction", number, failed=14 * (number == 2)) for number in range(30)])
         store.add([run("reindex", number, at=NOW - 14_400) for number in range(6)])

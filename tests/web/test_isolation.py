@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from tracewatch.access import create_key
 from tracewatch.dealing import deal
-from tracewatch.records import Anomaly, Deed, Incident, PriceOverride, Project, Span
+from tracewatch.records import (
+    AlertChannel,
+    AlertRule,
+    Anomaly,
+    Deed,
+    Delivery,
+    Incident,
+    PriceOverride,
+    Project,
+    Span,
+    Verdict,
+)
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
 from tracewatch.web import make_app
@@ -67,6 +78,22 @@ def records_of(project, user):
     return incident, anomaly
 
 
+def alerts_of(project):
+    """Who is told what in a project: of it nobody sees anything but whoever sees all of the project."""
+    marked = mark(project, "alerts")
+    yield AlertRule(project=project, name=f"rule{marked}", channels=(f"channel{marked}",), changed_at=NOW - 60)
+    address = f"http://127.0.0.1:1/{marked}?secret={marked}"
+    yield AlertChannel(project=project, name=f"channel{marked}", url=address, changed_at=NOW - 60)
+    for _, user in (each for each in WHOSE if each[0] == project):
+        incident = f"incident{mark(project, user)}"
+        yield Delivery(
+            project=project, key=f"key{marked}{user}", state="dead", channel=f"channel{marked}", rule=f"rule{marked}",
+            event="opened", incident_id=incident, severity="high", title=f"told{marked}", message={"title": marked},
+            created_at=NOW - 60, due_at=NOW - 60, answer=f"answer{marked}", token=f"token{marked}",
+        )  # fmt: skip
+        yield Verdict(project=project, rule=f"rule{marked}", incident_id=incident, verdict="noise", given_at=NOW - 60)
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
     """An app over two projects with two accounts in each, and a client of it."""
@@ -84,6 +111,7 @@ def app(tmp_path_factory):
             pattern = f"price{mark(project, 'prices')}"
             store.add([PriceOverride(project=project, pattern=pattern, input_per_million=1.0, output_per_million=1.0)])
             create_key(store, project=project, rights=("read",), now=NOW, name=f"key{mark(project, 'keys')}")
+            store.add(list(alerts_of(project)))
         store.roll_up()
     made = make_app(Settings(db=db, project="ours"), open_without_keys=True)
     with TestClient(made, base_url="http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False) as client:
@@ -96,7 +124,7 @@ def callers(app):
     """Key -> what its holder may never see."""
     store = app.app.state.serving.store
     everything = {mark(*each) for each in WHOSE} | {mark(each, "prices") for each in ("ours", "theirs")}
-    everything |= {mark(each, "keys") for each in ("ours", "theirs")}
+    everything |= {mark(each, what) for each in ("ours", "theirs") for what in ("keys", "alerts")}
 
     def of(project, user, rights):
         key = create_key(store, project=project, user_id=user, rights=rights, now=NOW)[1]

@@ -123,7 +123,8 @@ def _button(message: Message) -> str:
         return ""
     return (
         f'<p style="margin:20px 0 0"><a href="{escape(message.link)}" style="display:inline-block;padding:11px 18px;'
-        f'border-radius:6px;background:#2a56c6;color:#ffffff;font-weight:600;text-decoration:none">{WORDS.get(message.event, "Open incident")}</a></p>'
+        'border-radius:6px;background:#2a56c6;color:#ffffff;font-weight:600;text-decoration:none">'
+        f"{WORDS.get(message.event, 'Open incident')}</a></p>"
     )
 
 

@@ -20,12 +20,14 @@ from tracewatch.alerts.kept import book_of, channels_of, rules_of
 from tracewatch.alerts.wording import sample
 from tracewatch.channels import mask, open_channel
 from tracewatch.errors import BadRules, NotFound, RightMissing
-from tracewatch.records import AlertChannel, AlertRule
+from tracewatch.records import AlertChannel, AlertRule, Delivery
 from tracewatch.stores.base import Filter, Store
+from tracewatch.times import DAY_S
 
 LONGEST_NAME = 80
 LONGEST_ADDRESS = 2_000
 MOST_CHANNELS = 100
+MOST_TOLD = 100  # messages of an incident
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +196,27 @@ def plan_row(plan: planning.Plan) -> Mapping[str, Any]:
         "silent": list(plan.silent),
         "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in plan.missed],
     }
+
+
+def told_of(store: Store, caller: Caller, incident_id: str) -> tuple[Delivery, ...]:
+    """What was told of an incident, the oldest first; nothing to whoever sees the rows of one user alone."""
+    if caller.user_id is not None:
+        return ()
+    where = [Filter("project", "=", (caller.project,)), Filter("incident_id", "=", (incident_id,))]
+    found = store.page(Delivery, where, limit=MOST_TOLD).records
+    return tuple(each for each in reversed(found) if isinstance(each, Delivery))
+
+
+def undelivered(store: Store, caller: Caller, now: float) -> Delivery | None:
+    """The newest message of the last day that was given up, where nothing has arrived in that channel since."""
+    if caller.user_id is not None:
+        return None
+    theirs = [Filter("project", "=", (caller.project,)), Filter("created_at", ">=", (now - DAY_S,))]
+    for each in store.page(Delivery, [*theirs, Filter("state", "=", ("dead",))], limit=1).records:
+        if isinstance(each, Delivery):
+            since = [Filter("channel", "=", (each.channel,)), Filter("sent_at", ">=", (each.created_at,))]
+            return None if store.exists(Delivery, [*theirs, *since]) else each
+    return None
 
 
 def masked_addresses(addresses: str) -> str:

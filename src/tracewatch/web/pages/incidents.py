@@ -18,7 +18,7 @@ from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.telling import how_sure
 from tracewatch.records import SEVERITIES, Incident, Lesson
 from tracewatch.teaching import TEACHES, lessons_of, would_hide
-from tracewatch.web import charts, drawing
+from tracewatch.web import alerting, charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
 from tracewatch.web.gate import Writer
@@ -132,7 +132,8 @@ def show_incident(request: Request, asked: Ask, incident_id: str) -> HTMLRespons
     done = asked.given.get("done", "")
     values = {**_values(asked, it), "snoozes": list(snoozes(asked)), "undo": done in UNDONE}
     to = f"/incidents/{incident.id}"
-    return drawing.page(request, asked, "incident.html", it=it, to=to, done=DONE.get(done, ""), **values)
+    told = alerting.told_of(asked.store, asked.caller, incident.id)
+    return drawing.page(request, asked, "incident.html", it=it, to=to, told=told, done=DONE.get(done, ""), **values)
 
 
 @router.post("/incidents/{incident_id}")

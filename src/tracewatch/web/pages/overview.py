@@ -14,7 +14,7 @@ from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.headlines import Headline
 from tracewatch.records import SEVERITIES, Incident
-from tracewatch.web import charts, drawing
+from tracewatch.web import alerting, charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.views.overview import Number, Overview, overview
 
@@ -59,7 +59,8 @@ class Effect:
 def show_overview(request: Request, asked: Ask) -> HTMLResponse:
     """The first screen."""
     it = overview(asked.store, asked.caller, asked.period, asked.now, asked.zone, by=asked.given.get("lanes", "kind"))
-    return drawing.page(request, asked, "overview.html", overview=it, **_values(asked, it))
+    lost = alerting.undelivered(asked.store, asked.caller, asked.now)
+    return drawing.page(request, asked, "overview.html", overview=it, undelivered=lost, **_values(asked, it))
 
 
 def numbers_of(asked: Asked) -> Mapping[str, Any]:
