@@ -111,7 +111,8 @@ def app(tmp_path_factory):
             pattern = f"price{mark(project, 'prices')}"
             store.add([PriceOverride(project=project, pattern=pattern, input_per_million=1.0, output_per_million=1.0)])
             create_key(store, project=project, rights=("read",), now=NOW, name=f"key{mark(project, 'keys')}")
-            store.add(list(alerts_of(project)))
+            for each in alerts_of(project):
+                store.add([each])
         store.roll_up()
     made = make_app(Settings(db=db, project="ours"), open_without_keys=True)
     with TestClient(made, base_url="http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False) as client:
