@@ -29,6 +29,7 @@ INSIDE = frozenset({"message", "token", "claimed_by", "claimed_until"})
 """What is between the server and the receiver: the links of a message are for those who get it."""
 DELIVERY, VERDICT = shapes.shape(Delivery, INSIDE), shapes.shape(Verdict)
 MOST_RULES = 100
+_WEB = r"^https?://[a-z]+(\.[a-z]+)*(/[A-Za-z0-9_-]*)*$"
 UNSENT: shapes.Answers = {
     502: {"model": shapes.Refusal, "description": "The channel did not take it; the sentence says why."}
 }
@@ -63,7 +64,10 @@ class WantedChannel(BaseModel):
     """The channel that is to be kept."""
 
     url: str = Field(
-        min_length=1, max_length=alerting.LONGEST_ADDRESS, description="Its address; ${NAME} is a variable."
+        min_length=1,
+        max_length=alerting.LONGEST_ADDRESS,
+        description="Its address, such as https://hooks.example.com/in or ${SLACK_WEBHOOK_URL}; ${NAME} is a variable.",
+        json_schema_extra={"anyOf": [{"pattern": _WEB}, {"pattern": r"^\S+$"}]},
     )
     enabled: bool = True
 

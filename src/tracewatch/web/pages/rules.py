@@ -30,6 +30,7 @@ LONGEST_YAML = 20_000
 TEXTS = ("name", "description", "severity", "for", "cooldown", "digest")
 LISTS = ("metrics", "types")
 """What the form has of its own, besides the channels, the slice and the two switches."""
+FIELDS = (*TEXTS, *LISTS, "slice", "recovery", "enabled", "more")
 STARTING = AlertRule(name="", severity="high", changed_at=0.0)
 
 
@@ -57,7 +58,7 @@ def change_rule(request: Request, asked: Ask, server: Server, caller: Admin, for
     """Tries a rule on the past, keeps it, or deletes it."""
     alerting.whole(caller)
     verb, was = form.one("verb") or "", _kept(asked, form.one("was") or "")
-    fields = {name: " ".join(form.every(name)) if name != "channels" else form.every(name) for name in form.fields}
+    fields = {name: form.one(name) or "" for name in FIELDS} | {"channels": form.every("channels")}
     try:
         if verb == "delete":
             if was is None:
