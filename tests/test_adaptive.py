@@ -444,3 +444,59 @@ def test_the_range_of_a_large_move_is_around_what_was_usual():
     told = next(alert for alert in run(columns) if alert.kind != "point")
     assert 3 < told.observed / told.expected < 5
     assert told.upper < told.observed / 2
+
+
+def one_heavy_user(seed, **kinds):
+    """A stream in which one user has many calls, from an evening on in two sessions; and which are those."""
+    columns = calls(days=10, a_day=900, seed=seed, **kinds)
+    late = columns["start_time"] >= MONDAY + 9.4 * DAY
+    his = np.random.default_rng(seed).random(len(late)) < 0.3
+    session = np.where(np.arange(len(late)) % 2, "h1", "h0")
+    columns["user_id"] = np.where(his, "heavy", columns["user_id"])
+    columns["session_id"] = np.where(his & late, session, columns["session_id"])
+    return columns, his & late
+
+
+def test_who_alone_explains_a_slow_slice_is_told_with_figures_of_its_own():
+    columns, his = one_heavy_user(seed=1, operations=("ask",), models=("big",))
+    for name in ("inference_time_ms", "duration_ms"):
+        columns[name] = np.where(his, columns[name] * 4, columns[name])
+    told = next(alert for alert in run(columns) if alert.kind == "spike")
+    before = told.detected_at - columns["start_time"]
+    assert told.slice == {"user_id": "heavy"}
+    assert 3 < told.observed / told.expected < 5  # half of that for all calls
+    assert told.lower < told.expected < told.upper < told.observed
+    assert told.n <= ((columns["user_id"] == "heavy") & (before > 0) & (before < 7200)).sum()
+
+
+def test_who_alone_explains_failures_is_told_with_figures_of_its_own():
+    columns, his = one_heavy_user(seed=8)
+    failed = his & (columns["operation_type"] == "ask")
+    columns["status"] = np.where(failed, "error", columns["status"])
+    told = next(alert for alert in run(columns) if alert.metric == "error_rate")
+    mine = his & (columns["start_time"] < told.detected_at)
+    assert told.slice == {"user_id": "heavy"}
+    assert told.observed == pytest.approx((columns["status"][mine] == "error").mean(), abs=0.2)
+    assert told.lower <= told.expected < 0.01 < told.upper < told.observed
+    assert told.n <= mine.sum()
+
+
+def test_an_operation_that_falls_silent_is_told_as_soon_as_a_dozen_starts_are_overdue():
+    columns = calls(days=10, a_day=700, seed=11)
+    columns["session_id"] = np.array([f"s{i}" for i in range(len(columns["start_time"]))], object)
+    began = MONDAY + 9.4 * DAY + 60
+    columns = part(columns, (columns["start_time"] < began) | (columns["operation_type"] != "ask"))
+    told = next(alert for alert in run(columns) if alert.metric == "call_count")
+    assert (told.kind, told.slice, told.observed) == ("silence", {"operation_type": "ask"}, 0)
+    assert 12 <= told.expected < 14  # 15 an hour are usual
+    assert began + 2100 < told.detected_at < began + 3600
+
+
+def test_a_stalled_call_that_reports_no_time_of_its_own_is_told_by_its_duration():
+    columns = calls(days=10, seed=7)
+    silent = np.random.default_rng(7).random(len(columns["start_time"])) < 0.2
+    stalled = np.flatnonzero(silent & (columns["start_time"] > MONDAY + 9 * DAY))[3]
+    columns["inference_time_ms"] = np.where(silent, np.nan, columns["inference_time_ms"])
+    columns["duration_ms"][stalled] *= 30
+    told = [alert for alert in run(columns) if alert.kind == "point"]
+    assert [(alert.metric, alert.trace_ids) for alert in told] == [("duration_ms", (f"t{stalled}",))]

@@ -1,7 +1,8 @@
 """The rows behind a surprising window: do they bear it out, who alone explains them, what is it in figures?"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -70,8 +71,11 @@ def limit_of(known: Knowledge, series: int) -> float:
     return known.settings.z * float(ROOM_OF[series])
 
 
-def gather(panel: Panel, i: int, c: Candidate, columns: tuple[str, ...]) -> Rows:
-    """Columns of the rows behind a candidate: of its slice and window, with a value for its series."""
+EVERYBODY: Mapping[str, object] = MappingProxyType({})
+
+
+def gather(panel: Panel, i: int, c: Candidate, columns: tuple[str, ...], who: Mapping[str, object] = EVERYBODY) -> Rows:
+    """Columns of the rows behind a candidate: of its slice, a part of it and window, with a value for its series."""
     known, end = panel.known, panel.first + i + 1
     member, low, high = known.slices.members[c.slice] > 0, (end - c.width) * TICK, end * TICK
     parts = []
@@ -81,6 +85,8 @@ def gather(panel: Panel, i: int, c: Candidate, columns: tuple[str, ...]) -> Rows
         whose = rows["fails_as" if c.series == C + FALLBACK else "segment"]
         keep = member[whose] & (rows["t"] >= low) & (rows["t"] < high)
         keep &= np.isfinite(rows["z"][:, c.series]) if c.series < C else rows["use"][:, c.series - C]
+        for word, value in who.items():
+            keep &= rows[word] == known.intake.names[word].code[value]
         parts.append({k: v[keep] for k, v in rows.items() if k in columns})
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if parts else {}
 
@@ -197,8 +203,16 @@ def left_without(
     return c.sign * z, int(codes[top]), mine
 
 
-def read(panel: Panel, i: int, c: Candidate) -> Reading:
-    """A candidate in its metric's own unit."""
+def of_part(panel: Panel, i: int, c: Candidate, who: Mapping[str, object]) -> Candidate:
+    """The same window of the calls of one user, version, ... alone."""
+    everybody, rows = (gather(panel, i, c, ("segment", "z", "hit"), each) for each in (EVERYBODY, who))
+    value = rows["z"][:, c.series] if c.series < C else rows["hit"][:, c.series - C]
+    whole = c.n / len(everybody["segment"])  # of very many rows a sample is at hand
+    return replace(c, n=len(value) * whole, s=float(value.sum(dtype=float)) * whole)
+
+
+def read(panel: Panel, i: int, c: Candidate, who: Mapping[str, object] = EVERYBODY) -> Reading:
+    """A candidate in its metric's own unit; of a part alone if it is one's."""
     if c.series < C:
         known = panel.known
         g, s2 = known.wobble.g[c.w, c.slice, c.series], known.wobble.s2[c.w, c.slice, c.series]
@@ -206,16 +220,16 @@ def read(panel: Panel, i: int, c: Candidate) -> Reading:
         z = abs(panel.z(c.slice, c.series, c.w, c.n, c.s, 0.0)[0])
         limit = limit_of(known, c.series) if z >= limit_of(known, c.series) else PART_Z
         wide = limit * float(g * np.sqrt(NOISE[c.series] / max(c.n, 1) + s2)) * sd
-        rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
+        rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}), who)
         return read_mean(rows, c.series, whole_move(rows["r"][:, c.series], c.s / max(c.n, 1) * sd), wide)
     part = c.series - C
     if EMPTY <= part < NO_HIT:
-        rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}))
+        rows = gather(panel, i, c, ("y", "r", *{channel.metric for channel in CHANNELS}), who)
         channel = TAILS[part - EMPTY].channel
         move = float(np.median(rows["r"][:, channel]))
         wide = 2 * pooled(panel.known, c_of(c, channel), panel.known.expect.scale) / np.sqrt(max(c.n, 1))
         return read_mean(rows, channel, move, wide)
-    return read_share(panel, i, c)
+    return read_share(panel, i, c, who)
 
 
 def whole_move(residuals: Floats, judged: float) -> float:
@@ -255,9 +269,13 @@ def read_mean(rows: Rows, channel: int, move: float, wide: float) -> Reading:
     return Reading(observed=typical, expected=expected, lower=lower, upper=upper)
 
 
-def read_share(panel: Panel, i: int, c: Candidate) -> Reading:
+def read_share(panel: Panel, i: int, c: Candidate, who: Mapping[str, object]) -> Reading:
     """Share of hits, its base, and the share that would have reached the limit (normal approximation)."""
     share, (p, high) = c.s / c.n, panel.share(i, c.slice, c.series, c.width)
+    if who and c.series - C != NO_HIT:  # the usual share of those very calls
+        whose = gather(panel, i, c, ("fails_as" if c.series == C + FALLBACK else "segment",), who)
+        own = float(panel.known.rates.segment[next(iter(whose.values())), c.series - C].mean())
+        p, high = own, own + high - p
     g = float(panel.known.rates.g[c.w, c.slice, c.series - C])
     reach = high + limit_of(panel.known, c.series) * g * float(np.sqrt(high * (1 - high) / c.n)) + 0.5 / c.n
     reach = min(max(reach, p + max(LEAST, LEAST_PART * p)), max(share, p), 1.0)

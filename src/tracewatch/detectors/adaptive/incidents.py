@@ -12,7 +12,7 @@ from .alerts import Alert, Notice, score_of
 from .arrays import Flags, Floats, Ints
 from .channels import CHANNELS, FAMILY, FAR, GOOD, PART, TOKEN_TIME, C
 from .culprits import HOLD
-from .evidence import LATEST, PART_Z, SOONEST, Candidate, kind_of, limit_of, matters, read, verify
+from .evidence import LATEST, PART_Z, SOONEST, Candidate, kind_of, limit_of, matters, of_part, read, verify
 from .intake import TICK
 from .knowledge import Knowledge
 from .panel import LEAST_N, Panel
@@ -257,12 +257,13 @@ class Incidents:
 
     def alert(self, panel: Panel, i: int, c: Candidate, x: Incident, user: dict[str, object]) -> Alert:
         """What to say of a new incident."""
-        seen = read(panel, i, c)
+        told = of_part(panel, i, c, user) if user else c
+        seen = read(panel, i, told, user)
         return Alert(
             detected_at=float((panel.first + i + 1) * TICK), metric=x.metric, direction="up" if x.up else "down",
             slice=user or dict(self.known.slices.labels[c.slice]), severity=abs(c.z), kind=kind_of(panel, i, c),
             since=float(x.since * TICK), observed=seen.observed, expected=seen.expected, lower=seen.lower,
-            upper=seen.upper, n=int(c.n), score=score_of(abs(c.z), limit_of(self.known, x.series)), story=x.story,
+            upper=seen.upper, n=round(told.n), score=score_of(abs(c.z), limit_of(self.known, x.series)), story=x.story,
         )  # fmt: skip
 
     def again(self, x: Incident) -> Incident | None:

@@ -302,7 +302,7 @@ class Parts:
     def limits(self, known: Knowledge) -> Floats:
         """Evidence that is an alarm, by column and series: more where alarms were frequent."""
         table = np.full((len(PARTS), SERIES), known.settings.z**2 / 2)
-        table[:, :C] *= ROOM**2
+        table[:, :C] *= ROOM**4  # twice the room: what one person asks and gets changes more than what all do
         for (column, series), days in self.told.items():
             table[column, series] *= 1 + 0.15 * max(len(days) - 1, 0)
         return table

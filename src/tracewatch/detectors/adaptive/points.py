@@ -24,19 +24,20 @@ FLOOR = 0.02  # log, of the mean excess
 
 
 class Points:
-    """Limits by segment."""
+    """Limits by segment and channel: a call that does not report its own time is judged by its duration."""
 
     def __init__(self) -> None:
-        self.limit: dict[int, float] = {}
+        self.limit: dict[tuple[int, int], float] = {}
 
     def learn(self, memory: Memory, known: Floats) -> None:
         """Renew the limits; known is the rows each channel of a segment was learned from."""
         for g, days in memory.days.items():
-            channel, highest = (INFERENCE, HIGH) if known[g, INFERENCE] else (DURATION, HIGHEST)
-            r = np.concatenate([rows["r"][:, SINGLE.index(channel)] for _, rows in days[-DAYS:]])
-            r = np.sort(r[np.isfinite(r)])
-            if len(r) >= LEAST_ROWS:
-                self.limit[g] = limit_of(r, highest)
+            both = np.concatenate([rows["r"] for _, rows in days[-DAYS:]])
+            for channel, highest in ((INFERENCE, HIGH), (DURATION, HIGHEST)):
+                r = both[:, SINGLE.index(channel)]
+                r = np.sort(r[np.isfinite(r)])
+                if known[g, channel] and len(r) >= LEAST_ROWS:
+                    self.limit[g, channel] = limit_of(r, highest)
 
     def scan(
         self, first: int, rows: Rows | None, known: Floats, names: dict[str, Names], alarming: bool
@@ -45,23 +46,27 @@ class Points:
         out: dict[int, list[Notice]] = {}
         if rows is None or not alarming:
             return out
-        limit = np.full(len(known), np.inf)
-        limit[list(self.limit)] = list(self.limit.values())
+        limits = np.full(known.shape, np.inf)
+        for where, each in self.limit.items():
+            limits[where] = each
         g, at = rows["segment"], np.arange(len(rows["t"]))
-        channel = np.where(known[:, INFERENCE] > 0, INFERENCE, DURATION)[g]
+        own = (known[g, INFERENCE] > 0) & np.isfinite(rows["y"][:, INFERENCE])
+        channel = np.where(own, INFERENCE, DURATION)
         r, y, fit = (rows[k][at, channel] for k in ("r", "y", "fit"))
+        limit = limits[g, channel]
         with np.errstate(invalid="ignore"):
-            hit = np.flatnonzero((r > limit[g]) & (y - fit > LEAST_MS) & rows["good"])
+            hit = np.flatnonzero((r > limit) & (y - fit > LEAST_MS) & rows["good"])
         for i in hit.tolist():
             tick = int(rows["tick"][i])
-            alert = alert_of(first + tick, rows, i, int(channel[i]), float(limit[g[i]]), names)
-            notice = Notice(alert=alert, segment=int(g[i]), excess=float(r[i] - limit[g[i]]))
+            alert = alert_of(first + tick, rows, i, int(channel[i]), float(limit[i]), names)
+            notice = Notice(alert=alert, segment=int(g[i]), excess=float(r[i] - limit[i]))
             out.setdefault(tick, []).append(notice)
         return out
 
     def keep_segments(self, keep: Ints) -> None:
         """Renumber segments."""
-        self.limit = {i: self.limit[g] for i, g in enumerate(keep.tolist()) if g in self.limit}
+        place = {g: i for i, g in enumerate(keep.tolist())}
+        self.limit = {(place[g], channel): x for (g, channel), x in self.limit.items() if g in place}
 
 
 def limit_of(r: Floats, highest: float) -> float:

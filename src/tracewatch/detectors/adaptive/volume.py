@@ -14,6 +14,7 @@ import numpy as np
 from .alerts import Alert, Notice, score_of
 from .arrays import Flags, Floats, Ints, Rows
 from .intake import TICK
+from .lulls import OWN, limits, lulls, running
 from .names import Names
 from .recent import Recent
 from .stillness import Stillness
@@ -23,7 +24,6 @@ SPANS = (3, 6, 12, 24, 36, 72)  # ticks
 KEEP = 14 * DAY
 SURGE, DROP = 1.8, 0.55  # of what is expected: less is a busy or a quiet hour
 LIMITS = 5.8, 5.2  # of z up and down in windows under 3 h; +25 % from 3 h, +50 % from 6 h: a day's mood is in the sum
-OWN = 36  # ticks: an operation's own last three hours say how its day goes
 PRIOR_PHI = 0.05  # variance of the log rate of a human stream within an hour of the same kind of day
 PRIOR_VIEWS = 30  # pseudo-windows towards it
 HALF_LIFE = 6.0  # days: growth of a product is followed within a week
@@ -31,17 +31,12 @@ TYPICAL_995, MOST_G = 2.8, 4.0
 HOLD = 36  # ticks within which the same is not said again
 LEAST_USERS, HIS_PART = 4, 0.7  # one of at least four users who starts most of the excess is the slice
 SIDES = (1, -1)
-LESSON = ("profile", "phi", "g", "longest")  # what a lesson says, beside the limit of stillness
+LESSON = ("profile", "phi", "g", "longest", "lull")  # what a lesson says, beside the limit of stillness
 
 
 def weekend(tick: Ints) -> Ints:
     """1 on Saturdays and Sundays (UTC)."""
     return np.asarray((tick // DAY + 3) % 7 >= 5).astype(np.int64)
-
-
-def running(x: Floats) -> Floats:
-    """Cumulative sums over time with a leading zero."""
-    return np.concatenate([np.zeros((1, x.shape[1])), np.cumsum(x, 0)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +88,8 @@ class Oddity:
     """The most surprising view of an operation at a tick."""
 
     z: float
-    view: View
+    width: int
+    side: int
     starts: float
     mean: float
     phi: float
@@ -101,7 +97,7 @@ class Oddity:
 
     def bounds(self) -> tuple[float, float]:
         """Starts at which the limit would have been reached, below and above the mean."""
-        up, down = (limit_of(self.view.width, side) * self.g for side in (0, 1))
+        up, down = (limit_of(self.width, side) * self.g for side in (0, 1))
         few = np.arange(int(self.mean) + 1, dtype=float)
         low = few[shortfall(few, np.array(self.mean), np.array(self.phi)) > down]
         reach = up * float(np.sqrt(1 + self.phi * self.mean)) / 2
@@ -121,7 +117,8 @@ class Volume:
         self.profile = np.zeros((2, DAY, 0))  # expected starts by kind of day and tick of the day
         self.phi = self.g = np.zeros((len(SPANS), 2, 0))
         self.stillness = Stillness()
-        self.longest = np.zeros(0)  # expected starts without any before silence means something
+        self.longest = np.zeros(0)  # expected starts without any before silence of a window means something
+        self.lull = np.zeros(0)  # the same since the last start, given how busy the rest is
 
     def scan(
         self, first: int, ticks: int, rows: Rows | None, jobs: Collection[int], names: dict[str, Names],
@@ -172,16 +169,32 @@ class Volume:
                 enough = k[t, o] > 0 or m[t, o] >= self.longest[o]
                 if enough and ((t, o) not in best or best[t, o].z < z[t, o]):
                     best[t, o] = Oddity(
-                        z=float(z[t, o]), view=view, starts=float(k[t, o]), mean=float(m[t, o]), phi=float(phi[o]),
-                        g=float(g[o]),
+                        z=float(z[t, o]), width=view.width, side=view.side, starts=float(k[t, o]),
+                        mean=float(m[t, o]), phi=float(phi[o]), g=float(g[o]),
                     )  # fmt: skip
+        for t, o, odd in self.silent(starts, mean, ticks, jobs):
+            if (t, o) not in best or best[t, o].z < odd.z:
+                best[t, o] = odd
         return best
+
+    def silent(
+        self, starts: Floats, mean: Floats, ticks: int, jobs: Collection[int]
+    ) -> Iterator[tuple[int, int, Oddity]]:
+        """Ticks and operations without a start for longer than ever, by what was to be expected since the last one."""
+        people = np.array([o not in jobs for o in range(starts.shape[1])], float)
+        missed, width = (x[-ticks:] for x in lulls(starts, mean, people))
+        for t, o in zip(*(x.tolist() for x in np.nonzero((missed >= self.lull) & (width <= SPANS[-1]))), strict=True):
+            span, wide, due = int(np.searchsorted(SPANS, width[t, o])), int(width[t, o]), float(missed[t, o])
+            phi, g = float(self.phi[span, 1, o]), float(self.g[span, 1, o])
+            z = float(shortfall(np.array(0.0), np.array(due), np.array(phi))) / g
+            if z > limit_of(wide, 1):
+                yield t, o, Oddity(z=z, width=wide, side=1, starts=0.0, mean=due, phi=phi, g=g)
 
     def notice(
         self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: Recent, began: int | None
     ) -> Notice:
         """What to say, in calls that start a session; a silence began after the last one."""
-        up, width = odd.view.side == 0, odd.view.width
+        up, width = odd.side == 0, odd.width
         lower, upper = odd.bounds()
         alert = Alert(
             detected_at=float((tick + 1) * TICK), metric="call_count", direction="up" if up else "down",
@@ -189,13 +202,13 @@ class Volume:
             severity=odd.z, kind="surge" if up else "drop" if odd.starts else "silence",
             since=float((tick + 1 - width if began is None else began) * TICK), observed=odd.starts,
             expected=odd.mean, lower=lower, upper=upper,
-            n=int(odd.starts), score=score_of(odd.z, limit_of(width, odd.view.side)),
+            n=int(odd.starts), score=score_of(odd.z, limit_of(width, odd.side)),
         )  # fmt: skip
-        return Notice(alert=alert, key=("volume", o, SIDES[odd.view.side]), hold=HOLD, window=width)
+        return Notice(alert=alert, key=("volume", o, SIDES[odd.side]), hold=HOLD, window=width)
 
     def who(self, tick: int, o: int, odd: Oddity, names: dict[str, Names], recent: Recent) -> dict[str, object]:
         """The operation, or the one user who starts most of the excess."""
-        low, high = (tick + 1 - odd.view.width) * TICK, (tick + 1) * TICK
+        low, high = (tick + 1 - odd.width) * TICK, (tick + 1) * TICK
         users = [
             rows["user_id"][(rows["operation_type"] == o) & (rows["turn"] == 0) & within(rows, low, high)]
             for end, rows in recent
@@ -230,6 +243,7 @@ class Volume:
         people = np.array([o not in jobs for o in range(operations)], float)
         self.stillness.learn((k * people).sum(1), (mean * people).sum(1))
         self.longest = np.array([silence_of(k[:, o], total[:, o]) for o in range(operations)])
+        self.lull = limits(starts, total, people, span, marks)
 
     def lesson(self) -> dict[str, object]:
         """What the last lesson said."""
