@@ -191,3 +191,25 @@ def test_rows_of_a_messages_table_are_better_than_nothing(db):
         store.add([a_span(1, source="messages", duration_ms=7.0)])
     result = run("duration_ms", "--since", "2026-03-01", "--format", "jsonl", db=db, until="2026-03-03")
     assert json.loads(result.stdout)["typical"] == 7
+
+
+def test_numbers_of_one_family_are_told_in_one_line(tmp_path):
+    path = str(tmp_path / "limits.db")
+    limits = {f"ratelimit_{end}_{kind}": 100 for end in ("limit", "remaining") for kind in ("requests", "tokens")}
+    with open_store(path, create=True) as store:
+        store.add(
+            Span(
+                trace_id=f"t{each}",
+                span_id="s",
+                start_time=NOON - 60.0 + each,
+                metadata={**{name: room - each for name, room in limits.items()}, "pages": each},
+            )
+            for each in range(50)
+        )
+    until = "2026-03-02T12:10:00Z"
+    said = run(db=path, until=until).output
+    assert "Not shown: 4 metrics metadata.ratelimit_…; see them with: tracewatch metrics metadata.ratelimit_" in said
+    assert "metadata.pages" in said
+    assert "ratelimit_limit_tokens" not in said
+    assert "metadata.ratelimit_limit_tokens" in run("metadata.ratelimit_", db=path, until=until).output
+    assert "metadata.ratelimit_limit_tokens" in rows(db=path)

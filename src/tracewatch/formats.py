@@ -10,6 +10,7 @@ MISSING = "–"
 LEAST_CENTS = 0.001  # less is nothing to anybody
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 SHORT_ID = 8  # characters of an id on screen; addresses carry it whole
+WHOLE_ID = 12  # characters up to which an id is shown whole
 EXACT_UP_TO = 99_999  # beyond, three digits; the exact number stands in the title
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -253,12 +254,14 @@ def ago(length_s: float) -> str:
 
 
 def short_id(given: str | None) -> str:
-    """An id as it is shown: its beginning.
+    """An id as it is shown: its beginning, or all of it where that is hardly longer.
 
-    >>> short_id("7f3ac01e5b91d4")
-    '7f3ac01e'
+    >>> short_id("7f3ac01e5b91d4"), short_id("t010056f8")
+    ('7f3ac01e', 't010056f8')
     """
-    return MISSING if not given else given[:SHORT_ID]
+    if not given:
+        return MISSING
+    return given if len(given) <= WHOLE_ID else given[:SHORT_ID]
 
 
 def plural(number: float, noun: str) -> str:

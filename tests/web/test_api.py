@@ -9,7 +9,7 @@ import pytest
 import shop
 
 from tracewatch.imports import import_file
-from tracewatch.records import STEPS, Anomaly, ApiKey, PriceOverride, Span, columns
+from tracewatch.records import STEPS, Anomaly, ApiKey, PriceOverride, Span, columns, iso
 from tracewatch.stores import Filter, open_store
 
 CALL = {
@@ -359,3 +359,9 @@ def test_the_forecast_reaches_beyond_what_was_spent(client):
     told = get(client, "/api/v1/cost/forecast")
     assert 0 < told["day"]["so_far_usd"] <= told["month"]["so_far_usd"]
     assert told["day"]["so_far_usd"] < told["day"]["low_usd"] < told["day"]["high_usd"]
+
+
+def test_a_project_that_was_never_described_was_created_with_its_first_call(client):
+    (told,) = [each for each in get(client, "/api/v1/projects") if each["project"] == "default"]
+    first = client.app.state.serving.store.extent(Span)[0]
+    assert told["created_at"] == iso(first)

@@ -368,3 +368,14 @@ def test_what_nothing_has_judged_is_not_called_calm(own):
         said = words(client.get("/").text)
         assert "These calls have not been judged yet." in said
         assert "Nothing unusual" not in said
+
+
+@pytest.mark.parametrize(("service", "is_told"), [("shop", False), ("search", True)])
+def test_clocks_differ_between_services_alone(tmp_path, service, is_told):
+    path = str(tmp_path / "w.db")
+    with open_store(path, create=True) as store:
+        answer = shop.a_span("early", 0, None, "answer", NOW - 60, 3.0, operation_type="chat")
+        looked_up = shop.a_span("early", 1, 0, "retrieval", NOW - 60.45, 0.4, service_name=service)
+        store.add([answer, looked_up])
+    with looking_at(path) as client:
+        assert ("clocks differ" in words(client.get("/traces/early").text)) is is_told

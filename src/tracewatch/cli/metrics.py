@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tracewatch.stores.base import Store
 
 MOST_OFFERS = 5  # named in one sentence
+FAMILY = 3  # numbers of metadata whose names begin alike: so many of them are told in one line
 SAID = ("ms", "s", "tokens/s", "tokens", "share", "USD", "score", "×")  # units that a label does not say already
 ARROWS = {"up": "↑", "down": "↓", "either": "↕"}
 
@@ -80,8 +82,10 @@ def metrics(
             raise BadWindow(since=show_time(begin), until=show_time(end))
         found = standings(store, project, begin, end, customs)
         chosen = list(_chosen(found.metrics, words, family, judged=judged, everything=everything))
-        show_rows([_document(each) for each in chosen], output, lambda: _table(chosen), _empty(found, words, db))
+        shown, folded = (chosen, {}) if words or everything or output != "table" else _folded(chosen)
+        show_rows([_document(each) for each in shown], output, lambda: _table(shown), _empty(found, words, db))
         if output == "table":
+            _say_folded(folded)
             _say_what_was_read(found)
             _say_offers(found)
         if not found.calls:
@@ -206,6 +210,24 @@ def _say_offers(found: Standings) -> None:
     some = ", ".join(f"{each.name} (in {each.share:.0%} of calls)" for each in found.offers[:MOST_OFFERS])
     more = f" and {len(found.offers) - MOST_OFFERS} more" if len(found.offers) > MOST_OFFERS else ""
     say(f"Numbers you could watch too: {some}{more}. For example: TRACEWATCH_METRICS={found.offers[0].name}")
+
+
+def _folded(chosen: Sequence[Standing]) -> tuple[list[Standing], dict[str, int]]:
+    """Without the numbers of metadata that come in families, such as rate limits; and how many each family has."""
+    families = Counter(family for each in chosen if (family := _family(each.name)))
+    large = {family: count for family, count in families.items() if count >= FAMILY}
+    return [each for each in chosen if _family(each.name) not in large], large
+
+
+def _family(name: str) -> str:
+    """What the names of entries of metadata that belong together begin with; empty for any other metric."""
+    root, _, entry = name.partition(".")
+    return f"{root}.{entry.partition('_')[0]}_" if root == "metadata" and "_" in entry else ""
+
+
+def _say_folded(families: Mapping[str, int]) -> None:
+    for family, count in families.items():
+        say(f"Not shown: {count} metrics {family}…; see them with: tracewatch metrics {family}")
 
 
 def _say_where_the_calls_are(store: Store, project: str, db: str) -> None:

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from tracewatch.errors import ProjectRefused
 from tracewatch.live.rounds import projects
-from tracewatch.records import Project, as_dict
+from tracewatch.records import Project, Span, as_dict
+from tracewatch.stores.base import Filter
 from tracewatch.web.api import shapes
 from tracewatch.web.gate import Admin, Reader
 from tracewatch.web.serving import Server, Serving
@@ -30,7 +31,10 @@ class Wanted(BaseModel):
 
 @router.get("", response_model=list[PROJECT])  # type: ignore[valid-type]
 def list_projects(server: Server, caller: Reader) -> Response:
-    """The project of the key; where no key is needed, those that were described or had calls lately."""
+    """The project of the key; where no key is needed, those that were described or had calls lately.
+
+    One that was never described was created when its first call began.
+    """
     if caller.key is not None:
         return shapes.told([as_dict(_project(server, caller.project))])
     described = [each for each in server.store.page(Project, limit=MOST).records if isinstance(each, Project)]
@@ -47,7 +51,7 @@ def put_project(server: Server, caller: Admin, project: str, wanted: Wanted) -> 
         raise ProjectRefused(given=project)
     put = Project(
         project=project,
-        created_at=_project(server, project).created_at or server.clock(),
+        created_at=_project(server, project).created_at,
         content_allowed=wanted.content_allowed,
         retention_days=wanted.retention_days,
     )
@@ -57,4 +61,7 @@ def put_project(server: Server, caller: Admin, project: str, wanted: Wanted) -> 
 
 def _project(server: Serving, name: str) -> Project:
     found = server.store.get(Project, {"project": name})
-    return found if isinstance(found, Project) else Project(project=name, created_at=0.0)
+    if isinstance(found, Project):
+        return found
+    reach = server.store.extent(Span, [Filter("project", "=", (name,))])
+    return Project(project=name, created_at=server.clock() if reach is None else reach[0])

@@ -148,11 +148,16 @@ class Waterfall:
         return sum(each == "fallback" for each in self.columns["status"])
 
     def skews(self) -> tuple[tuple[str, float], ...]:
-        """Services whose spans begin before their parents, and by how many ms: their clocks differ."""
+        """Services whose spans begin before their parents elsewhere, and by how many ms: their clocks differ.
+
+        Within one service there is one clock: a step that was recorded before the call it belongs to began sooner.
+        """
         worst: dict[str, float] = {}
         for place, parent in enumerate(self.tree.parents):
-            if parent >= 0 and self.starts[place] < self.starts[parent] - SKEW_S:
-                service = self.columns["service_name"][place] or "unknown"
+            if parent < 0 or self.starts[place] >= self.starts[parent] - SKEW_S:
+                continue
+            service, above = (self.columns["service_name"][each] or "unknown" for each in (place, parent))
+            if service != above:
                 worst[service] = max(worst.get(service, 0.0), (self.starts[parent] - self.starts[place]) * 1000)
         return tuple(worst.items())
 
