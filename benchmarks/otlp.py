@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tracewatch.otlp import RecentCalls, decode
 from tracewatch.otlp.protobuf import read_protobuf
+from tracewatch.receiving import Decoder, Request
+from tracewatch.stores import open_store
 from tracewatch.stores.values import to_row
 
 BATCHES, BATCH = 60, 512
@@ -29,14 +32,24 @@ def run() -> Iterator[str]:
     recent = RecentCalls()
     _, merged = _timed(lambda: [recent.merge(each, lambda key: None) for each in received])
     _, rows = _timed(lambda: [list(map(to_row, each)) for each in received])
+    served = _served(bodies)
     yield ""
     for what, seconds in (
         ("protobuf into Python objects", wire),
         ("protobuf into spans (decode, the line above included)", read),
         ("second reports looked for (RecentCalls.merge)", merged),
         ("spans into rows (to_row)", rows),
+        ("protobuf into priced and checked rows as a server does, by their shape (Decoder.decode)", served),
     ):
         yield f"{seconds / spans * 1e6:6.1f} µs a span   {what}"
+
+
+def _served(bodies: list[bytes]) -> float:
+    requests = [Request(body=each, json=False, project=None, or_project="default", user_id=None) for each in bodies]
+    with tempfile.TemporaryDirectory() as folder, open_store(f"{folder}/o.db", create=True) as store:
+        decoder = Decoder(store, content=False)
+        decoder.decode(requests[0])
+        return _timed(lambda: [decoder.decode(each) for each in requests])[1]
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
