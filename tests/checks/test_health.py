@@ -9,8 +9,11 @@ from tracewatch.capture.losses import loss_of
 from tracewatch.checks import Health, Vitals
 from tracewatch.checks.health import BEHIND_S
 from tracewatch.live.rounds import CHECK_S, Rounds
-from tracewatch.records import Headway, Incident, Span
+from tracewatch.records import Delivery, Headway, Incident, Intake, Span
 from tracewatch.stores import open_store
+from tracewatch.web.bodies import Room
+from tracewatch.web.counters import Counters
+from tracewatch.web.reporting import Reporting
 
 NOW = 1_790_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
@@ -158,3 +161,42 @@ def test_rounds_open_and_close_what_is_found(store):
         rounds.go(NOW + 900 * step)
     states = {each.metric_name: each.state for each in store.page(Incident).records}
     assert states["ingest_loss_rate"] == "closed"
+
+
+def test_requests_that_a_server_could_not_take_are_told_while_that_lasts(store):
+    health = Health(store, "default")
+    server = Intake(server="box 7", updated_at=NOW, requests=1000)
+    store.put([server])
+    checked(store, health=health)
+    store.put([dataclasses.replace(server, requests=1900, refused_requests=100, updated_at=NOW + 60, queue_share=0.9)])
+    found = checked(store, NOW + 60, health=health)
+    assert found["ingest_refused_rate", None].bad
+    assert found["ingest_refused_rate", None].observed == 0.1
+    assert found["ingest_queue_share", None].bad
+    later = checked(store, NOW + 60 + 900, health=health)
+    assert not later["ingest_refused_rate", None].bad
+    assert not later["ingest_queue_share", None].bad
+
+
+def test_a_server_writes_what_it_counted(store):
+    counters = Counters()
+    reporting = Reporting(store, counters, Room(1000, counters), clock=lambda: NOW)
+    reporting.report()
+    counters.requests, counters.queued_bytes = 5, 500
+    counters.refuse("full")
+    counters.refuse("access")
+    reporting.report()
+    (found,) = store.page(Intake).records
+    assert (found.requests, found.refused_requests, found.queue_share) == (5, 1, 0.5)
+
+
+def test_alerts_that_reach_nobody_are_told(store):
+    sent = Delivery(
+        key="a", state="dead", channel="pager", rule="mine", event="opened", severity="high", title="x", message={},
+        created_at=NOW - 60, due_at=NOW, attempts=8, answer="410 Gone",
+    )  # fmt: skip
+    store.put([sent, dataclasses.replace(sent, key="b", state="failed", attempts=1)])
+    watch.catch_up(store)
+    found = Health(store, "default").checks(Vitals(headway=Headway(updated_at=NOW), rows=0, alone=False), NOW)
+    (told,) = [each.title for each in found if each.metric == "failed_deliveries"]
+    assert told == "1 alert does not reach pager: 410 Gone"

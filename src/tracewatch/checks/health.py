@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from tracewatch import pricing, words
 from tracewatch.checks.base import SELF, Check
 from tracewatch.checks.losses import Dropped, OrphanWatch, dropped
+from tracewatch.checks.serving import ServersWatch, undelivered
 from tracewatch.records import MESSAGES_SOURCE, Headway
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S, HOUR_S
@@ -41,6 +42,7 @@ class Health:
         self.store, self.project = store, project
         self._seen: deque[tuple[float, int, int]] = deque()
         self._orphans = OrphanWatch(store, project)
+        self._servers = ServersWatch(store)
 
     def checks(self, vitals: Vitals, now: float) -> tuple[Check, ...]:
         """All there is to check, as it is at that moment."""
@@ -53,7 +55,9 @@ class Health:
         yield self._late(vitals, now)
         yield _behind(vitals.headway, now)
         yield self._unpriced(now)
+        yield from undelivered(self.store, self.project, now)
         if vitals.alone:
+            yield from self._servers.checks(now)
             yield _old_prices(now)
 
     def _late(self, vitals: Vitals, now: float) -> Check:

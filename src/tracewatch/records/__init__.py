@@ -50,11 +50,11 @@ from tracewatch.records.span import (
     Span,
     operation_of,
 )
-from tracewatch.records.watching import Headway, Lease
+from tracewatch.records.watching import Headway, Intake, Lease
 
 RECORDS: tuple[type[Record], ...] = (
     *(Span, Duplicate, Anomaly, Incident, Baseline),
-    *(PriceOverride, Project, ApiKey, Deed, Lesson, Lease, Headway),
+    *(PriceOverride, Project, ApiKey, Deed, Lesson, Lease, Headway, Intake),
     *(AlertRule, AlertChannel, Delivery, Verdict),
 )
 
@@ -92,6 +92,7 @@ __all__ = [
     "Duplicate",
     "Headway",
     "Incident",
+    "Intake",
     "Json",
     "Lease",
     "Lesson",

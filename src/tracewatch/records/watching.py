@@ -48,3 +48,20 @@ class Headway(Record):
     )
     learned_days: int = column("How many days were learned from so far.", default=0, label="Learned", unit="days")
     late_rows: int = column("Calls that came too late to count, in all.", default=0, label="Late")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake(Record):
+    """What a server that runs has counted about itself since it started: detection, another process, reads it here."""
+
+    table: ClassVar[str] = "tracewatch_intakes"
+    noun: ClassVar[str] = "intake"
+    newest_by: ClassVar[str] = "updated_at"
+
+    server: str = column("Which server: the machine, the process and when it started.", key=True)
+    updated_at: Time = column("When this was written.", label="Updated")
+    requests: int = column("Requests that brought spans.", default=0)
+    refused_requests: int = column("Those it had no room for, or that the database did not take in time.", default=0)
+    spans: int = column("Spans it has stored.", default=0)
+    failed_commits: int = column("Transactions that failed.", default=0)
+    queue_share: float = column("How full the queue of requests that wait to be stored is.", default=0.0, unit="share")

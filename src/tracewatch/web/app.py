@@ -19,6 +19,7 @@ from tracewatch.web.events import Events
 from tracewatch.web.gate import Gate
 from tracewatch.web.guarding import Guard
 from tracewatch.web.refusing import HANDLERS
+from tracewatch.web.reporting import Reporting
 from tracewatch.web.serving import Serving
 from tracewatch.web.storing import Storing
 from tracewatch.web.watching import Watching
@@ -50,6 +51,8 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
                 open_without_keys=open_without_keys,
             )
             storing.start()
+            reporting = Reporting(store, counters, app.state.serving.room)
+            reporting.start()
             watching = Watching(settings.db, settings.project) if detection else None
             if watching:
                 watching.start()
@@ -57,6 +60,7 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
                 yield
             finally:
                 app.state.serving.events.close()
+                reporting.stop()
                 storing.stop()
                 if watching:
                     watching.stop()
