@@ -8,7 +8,7 @@ from tracewatch import pricing, watch
 from tracewatch.capture.losses import loss_of
 from tracewatch.checks import Health, Vitals
 from tracewatch.checks.health import BEHIND_S
-from tracewatch.live.rounds import CHECK_S, Rounds
+from tracewatch.live.rounds import HEALTH_S, Rounds
 from tracewatch.records import Delivery, Headway, Incident, Intake, Span
 from tracewatch.stores import open_store
 from tracewatch.web.bodies import Room
@@ -156,7 +156,7 @@ def test_rounds_open_and_close_what_is_found(store):
     passed = rounds.go(NOW)["default"]
     lost = [each for each in passed.new if each.metric_name == "ingest_loss_rate"]
     assert [each.detector for each in lost] == ["self"]
-    assert rounds.go(NOW + CHECK_S)["default"].new == ()
+    assert rounds.go(NOW + HEALTH_S)["default"].new == ()
     for step in range(1, 5):
         rounds.go(NOW + 900 * step)
     states = {each.metric_name: each.state for each in store.page(Incident).records}

@@ -1,4 +1,4 @@
-"""Runs of batch jobs by their summary records: slow, failed, or with other counts than the runs before.
+"""Runs of batch jobs by their summary records: slow, failed, missing, or with other counts than the runs before.
 
 A run is one value, so each is compared with the thirty before it: the median and 1.48 times the median absolute
 deviation (Hampel 1974) of twice the roots, in which a count's own chance is 1 whatever its size (Anscombe 1948). No
@@ -13,14 +13,18 @@ import numpy as np
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Floats
+from .cadence import Cadence
 from .intake import TICK
 
 REMEMBERED, LEAST = 30, 5  # runs, and before one is judged
 MOST = 1_000  # jobs times numbers
+MOST_JOBS = 200
 LIMIT = 6.0  # deviations: a nightly job is then told by chance once in years
 BEYOND = 1.4  # times the largest there was, or the smallest: what was so before is not odd
 NARROWEST = 0.1  # of the usual
 WELL = 0.1  # of its runs fail at most: else a failure is no news
+MISSING_Z = 9.0  # as sure as that of runs that are told by their calls
+HOLD = 12  # ticks
 DURATION, FAILED = "batch_duration_ms", "batch_failure_rate"
 
 
@@ -57,6 +61,7 @@ class Runs:
 
     def __init__(self) -> None:
         self.past: dict[tuple[str, str], Past] = {}
+        self.cadences: dict[str, tuple[dict[str, object], Cadence]] = {}
         self.waiting: list[Run] = []
         self.coming: list[Iterable[Run]] = []  # not looked at yet
 
@@ -77,10 +82,36 @@ class Runs:
         out: dict[int, list[Notice]] = {}
         for run in sorted(soon, key=lambda run: (run.end, str(run.job))):
             tick = max(int(run.end // TICK), first)
+            job, cadence = self.cadences.get(str(run.job), (run.job, None))
+            if cadence is None and len(self.cadences) < MOST_JOBS:
+                self.cadences[str(run.job)] = (run.job, cadence := Cadence())
+            if cadence is not None:
+                self.miss(job, cadence, first, tick, alarming, out)
+                cadence.come(run.end)
             for alert in self.judge(run, tick, z):
                 if alarming:
                     out.setdefault(tick - first, []).append(Notice(alert=alert))
+        for job, cadence in self.cadences.values():
+            self.miss(job, cadence, first, first + ticks, alarming, out)
         return out
+
+    @staticmethod
+    def miss(
+        job: dict[str, object], cadence: Cadence, first: int, until: int, alarming: bool, out: dict[int, list[Notice]]
+    ) -> None:
+        """Tells of a run whose time is up within the ticks read, before that tick; each is told once."""
+        deadline = None if cadence.missed else cadence.deadline()
+        if deadline is None or (tick := int(np.ceil(deadline / TICK)) - 1) >= until:
+            return
+        cadence.missed = True
+        if alarming and tick >= first:
+            alert = Alert(
+                detected_at=float((tick + 1) * TICK), metric="call_count", direction="down", slice=job,
+                severity=MISSING_Z, kind="silence", since=cadence.ends[-1], observed=0.0, expected=1.0, lower=1.0,
+                upper=1.0, n=0, score=score_of(MISSING_Z, LIMIT),
+            )  # fmt: skip
+            key = ("run", str(job), alert.direction, alert.kind)
+            out.setdefault(tick - first, []).append(Notice(alert=alert, key=key, hold=HOLD))
 
     def judge(self, run: Run, tick: int, z: float) -> list[Alert]:
         """What is odd about a run that its predecessor had not; it is remembered."""
