@@ -1,14 +1,14 @@
-"""How soon a receiver hears: from the commit of a call to its judgement, and from a finding to the alert.
+"""How soon a receiver hears: from the commit of the calls that make it true to the alert at its webhook.
 
-A real server with its detection beside it, fed by a writer of its own. Two things are timed, on the wall clock of one
-machine. *Checked*: a rule about failures; from the commit of the call that makes it true. *Judged*: steps of five
-minutes; a step may be judged when the calls that began in it have had time to come (the grace that is learned), and
-from that moment on it is timed until what was judged of it is in the store. The receiver listens to `/api/v1/events`.
+A real server with its detection beside it and a webhook as its channel, fed by a writer of its own, timed by the wall
+clock of one machine. *Checked*: a rule about failures, from the commit of the calls that make it true. *Judged*: a step
+of five minutes may be judged when the calls that began in it have had time to come (the grace that is learned); from
+that moment on it is timed until it is noted as judged. Whatever is judged then is told as the rule is.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import signal
 import statistics
@@ -17,9 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tracewatch.alerts.checking import read_rule
@@ -33,17 +33,18 @@ GOAL_S = 5.0
 
 
 def run() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
+    heard = _Heard()
+    with tempfile.TemporaryDirectory() as folder, heard.listening() as address:
         db = Path(folder) / "w.db"
-        with open_store(str(db), create=True) as store, _served(db) as port:
+        with open_store(str(db), create=True) as store, _served(db, address):
             stop = threading.Event()
             writing = threading.Thread(target=_write, args=(db, stop))
             writing.start()
-            heard = _Heard(port)
-            heard.start()
             try:
+                while store.get(Headway, {"project": "default"}) is None:  # detection has begun
+                    time.sleep(0.1)
                 took = [_checked(store, heard, number) for number in range(ROUNDS)]
-                yield _line("a rule that comes true, from the commit to the listener", took)
+                yield _line("a rule that comes true, from the commit to the webhook", took)
                 lags, graces = zip(*_judged(store), strict=True)
                 yield _line("a step that may be judged, until it is", list(lags))
                 yield f"grace that was learned for calls of a second: {graces[-1]:.1f} s (60 s before it was learned)"
@@ -112,45 +113,55 @@ def _headway(store: Store) -> Headway:
 
 
 @contextmanager
-def _served(db: Path) -> Iterator[int]:
+def _served(db: Path, address: str) -> Iterator[None]:
     command = [sys.executable, "-m", "tracewatch", "serve", "--db", str(db), "--port", "0", "--otlp-port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    environ = {**os.environ, "TRACEWATCH_ALERT_CHANNELS": address}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ)
     assert process.stderr is not None
-    found = re.search(r":(\d+)$", process.stderr.readline().strip())
-    assert found is not None
+    assert re.search(r":\d+$", process.stderr.readline().strip()), "it serves"
     threading.Thread(target=process.stderr.read, daemon=True).start()
     try:
-        yield int(found[1])
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
-class _Heard(threading.Thread):
-    """Whoever listens to the server's events, and when he heard what."""
+class _Heard:
+    """A webhook, and when it was told of what."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self._port = port
+    def __init__(self) -> None:
         self._at: dict[str, float] = {}
         self._news = threading.Condition()
 
-    def run(self) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/v1/events") as stream:
-            for line in stream:
-                if line.startswith(b"data:"):
-                    self._hear(json.loads(line[5:]))
+    @contextmanager
+    def listening(self) -> Iterator[str]:
+        """Within, it listens; gives its address."""
+        heard = self
 
-    def _hear(self, event: object) -> None:
-        text, now = json.dumps(event), time.time()
+        class Hook(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                heard.hear(self.rfile.read(int(self.headers["content-length"])).decode())
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+            server.shutdown()
+
+    def hear(self, text: str) -> None:
+        now = time.time()
         with self._news:
-            for number in range(ROUNDS):
-                if f"kind{number}" in text:
-                    self._at.setdefault(f"kind{number}", now)
+            for kind in re.findall(r"kind\d+", text):
+                self._at.setdefault(kind, now)
             self._news.notify_all()
 
     def wait(self, kind: str) -> float:
-        """When it was heard of."""
+        """When it was told of that."""
         with self._news:
             if not self._news.wait_for(lambda: kind in self._at, timeout=120):
                 raise SystemExit(f"nothing was heard of {kind} within two minutes")

@@ -25,7 +25,7 @@ from tracewatch.stores import open_store
 EVERY_S = 5.0  # at the latest: what is judged by the clock, such as silence, needs no row to come
 LOOK_S = 0.2  # so often it is looked whether somebody has written: 3 µs
 REST_S = 1.0  # between two rounds, also where rows come all the time
-SHARE = 2.0  # after a round of a second there is a rest of two: ingest comes first
+SHARE = 2.0  # after a second of the processor for a round there is a rest of two: ingest comes first
 TROUBLE = (StoreBusy, StoreUnreadable, StoreUnwritable)
 STAND_BY_S = 0.5  # so often it is looked whether the holder still lives
 
@@ -106,18 +106,19 @@ class Going:
         return self._stop.is_set()
 
     def _round(self, rounds: Rounds) -> float:
-        """Makes one; returns how many seconds it took. Trouble with the file is logged and passes."""
-        began = time.monotonic()
+        """Makes one; returns the processor's seconds it took. Trouble with the file is logged and passes."""
+        began = time.process_time()
         try:
             self._teller.passed(rounds.go(self._clock()))
         except TROUBLE as error:
             _log.warning("%s", error)
-        return time.monotonic() - began
+        return time.process_time() - began
 
     def _rest(self, rounds: Rounds, seconds: float) -> bool:
         """Waits for the next round: for rows, for the end of a step, or for the longest time. Returns whether to stop.
 
-        `seconds` is how long the last round took.
+        `seconds` is what the last round took of the processor: on a machine that others keep busy a round is long
+        without having taken much, and to rest for longer would only make it later.
         """
         began, due = time.monotonic(), rounds.due(self._clock())
         least = min(max(REST_S, SHARE * seconds), self._every_s)
