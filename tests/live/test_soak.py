@@ -31,6 +31,7 @@ def soaked(tmp_path_factory):
         assert mistakes == []
         store.put([rule])
         with _serving(folder) as running:
+            _wait_for(lambda: _has_read_all(store))  # history is learned from first, and takes its room
             memory = []
             for minute in range(MINUTES):
                 for number in range(BODIES):
