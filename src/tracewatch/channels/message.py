@@ -66,7 +66,8 @@ class Message:
 
 def as_json(message: Message) -> dict[str, Any]:
     """The message as JSON-ready values, so that it can wait in a record until it is sent."""
-    return asdict(message)
+    kept: dict[str, Any] = _lists(asdict(message))
+    return kept
 
 
 def from_json(given: Mapping[str, Any]) -> Message:
@@ -76,3 +77,10 @@ def from_json(given: Mapping[str, Any]) -> Message:
     facts = tuple((label, text) for label, text in given.get("facts") or ())
     drawn = None if course is None else Course(**{**course, "values": tuple(course["values"])})
     return Message(**{**given, **texts, "facts": facts, "course": drawn})
+
+
+def _lists(value: Any) -> Any:
+    """The same with lists for tuples, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: _lists(each) for name, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
