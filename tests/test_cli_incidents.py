@@ -124,7 +124,7 @@ def test_one_incident_is_shown_with_everything_and_its_findings_root_first(db):
     ):
         assert words in told
     assert told.index("The root of 3.") < told.index("The symptom of 3.")
-    assert "Over" not in told
+    assert "Closed" not in told
     bare = run("show", "11", db=db).stdout
     assert "Findings" not in bare
     assert "2026-03-02 17:00:00 UTC" in bare

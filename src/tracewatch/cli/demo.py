@@ -196,8 +196,8 @@ def _print_incident(out: Console, incident: Incident) -> None:
 
 
 def _state(incident: Incident) -> str:
-    over = incident.closed_at
-    return incident.state if over is None or incident.kind == "point" else f"over at {show_time(over)} UTC"
+    closed = incident.closed_at
+    return incident.state if closed is None or incident.kind == "point" else f"closed at {show_time(closed)} UTC"
 
 
 def _print_told(out: Console, severity: str, state: str, id: str, texts: Sequence[str]) -> None:

@@ -184,7 +184,7 @@ def _facts(found: Anomaly | Incident, story: Story, why: Explanation) -> dict[st
         "How sure": "" if story.confidence is None else f"{how_sure(story.confidence)}, {story.confidence:.2f} of 1",
         "Since": f"{show_time(story.since)} UTC",
         "Detected": "" if story.detected_at is None else f"{show_time(story.detected_at)} UTC",
-        "Over": "" if story.until is None else f"{show_time(story.until)} UTC",
+        "Closed": "" if story.until is None else f"{show_time(story.until)} UTC",
         "Where": named(story.slice),
         "Touched": f"{words.calls(why.calls)}, {why.users:,} {'user' if why.users == 1 else 'users'}",
         "Money": beyond(why.cost_effect_usd, "USD", measure, story.direction),

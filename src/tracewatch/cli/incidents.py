@@ -145,7 +145,7 @@ def _listing(found: Sequence[Incident]) -> Table:
         Heading(name="since", rank=2),
         Heading(name="state", rank=3),
         Heading(name="severity", rank=1),
-        Heading(name="status", rank=4),
+        Heading(name="resolution", rank=4),
         Heading(name="findings", right=True, rank=5),
         "incident",
     )
@@ -212,12 +212,12 @@ def _facts(incident: Incident, findings: Sequence[Anomaly]) -> Table:
         "Since": f"{show_time(incident.started_at)} UTC",
         "Found": f"{show_time(incident.detected_at)} UTC",
         "Recovering": _recovering(incident, findings),
-        "Over": _moment(incident.closed_at),
+        "Closed": _moment(incident.closed_at),
         "Came back": f"{incident.reopened:,} times" if incident.reopened > 1 else "once" if incident.reopened else "",
         "Calls": f"{incident.calls:,}" if incident.calls is not None else "",
         "Money": beyond(incident.cost_effect_usd, "USD", measure, incident.direction),
         "Waiting": beyond(waited, "ms", measure, incident.direction),
-        "Status": _status(incident),
+        "Resolution": _status(incident),
     }
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():

@@ -105,7 +105,7 @@ def show_incidents(request: Request, asked: Ask) -> HTMLResponse:
         metrics=sorted({each.metric_name for each in recent}), filtered=bool(severity or given.get("metric")),
         older=asked.address(cursor=found.next, done=None) if found.next else "",
         first=asked.address(cursor=None, done=None) if given.get("cursor") else "",
-        resolved_words=f"{over} {'was' if over == 1 else 'were'} resolved in the last 30 days." if over else "",
+        resolved_words=f"{over} {'was' if over == 1 else 'were'} closed or resolved in 30 days." if over else "",
         done=DONE.get(given.get("done", ""), ""),
     )  # fmt: skip
 
@@ -233,7 +233,7 @@ def _facts(asked: Asked, it: Whole) -> Iterator[Fact]:
     end = incident.closed_at if incident.closed_at is not None else asked.now
     lasted = formats.lasting(end - incident.started_at)
     single = incident.kind == "point"
-    state = "one call" if single else f"{lasted}, {'not over' if incident.closed_at is None else 'over'}"
+    state = "one call" if single else f"{lasted}, {'not closed' if incident.closed_at is None else 'closed'}"
     yield Fact(
         name="When" if single else "Since", value=formats.moment(incident.started_at, asked.zone, asked.now), note=state
     )

@@ -267,7 +267,7 @@ def _timeline(
     if incident.recovering_at is not None and incident.recovering_at != incident.closed_at:
         found.append(Moment(at=incident.recovering_at, text="Back in its range"))
     if incident.closed_at is not None:
-        found.append(Moment(at=incident.closed_at, text="Over"))
+        found.append(Moment(at=incident.closed_at, text="Closed"))
     found += [Moment(at=each.done_at, text=_done(each), note=each.text or "") for each in deeds]
     return tuple(sorted(found, key=lambda each: each.at))
 

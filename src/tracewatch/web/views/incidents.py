@@ -41,25 +41,25 @@ def tab_of(incident: Incident, now: float = 0.0) -> str:
 
 
 def state_of(incident: Incident, now: float = 0.0) -> str:
-    """The word for where an incident stands.
+    """The word for where an incident stands: of what people did, or else its state (STATES of the records).
 
-    What people did outweighs what the engine says, except that something is over.
+    What people did outweighs what the engine says, except that something is closed.
     """
     if incident.resolution_status == "dismissed":
         return "Dismissed"
     if incident.resolution_status == "resolved":
         return "Resolved"
     if incident.state == "closed":
-        return "Over"
+        return "Closed"
     if is_snoozed(incident, now):
         return "Snoozed"
     if incident.regressed_at is not None and incident.state != "recovering":
         return "Regressed"
-    words = {"open": "Open", "growing": "Escalating", "recovering": "Recovered"}
+    word = incident.state.capitalize()
     again = " again" if incident.reopened and incident.state == "open" else ""
     if incident.acknowledged and not is_awake_again(incident, now):
-        return "Acknowledged" if incident.state == "open" else f"Acknowledged, {words[incident.state].lower()}"
-    return words[incident.state] + again
+        return "Acknowledged" if incident.state == "open" else f"Acknowledged, {incident.state}"
+    return word + again
 
 
 def rank(incident: Incident) -> tuple[int, float, float]:
