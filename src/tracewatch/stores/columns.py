@@ -126,7 +126,7 @@ def _cast(record_type: type[Record], column: Column, array: pa.Array) -> pa.Arra
         return _moments(typed) if column.kind == "time" else typed
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         values = [None if each is None else to_value(record_type, column, each) for each in array.to_pylist()]
-        return pa.array(values, type=kind)
+        return pa.array(values, type=_TYPES[column.kind]).cast(kind)
 
 
 def _moments(times: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable, UnknownColumn
-from tracewatch.records import Lease, Record, Span, columns, key_of
+from tracewatch.records import Lease, Record, Span, columns
 from tracewatch.stores import sqlite_claims, sqlite_rollups
 from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
@@ -25,20 +25,23 @@ from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_load import Loaded, Loader
 from tracewatch.stores.sqlite_order import in_order
 from tracewatch.stores.sqlite_plans import Walk, span_walk
-from tracewatch.stores.sqlite_queries import (
+from tracewatch.stores.queries import (
     EVERYTHING,
     GROUPED,
     Condition,
+    changes,
     condition,
     decode_cursor,
     decode_token,
     encode_cursor,
     encode_token,
+    groups_sql,
+    of_key,
 )
 from tracewatch.stores.sqlite_schema import VERSION
 from tracewatch.stores.sqlite_stream import stream
 from tracewatch.stores.sqlite_writing import BULK, SqliteWriter, add_sql, open_connection, put_sql, told
-from tracewatch.stores.values import from_row, to_row, to_value
+from tracewatch.stores.values import from_row, to_row
 from tracewatch.times import HOUR_S
 
 INSERT_ROWS = 2_000  # Python objects of 2 000 rows are some 4 MB; larger slices gained nothing (measured)
@@ -103,9 +106,10 @@ class SqliteStore(Store):
             yield from self._load(record_type, chain((second,), rest))
 
     def get(self, record_type: type[Record], key: Mapping[str, Any]) -> Record | None:
-        sql = f"SELECT {_names(record_type)} FROM {record_type.table} WHERE {_key_sql(record_type)}"
+        met = of_key(record_type, key)
+        sql = f"SELECT {_names(record_type)} FROM {record_type.table} WHERE {met.sql}"
         with self._reading() as connection:
-            row = connection.execute(sql, _key_values(record_type, key)).fetchone()
+            row = connection.execute(sql, met.values).fetchone()
         return None if row is None else from_row(record_type, row)
 
     def annotate(self, record_type: type[Record], key: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -208,12 +212,7 @@ class SqliteStore(Store):
         self, name: str, where: Sequence[Filter] = (), *, order: GroupOrder = "cost_usd", limit: int = 50, skip: int = 0
     ) -> tuple[Group, ...]:
         met = condition(Span, where)
-        column = checked_column(Span, name).name
-        sql = (
-            f"SELECT {', '.join(f'{sums.format(column=column)} AS {alias}' for alias, sums in GROUPED.items())} "
-            f"FROM {Span.table} WHERE {met.sql} AND {column} IS NOT NULL "
-            f"GROUP BY {column} ORDER BY {order} DESC, {column} LIMIT ? OFFSET ?"
-        )
+        sql = groups_sql(checked_column(Span, name).name, met, order)
         with self._reading() as connection:
             rows = connection.execute(sql, (*met.values, limit, skip)).fetchall()
         return tuple(Group(**dict(zip(GROUPED, row, strict=True))) for row in rows)
@@ -442,26 +441,12 @@ def _number(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()
     return int(found[0] or 0) if found else 0
 
 
-def _key_sql(record_type: type[Record]) -> str:
-    return " AND ".join(f"{name} = ?" for name in key_of(record_type))
-
-
-def _key_values(record_type: type[Record], key: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(
-        to_value(record_type, checked_column(record_type, name), key.get(name)) for name in key_of(record_type)
-    )
-
-
 def _annotate(
     connection: sqlite3.Connection, record_type: type[Record], key: Mapping[str, Any], values: Mapping[str, Any]
 ) -> int:
-    changed = [checked_column(record_type, name) for name in values]
-    assert changed, "there is nothing to change"
-    assert not any(each.key for each in changed), "the key of a record does not change: put another record"
-    news = [to_value(record_type, each, values[each.name]) for each in changed]
-    to = ", ".join(f"{each.name} = ?" for each in changed)
-    sql = f"UPDATE {record_type.table} SET {to} WHERE {_key_sql(record_type)}"
-    return connection.execute(sql, (*news, *_key_values(record_type, key))).rowcount
+    to, met = changes(record_type, values), of_key(record_type, key)
+    sql = f"UPDATE {record_type.table} SET {to.sql} WHERE {met.sql}"
+    return connection.execute(sql, (*to.values, *met.values)).rowcount
 
 
 def _fetch(

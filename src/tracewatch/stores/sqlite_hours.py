@@ -9,7 +9,7 @@ from typing import Any
 from tracewatch.records import STATUSES, Span
 from tracewatch.stores.base import Filter
 from tracewatch.stores.measures import KEYS
-from tracewatch.stores.sqlite_queries import Condition, condition
+from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.sqlite_schema import DIRTY, HOURS, META, SLICE_TABLE
 
 NEW_ROWS = 20_000  # so many spans may be newer than the rollups: they are looked through one by one

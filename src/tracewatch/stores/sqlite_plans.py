@@ -9,7 +9,7 @@ from typing import Any
 
 from tracewatch.records import Span, column_of
 from tracewatch.stores.base import Filter
-from tracewatch.stores.sqlite_queries import Condition, condition
+from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.sqlite_schema import BY_TIME, INDEXES, NOT_PRICED, Index
 from tracewatch.stores.values import comparable
 

@@ -23,7 +23,7 @@ from tracewatch.stores.rollups import READ, measure_schema, roll
 from tracewatch.stores.sqlite_days import Asked, KnownDays, Row
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
-from tracewatch.stores.sqlite_queries import Condition, condition
+from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
 from tracewatch.times import HOUR_S
 

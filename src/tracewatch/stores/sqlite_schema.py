@@ -276,4 +276,6 @@ def _column_sql(record_type: type[Record], column: Column, *, added: bool = Fals
 
 
 def _literal(value: str | float) -> str:
+    if isinstance(value, bool):  # which SQLite has not
+        value = int(value)
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)

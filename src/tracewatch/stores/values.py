@@ -92,7 +92,9 @@ def comparable(column: Column, value: Any) -> Any:
     """A value to compare the column with, as a database holds it; None stays None."""
     if value is None:
         return None
-    if column.kind in ("integer", "boolean") and isinstance(value, float):
+    if column.kind == "boolean":
+        return float(value)  # the databases that have no booleans hold 0 and 1
+    if column.kind == "integer" and isinstance(value, float):
         return value  # between two integers is a place, too
     return value if column.kind in ("json", "list") and isinstance(value, str) else _CONVERSIONS[column.kind](value)
 
@@ -201,7 +203,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "integer": whole,
     "real": finite,
     "time": moment,
-    "boolean": lambda value: 1 if value else 0,
+    "boolean": bool,
     "json": lambda value: as_json(value if isinstance(value, Mapping) else {"value": value}),
     "list": lambda value: as_json([str(each) for each in value]),
     "bytes": octets,

@@ -1,17 +1,38 @@
-"""Filters and pages as SQL: names are checked against the columns, values are always bound."""
+"""Filters, keys and pages as SQL: names are checked against the columns, values are always bound.
+
+What databases say differently is a `Dialect`; all else is said in words that each of them understands. Values stand as
+question marks.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tracewatch.errors import BadCursor, BadToken
-from tracewatch.records import ANSWERED, RECORDS, STEPS, Column, Record
+from tracewatch.records import ANSWERED, RECORDS, STEPS, Column, Record, Span, key_of
 from tracewatch.stores.base import Filter, checked_column
-from tracewatch.stores.values import comparable
+from tracewatch.stores.values import comparable, to_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What one database says in words of its own."""
+
+    entries: str
+    """The entries of a list in `{name}`, as rows with the column `value`."""
+    compared: Mapping[str, str] = field(default_factory=dict)
+    """How a column of each kind is written to be compared with a text or a number, where its name alone will not do."""
+
+    def named(self, column: Column) -> str:
+        """The column, to be compared."""
+        return self.compared.get(column.kind, "{name}").format(name=column.name)
+
+
+SQLITE = Dialect(entries="json_each({name}) WHERE json_valid({name})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +50,57 @@ class Condition:
         )
 
 
-EVERYTHING = Condition("1")
+EVERYTHING = Condition("TRUE")
+NOTHING = Condition("FALSE")
 
-_IS_CALL = f"ifnull(operation_type, '') NOT IN ({', '.join(repr(each) for each in STEPS)})"
+_IS_CALL = f"coalesce(operation_type, '') NOT IN ({', '.join(repr(each) for each in STEPS)})"
 _IS_ANSWERED = (
     f"({_IS_CALL} AND model_provider IS NOT NULL AND status IN ({', '.join(repr(each) for each in ANSWERED)}))"
 )
 
 GROUPED = {
     "value": "{column}",
-    "calls": f"sum({_IS_CALL})",
+    "calls": f"sum(CASE WHEN {_IS_CALL} THEN 1 ELSE 0 END)",
     "cost_usd": "sum(cost_usd)",
     "priced": "count(cost_usd)",
-    "unpriced": f"sum(cost_usd IS NULL AND (cost_status = 'unpriced' OR {_IS_ANSWERED}))",
-    "failed": f"sum(status IN ('error', 'timeout') AND {_IS_CALL})",
-    "input_tokens": "ifnull(sum(input_tokens), 0)",
-    "output_tokens": "ifnull(sum(output_tokens), 0)",
+    "unpriced": f"sum(CASE WHEN cost_usd IS NULL AND (cost_status = 'unpriced' OR {_IS_ANSWERED}) THEN 1 ELSE 0 END)",
+    "failed": f"sum(CASE WHEN status IN ('error', 'timeout') AND {_IS_CALL} THEN 1 ELSE 0 END)",
+    "input_tokens": "CAST(coalesce(sum(input_tokens), 0) AS BIGINT)",
+    "output_tokens": "CAST(coalesce(sum(output_tokens), 0) AS BIGINT)",
     "first": "min(start_time)",
     "last": "max(start_time)",
 }
 """What is added up of the spans that share a value of a column: the fields of Group, and how SQL makes them."""
 
 
-def condition(record_type: type[Record], where: Iterable[Filter]) -> Condition:
+def condition(record_type: type[Record], where: Iterable[Filter], dialect: Dialect = SQLITE) -> Condition:
     """Rows that meet all filters. Raises UnknownColumn."""
-    return EVERYTHING.and_(*(_filter(checked_column(record_type, each.name), each) for each in where))
+    return EVERYTHING.and_(*(_filter(checked_column(record_type, each.name), each, dialect) for each in where))
+
+
+def of_key(record_type: type[Record], key: Mapping[str, Any]) -> Condition:
+    """The row with this key. Raises BadRecord where a part of it is missing."""
+    names = key_of(record_type)
+    values = tuple(to_value(record_type, checked_column(record_type, name), key.get(name)) for name in names)
+    return Condition(" AND ".join(f"{name} = ?" for name in names), values)
+
+
+def changes(record_type: type[Record], values: Mapping[str, Any]) -> Condition:
+    """New values of some columns, to stand after SET. Raises UnknownColumn or BadRecord."""
+    changed = [checked_column(record_type, name) for name in values]
+    assert changed, "there is nothing to change"
+    assert not any(each.key for each in changed), "the key of a record does not change: put another record"
+    news = tuple(to_value(record_type, each, values[each.name]) for each in changed)
+    return Condition(", ".join(f"{each.name} = ?" for each in changed), news)
+
+
+def groups_sql(column: str, met: Condition, order: str) -> str:
+    """The question of `Store.groups`; it ends with the most rows and how many to leave out."""
+    return (
+        f"SELECT {', '.join(f'{sums.format(column=column)} AS {alias}' for alias, sums in GROUPED.items())} "
+        f"FROM {Span.table} WHERE {met.sql} AND {column} IS NOT NULL "
+        f"GROUP BY {column} ORDER BY {order} DESC NULLS LAST, {column} LIMIT ? OFFSET ?"
+    )
 
 
 def encode_cursor(record_type: type[Record], time_s: float, seq: int) -> str:
@@ -88,25 +135,25 @@ def decode_token(record_type: type[Record], token: str) -> int:
         raise BadToken(given=token) from error
 
 
-def _filter(column: Column, given: Filter) -> Condition:
+def _filter(column: Column, given: Filter, dialect: Dialect) -> Condition:
     if column.kind == "list" and given.operator in ("=", "!="):
-        return _contains(column, given)
+        return _contains(column, given, dialect)
     values = tuple(comparable(column, each) for each in given.values)
     present = tuple(each for each in values if each is not None)
     empty_too = len(present) < len(values)
-    name = column.name
+    name = dialect.named(column)
     if given.operator == "=":
         return _any_of(name, present, empty_too=empty_too)
     if given.operator == "!=":
         return _none_of(name, present, empty_too=empty_too)
     if not present:
-        return Condition("0")  # nothing is more or less than empty
+        return NOTHING  # nothing is more or less than empty
     return Condition(f"{name} {given.operator} ?", present[:1])
 
 
 def _any_of(name: str, values: Sequence[Any], *, empty_too: bool) -> Condition:
     if not values:
-        return Condition(f"{name} IS NULL" if empty_too else "0")
+        return Condition(f"{name} IS NULL") if empty_too else NOTHING
     one_of = f"{name} = ?" if len(values) == 1 else f"{name} IN ({', '.join('?' * len(values))})"
     return Condition(f"({name} IS NULL OR {one_of})" if empty_too else one_of, tuple(values))
 
@@ -119,12 +166,13 @@ def _none_of(name: str, values: Sequence[Any], *, empty_too: bool) -> Condition:
     return Condition(none_of if empty_too else f"({name} IS NULL OR {none_of})", tuple(values))
 
 
-def _contains(column: Column, given: Filter) -> Condition:
+def _contains(column: Column, given: Filter, dialect: Dialect) -> Condition:
     """A list is asked for what it contains; empty asks for a list that is not there or has no entry."""
     texts = tuple(str(each) for each in given.values if each is not None)
-    entries = f"SELECT 1 FROM json_each({column.name}) WHERE json_valid({column.name})"
-    parts = [f"EXISTS ({entries} AND value IN ({', '.join('?' * len(texts))}))"] if texts else []
+    entries = f"SELECT value FROM {dialect.entries.format(name=column.name)}"
+    held = f"EXISTS (SELECT 1 FROM ({entries}) AS held WHERE value IN ({', '.join('?' * len(texts))}))"
+    parts = [held] if texts else []
     if len(texts) < len(given.values):
-        parts.append(f"ifnull({column.name}, '[]') = '[]'")
-    any_of = f"({' OR '.join(parts) or '0'})"
+        parts.append(f"coalesce({dialect.named(column)}, '[]') = '[]'")
+    any_of = f"({' OR '.join(parts) or NOTHING.sql})"
     return Condition(any_of if given.operator == "=" else f"NOT {any_of}", texts)

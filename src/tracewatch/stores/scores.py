@@ -7,10 +7,9 @@ joins its span when that is written by the same writer.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from tracewatch.records import SCORE, Span, column_of
 from tracewatch.stores.values import clean_text, from_value, to_value
@@ -34,11 +33,20 @@ _JOIN: Mapping[str, Callable[[Any, Any], Any]] = {
     "list": lambda old, new: tuple(dict.fromkeys((*old, *new))),
 }
 
+
+class Database(Protocol):
+    """A connection to any database that takes SQL with question marks for values."""
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
+        """Runs one statement; what it gives has `fetchone`."""
+
+
 # The answer of a trace is what its last call of a model said; a trace without any is judged as a whole, by its root.
 _TARGET = f"""SELECT span_id FROM {Span.table}
-WHERE project = ? AND trace_id = ? AND (? IS NULL OR span_id = ?) AND operation_type IS NOT '{SCORE}'
-ORDER BY (model_name IS NOT NULL AND model_provider IS NOT 'system') DESC,
-  CASE WHEN model_name IS NULL THEN parent_span_id IS NULL END DESC, start_time DESC
+WHERE project = ? AND trace_id = ? AND (CAST(? AS TEXT) IS NULL OR span_id = ?)
+  AND coalesce(operation_type, '') <> '{SCORE}'
+ORDER BY (model_name IS NOT NULL AND coalesce(model_provider, '') <> 'system') DESC,
+  CASE WHEN model_name IS NULL THEN parent_span_id IS NULL END DESC NULLS LAST, start_time DESC
 LIMIT 1"""
 
 
@@ -46,7 +54,7 @@ _IDS = ("project", "trace_id", "span_id", "parent_span_id")
 _REMOVE = f"DELETE FROM {Span.table} WHERE project = ? AND trace_id = ? AND span_id = ?"
 
 
-def settle(connection: sqlite3.Connection, scores: Iterable[Span]) -> Sequence[Span]:
+def settle(connection: Database, scores: Iterable[Span]) -> Sequence[Span]:
     """Puts scores that have just been written onto their spans, in the same transaction. Returns those without one."""
     early = []
     for each in map(_as_stored, scores):
@@ -64,7 +72,7 @@ def _as_stored(score: Span) -> Span:
     return score if kept == given else replace(score, **kept)
 
 
-def _applied(connection: sqlite3.Connection, score: Span) -> bool:
+def _applied(connection: Database, score: Span) -> bool:
     wanted = (score.project, score.trace_id, score.parent_span_id, score.parent_span_id)
     found = connection.execute(_TARGET, wanted).fetchone()
     if found is None:
@@ -77,7 +85,7 @@ def _applied(connection: sqlite3.Connection, score: Span) -> bool:
     return True
 
 
-def _update(connection: sqlite3.Connection, key: tuple[str, str, str], changed: Mapping[str, Any]) -> None:
+def _update(connection: Database, key: tuple[str, str, str], changed: Mapping[str, Any]) -> None:
     where = "WHERE project = ? AND trace_id = ? AND span_id = ?"
     names = ", ".join(changed)
     old = connection.execute(f"SELECT {names} FROM {Span.table} {where}", key).fetchone()
