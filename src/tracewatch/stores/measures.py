@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tracewatch.errors import UnknownColumn
 from tracewatch.records import STATUSES, Span, columns
 
 
@@ -44,3 +45,12 @@ def _measures() -> Iterator[Measure]:
 
 
 MEASURES: tuple[Measure, ...] = tuple(_measures())
+
+
+def chosen_measures(names: Sequence[str] | None) -> Sequence[Measure]:
+    """The measures of those names; all of them for None. Raises UnknownColumn."""
+    known = {each.name: each for each in MEASURES}
+    for name in names or ():
+        if name not in known:
+            raise UnknownColumn(table="rollups", name=name, columns=", ".join(known))
+    return MEASURES if names is None else [known[name] for name in names]

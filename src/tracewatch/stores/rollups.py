@@ -8,17 +8,45 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tracewatch.errors import BadStep, UnknownColumn
 from tracewatch.records import STATUSES, Span
 from tracewatch.stores import sketch
+from tracewatch.stores.base import Filter
 from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.measures import KEYS, MEASURES, ROLLED, SKETCHED, SLICES, Measure
 
-__all__ = ["KEYS", "MEASURES", "READ", "SLICES", "Measure", "measure_schema", "roll"]
+__all__ = [
+    "KEYS",
+    "MEASURES",
+    "MINUTES_KEPT_S",
+    "MINUTE_S",
+    "READ",
+    "SLICES",
+    "Measure",
+    "asked_buckets",
+    "measure_schema",
+    "roll",
+]
 
 READ: tuple[str, ...] = ("start_time", *ROLLED, "status", *KEYS)
 """The columns of spans that rollups are made from."""
 
+MINUTE_S = 60
+MINUTES_KEPT_S = 2 * 86_400  # charts by the minute look at today and yesterday; older ones are made from the spans
+
 _TYPES = {"integer": pa.int64(), "real": pa.float64(), "sketch": pa.binary()}
+
+
+def asked_buckets(
+    since: float, until: float, step_s: int, by: Sequence[str], where: Sequence[Filter]
+) -> tuple[int, int]:
+    """From where to where whole buckets reach that hold this time. Raises UnknownColumn or BadStep."""
+    for name in (*by, *(each.name for each in where)):
+        if name not in KEYS:
+            raise UnknownColumn(table="rollups", name=name, columns=", ".join(KEYS))
+    if step_s <= 0 or step_s % MINUTE_S:
+        raise BadStep(given=step_s)
+    return int(since // step_s * step_s), int(-(-until // step_s) * step_s)
 
 
 def measure_schema(measures: Sequence[Measure] = MEASURES) -> pa.Schema:

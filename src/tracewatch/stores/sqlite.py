@@ -13,18 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable, UnknownColumn
+from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.records import Lease, Record, Span, columns
 from tracewatch.stores import sqlite_claims, sqlite_rollups
 from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
-from tracewatch.stores.measures import MEASURES, Measure
-from tracewatch.stores.sqlite_days import KnownDays
-from tracewatch.stores.sqlite_hours import rolled
-from tracewatch.stores.sqlite_load import Loaded, Loader
-from tracewatch.stores.sqlite_order import in_order
-from tracewatch.stores.sqlite_plans import Walk, span_walk
+from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.queries import (
     EVERYTHING,
     GROUPED,
@@ -38,6 +33,11 @@ from tracewatch.stores.queries import (
     groups_sql,
     of_key,
 )
+from tracewatch.stores.sqlite_days import KnownDays
+from tracewatch.stores.sqlite_hours import rolled
+from tracewatch.stores.sqlite_load import Loaded, Loader
+from tracewatch.stores.sqlite_order import in_order
+from tracewatch.stores.sqlite_plans import Walk, span_walk
 from tracewatch.stores.sqlite_schema import VERSION
 from tracewatch.stores.sqlite_stream import stream
 from tracewatch.stores.sqlite_writing import BULK, SqliteWriter, add_sql, open_connection, put_sql, told
@@ -251,7 +251,7 @@ class SqliteStore(Store):
         where: Sequence[Filter] = (),
         measures: Sequence[str] | None = None,
     ) -> pa.Table:
-        chosen = MEASURES if measures is None else [_measure(name) for name in measures]
+        chosen = chosen_measures(measures)
         with self._reading() as connection, _snapshot(connection):
             return sqlite_rollups.read(
                 connection, since, until, step_s=step_s, by=by, where=where, measures=chosen, days=self._days
@@ -423,13 +423,6 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 def _tell(progress: Progress | None, rows: int) -> None:
     if progress is not None:
         progress(rows)
-
-
-def _measure(name: str) -> Measure:
-    for each in MEASURES:
-        if each.name == name:
-            return each
-    raise UnknownColumn(table="rollups", name=name, columns=", ".join(each.name for each in MEASURES))
 
 
 def _last_seq(connection: sqlite3.Connection) -> int:

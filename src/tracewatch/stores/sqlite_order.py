@@ -10,9 +10,9 @@ from typing import Any
 
 from tracewatch.records import Record, Span, columns
 from tracewatch.stores.base import Filter
+from tracewatch.stores.queries import EVERYTHING, Condition, condition
 from tracewatch.stores.sqlite_hours import can_tell, rolled, told_hours
 from tracewatch.stores.sqlite_plans import PROBE_ROWS, Lane, choose
-from tracewatch.stores.queries import EVERYTHING, Condition, condition
 
 PATIENCE_STEPS = 60_000  # of SQLite's machine: some 5 000 rows looked at, in 5 to 10 ms
 

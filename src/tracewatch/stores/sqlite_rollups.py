@@ -13,22 +13,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tracewatch.errors import BadStep, UnknownColumn
 from tracewatch.records import Span
 from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter
 from tracewatch.stores.columns import arrow_schema, from_rows
 from tracewatch.stores.measures import KEYS, MEASURES, Measure
-from tracewatch.stores.rollups import READ, measure_schema, roll
+from tracewatch.stores.queries import Condition, condition
+from tracewatch.stores.rollups import MINUTE_S, MINUTES_KEPT_S, READ, asked_buckets, measure_schema, roll
 from tracewatch.stores.sqlite_days import Asked, KnownDays, Row
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
-from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
 from tracewatch.times import HOUR_S
 
-MINUTE_S = 60
-MINUTES_KEPT_S = 2 * 86_400  # charts by the minute look at today and yesterday; older ones are made from the spans
 DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait
 CHUNK_ROWS = 5_000  # spans that are read, measured and added in one transaction: 70 ms in which other writers wait
 
@@ -214,12 +211,7 @@ def read(
     days: KnownDays,
 ) -> pa.Table:
     """The rollups of these buckets, merged over all columns that are not in `by`. Raises UnknownColumn, BadStep."""
-    for name in (*by, *(each.name for each in where)):
-        if name not in KEYS:
-            raise UnknownColumn(table="rollups", name=name, columns=", ".join(KEYS))
-    if step_s <= 0 or step_s % MINUTE_S:
-        raise BadStep(given=step_s)
-    begin, end = int(since // step_s * step_s), int(-(-until // step_s) * step_s)
+    begin, end = asked_buckets(since, until, step_s, by, where)
     met = condition(Span, where)
     asked = Asked(step_s=step_s, by=tuple(by), met=met, measures=tuple(measures))
     rows = [row for part in days.parts(connection, begin, end, asked, _rows) for row in part]

@@ -15,8 +15,8 @@ from typing import Any
 from tracewatch.errors import LeaseLost, StoreBusy, StoreNotFound, StoreUnreadable, StoreUnwritable
 from tracewatch.records import SCORE, Lease, Record, Span, columns, key_of
 from tracewatch.stores.address import Durability
-from tracewatch.stores.sqlite_schema import prepare
 from tracewatch.stores.scores import settle
+from tracewatch.stores.sqlite_schema import prepare
 from tracewatch.stores.values import Row, from_values, to_row, to_values
 
 BUSY_S = 30  # a writer's turn comes within 2 s even under heavy contention (measured); 30 s is a process that hangs
