@@ -82,8 +82,14 @@ class LeaseLost(TracewatchError):
     Nothing of this write was kept"""
 
 
+class NotAFile(TracewatchError):
+    """{name} is a database server, which an app does not write to by itself. Run tracewatch serve on it,
+    and give the app the address of that server: http://HOST:4319"""
+
+
 class UnknownStore(TracewatchError):
-    """cannot open '{url}' as a store: use a file path, sqlite:///PATH or sqlite:///PATH?durability=full"""
+    """cannot open '{url}' as a store: use a file path, sqlite:///PATH, sqlite:///PATH?durability=full
+    or postgresql://USER@HOST/DATABASE"""
 
 
 class ImportRefused(TracewatchError):

@@ -19,7 +19,7 @@ from tracewatch.own_prices import overrides_of as overrides_of
 from tracewatch.pricing import COLUMNS_READ, COLUMNS_WRITTEN, PriceBook, price_batch
 from tracewatch.records import Anomaly, Span, columns, key_of
 from tracewatch.rules import Counts, Period, Tally
-from tracewatch.stores.address import parse_address
+from tracewatch.stores.address import file_of
 from tracewatch.stores.base import Filter, Progress, Store
 from tracewatch.stores.values import from_row
 from tracewatch.times import DAY_S, HOUR_S
@@ -135,7 +135,7 @@ def catch_up(store: Store, *, project: str = "default", progress: Progress | Non
         brought=done.rows_brought,
         priced=priced,
         rolled_up=store.roll_up(progress) if store.pending() else 0,
-        file=PurePath(parse_address(store.url).path).name,
+        file=PurePath(file_of(store.url) or "").name,
         columns_added=done.columns_added,
         refused=done.refused,
         stayed_behind=done.stayed_behind,

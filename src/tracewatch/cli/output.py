@@ -86,11 +86,11 @@ def open_db(db: str, *, create: bool = False) -> Store:
 
 def _is_usage_db(db: str) -> bool:
     from tracewatch.imports import has_usage
-    from tracewatch.stores.address import parse_address
+    from tracewatch.stores.address import file_of
 
-    path = parse_address(db).path
+    path = file_of(db)
     try:
-        return os.path.isfile(path) and has_usage(path)
+        return path is not None and os.path.isfile(path) and has_usage(path)
     except (sqlite3.Error, OSError):
         return False  # what is wrong with the file is said when it is opened
 

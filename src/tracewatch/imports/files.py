@@ -13,7 +13,7 @@ from tracewatch.imports.recognising import recognise
 from tracewatch.imports.rejects import Rejects
 from tracewatch.imports.spans import Converter, Spans
 from tracewatch.records import MESSAGES_SOURCE, Span
-from tracewatch.stores.address import parse_address
+from tracewatch.stores.address import file_of
 from tracewatch.stores.base import Store
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def _look_for_kept(source: Source, converter: Converter) -> None:
 
 def is_store(path: Path, url: str) -> bool:
     """Whether the file is that store's own. Not opened for it: closing a file gives up this process's locks on it."""
+    own = file_of(url)
     try:
-        return path.samefile(parse_address(url).path)
+        return own is not None and path.samefile(own)
     except OSError:
         return False
 

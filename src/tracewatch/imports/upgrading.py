@@ -16,7 +16,7 @@ from tracewatch.imports.files import DEFAULT_PROJECT, count, count_unpriced, pri
 from tracewatch.imports.rejects import Rejects
 from tracewatch.imports.spans import Converter
 from tracewatch.records import Span
-from tracewatch.stores.address import parse_address
+from tracewatch.stores.address import file_of
 from tracewatch.stores.base import Store
 from tracewatch.stores.sqlite_schema import META
 from tracewatch.stores.sqlite_writing import open_connection, told
@@ -68,8 +68,10 @@ def upgrade(
     settles the `project`, later ones keep to it. With a `book` the rows are priced first. All rows that stayed
     behind so far are written to `rejects`. Raises StoreBusy, StoreUnreadable, ImportRefused or ImportStopped.
     """
-    path = parse_address(store.url).path
-    done = Upgrade(path=path, kind="usage-db", format="sqlite")
+    path = file_of(store.url)
+    done = Upgrade(path=path or store.url, kind="usage-db", format="sqlite")
+    if path is None:
+        return done
     with closing(open_connection(path, create=False)) as connection, told(path, StoreUnreadable):
         there = names_of(connection, TABLE)
         if not set(FIRST_COLUMNS) <= set(there):
@@ -89,7 +91,9 @@ def upgrade(
 
 def usage_project(store: Store) -> str | None:
     """The project that rows of the file's own `llm_usage` come to; None when that is not settled yet."""
-    path = parse_address(store.url).path
+    path = file_of(store.url)
+    if path is None:
+        return None
     with closing(open_connection(path, create=False)) as connection, told(path, StoreUnreadable):
         row = _meta(connection, PROJECT)
         return None if row is None else row[0] or DEFAULT_PROJECT

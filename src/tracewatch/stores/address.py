@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tracewatch.errors import UnknownStore
+from tracewatch.errors import NotAFile, UnknownStore
 
 Durability = Literal["normal", "full"]
 
@@ -19,8 +19,22 @@ class Address:
     durability: Durability
 
 
+DATABASES = ("postgresql", "postgres")
+"""How addresses of database servers begin."""
+
+
+def is_database(url: str) -> bool:
+    """Whether this is the address of a database server, and not of a file."""
+    return url.partition("://")[0] in DATABASES and "://" in url
+
+
+def file_of(url: str) -> str | None:
+    """The file of a store; None for one on a database server. Raises UnknownStore."""
+    return None if is_database(url) else parse_address(url).path
+
+
 def parse_address(url: str, *, durability: str = "normal") -> Address:
-    """The address that a path or sqlite:///PATH?durability=full stands for. Raises UnknownStore.
+    """The address that a path or sqlite:///PATH?durability=full stands for. Raises UnknownStore or NotAFile.
 
     Three slashes come before a relative path, four before an absolute one, as in other tools.
 
@@ -29,6 +43,8 @@ def parse_address(url: str, *, durability: str = "normal") -> Address:
     >>> parse_address("watch.db").path
     'watch.db'
     """
+    if is_database(url):
+        raise NotAFile(name=url.rpartition("@")[2])
     path = url
     if "://" in url:
         parts = urlsplit(url)

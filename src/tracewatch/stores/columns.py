@@ -83,7 +83,8 @@ def row_slices(batch: pa.RecordBatch, size: int) -> Iterator[Iterator[Row]]:
 
 def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     if kind == pa.bool_():
-        return pc.not_equal(_array(pa.int64(), values), 0)
+        whole = [int(each) if isinstance(each, bool) else each for each in values]  # some databases have no booleans
+        return pc.not_equal(_array(pa.int64(), whole), 0)
     try:
         return pa.array(values, type=kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

@@ -9,7 +9,7 @@ from itertools import chain
 
 from tracewatch.records import SCORE, Record, Span, columns, key_of
 from tracewatch.stores.postgres_connecting import Connection, Connections
-from tracewatch.stores.postgres_schema import WRITE_LOCK, SCHEMA_LOCK, SPAN_KEYS, day_of, days_of, partition_sql
+from tracewatch.stores.postgres_schema import SCHEMA_LOCK, SPAN_KEYS, WRITE_LOCK, day_of, days_of, partition_sql
 from tracewatch.stores.scores import settle
 from tracewatch.stores.sqlite_schema import META
 from tracewatch.stores.values import Row, from_values, to_row
