@@ -26,6 +26,14 @@ def write(path, name, batches):
         print(number, flush=True)
 
 
+def write_to(url, name, batches):
+    """The same into any store."""
+    with open_store(url) as store:
+        for number in range(int(batches)):
+            assert store.add(batch(name, number)) == SPANS_A_BATCH
+            print(number, flush=True)
+
+
 def load(path, batches):
     """Loads batches, slowly read; says how many rows of each were new."""
     store = open_store(path, create=True)

@@ -11,6 +11,7 @@ from importlib.abc import MetaPathFinder
 from typing import NoReturn
 
 from tracewatch.errors import BadArgument, MissingExtra, OutputLost, TracewatchError
+from tracewatch.stores.address import without_secrets
 
 try:
     import click
@@ -122,5 +123,7 @@ def _give_up_output() -> None:
 
 
 def _fail(error: TracewatchError) -> NoReturn:
-    click.echo("".join(each if each.isprintable() else " " for each in f"tracewatch: {error}"), err=True)
+    click.echo(
+        "".join(each if each.isprintable() else " " for each in without_secrets(f"tracewatch: {error}")), err=True
+    )
     sys.exit(1)

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from tracewatch import settings
+from tracewatch.stores.address import file_of, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +59,13 @@ class WholeNumber(click.IntRange):
 def store_options(command: Command) -> Command:
     """Adds `--db` and `--project`, with their defaults from the environment."""
     given = settings.load()
-    db = click.option("--db", default=given.db, show_default=True, help="Database file or address (TRACEWATCH_DB).")
+    shown = without_secrets(given.db)
+    db = click.option(
+        "--db",
+        default=given.db,
+        show_default=True if shown == given.db else shown,
+        help="Database file or address (TRACEWATCH_DB).",
+    )
     project = click.option(
         "--project", default=given.project, show_default=True, help="The project to look at (TRACEWATCH_PROJECT)."
     )
@@ -86,7 +93,6 @@ def open_db(db: str, *, create: bool = False) -> Store:
 
 def _is_usage_db(db: str) -> bool:
     from tracewatch.imports import has_usage
-    from tracewatch.stores.address import file_of
 
     path = file_of(db)
     try:
@@ -147,7 +153,7 @@ def visible(text: str) -> str:
 
 def say(text: str) -> None:
     """One line for the person, on stderr so that it never mixes with the data."""
-    click.echo(visible(text), err=True)
+    click.echo(visible(without_secrets(text)), err=True)
 
 
 def to_type(words: str) -> str:

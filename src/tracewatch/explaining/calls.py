@@ -237,7 +237,13 @@ class _Source:
             for each in stretches
             for batch in self.store.scan(Span, self.names, [*self.where(), *between(*each), *where])
         ]
-        return pa.Table.from_batches(found, arrow_schema(Span, self.names))
+        # In one order whatever store they come from: sums, and which of two equal examples is shown, depend on it.
+        order = [(name, "ascending") for name in _ORDER if name in self.names]
+        table = pa.Table.from_batches(found, arrow_schema(Span, self.names))
+        return table.sort_by(order) if order else table
+
+
+_ORDER = ("start_time", "trace_id", "span_id")
 
 
 def between(since: float, until: float) -> list[Filter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,6 +22,19 @@ class Address:
 
 DATABASES = ("postgresql", "postgres")
 """How addresses of database servers begin."""
+
+
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]*@")
+_GIVEN_PASSWORD = re.compile(r"\b(password=)[^&\s'\"]*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A text in which addresses of databases have no password any more.
+
+    >>> without_secrets("see postgresql://ann:secret@db/app?password=secret")
+    'see postgresql://ann@db/app?password=…'
+    """
+    return _GIVEN_PASSWORD.sub(r"\1…", _PASSWORD.sub(r"\1@", text))
 
 
 def is_database(url: str) -> bool:

@@ -167,9 +167,6 @@ def _options(url: str) -> str:
 
 def _reason(error: psycopg.Error) -> str:
     """What is wrong, in one line, without the address that libpq repeats."""
-    said = (
-        error.diag.message_primary or str(error).strip().splitlines()[-1]
-        if str(error).strip()
-        else type(error).__name__
-    )
-    return said.strip().rstrip(".").replace("\n", " ")
+    lines = [each.strip() for each in str(error).splitlines() if each.strip()] or [type(error).__name__]
+    failed = next((each.rpartition("failed: ")[2] for each in lines if "failed: " in each), lines[0])
+    return (error.diag.message_primary or failed).removeprefix("FATAL:").strip().rstrip(".")
