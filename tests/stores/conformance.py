@@ -177,7 +177,11 @@ fresh_names = (f"fresh-{number}" for number in itertools.count())
 class Conformance:
     # What goes in comes out.
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     @given(values=spans, odd_key=texts)
     def test_any_span_comes_back_as_it_went_in(self, store, values, odd_key):
         span = Span(**values, project=next(fresh_names), trace_id=odd_key, span_id=odd_key)
@@ -226,7 +230,11 @@ class Conformance:
         assert store.get(Span, key(first)).model_name == "first"
         assert store.add([]) == 0
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     @given(many=st.lists(spans, min_size=1, max_size=4))
     def test_rows_are_stored_as_records_are(self, store, many):
         project = next(fresh_names)

@@ -137,7 +137,7 @@ class TestAddresses:
 
     @pytest.mark.parametrize(
         "url",
-        ["postgresql://host/db", "sqlite:///", "", ":memory:", "sqlite:///a?durability=some", "sqlite:///a?mode=ro"],
+        ["mysql://host/db", "sqlite:///", "", ":memory:", "sqlite:///a?durability=some", "sqlite:///a?mode=ro"],
     )
     def test_other_addresses_are_refused(self, url):
         with pytest.raises(UnknownStore, match="use a file path"):

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tracewatch.records import Span
 from tracewatch.stores import sqlite_rollups
-from tracewatch.stores.rollups import roll
+from tracewatch.stores.rollups import MINUTE_S, roll
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_schema import CLAIM_CHANGED, META
 from tracewatch.times import HOUR_S
@@ -60,7 +60,7 @@ def claim(connection: sqlite3.Connection, now: float) -> Claim | None:
 def measure(connection: sqlite3.Connection, claimed: Claim) -> Measured:
     """What the spans come to, as they are now: nobody has to wait for it."""
     spans, _ = sqlite_rollups.next_spans(connection, claimed.after, CLAIM_ROWS)
-    return Measured(spans.num_rows, roll(spans, HOUR_S), roll(spans, sqlite_rollups.MINUTE_S))
+    return Measured(spans.num_rows, roll(spans, HOUR_S), roll(spans, MINUTE_S))
 
 
 def add(connection: sqlite3.Connection, claimed: Claim, measured: Measured) -> int:
