@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from tracewatch.stores.measures import Measure
-from tracewatch.stores.sqlite_queries import Condition
+from tracewatch.stores.queries import Condition
 from tracewatch.stores.sqlite_schema import META
 
 DAY_S = 86_400
