@@ -1,7 +1,7 @@
 """The tables of a PostgreSQL store, read off the records, and the way from an older form of them to this one.
 
 Spans lie in partitions of a day, so that old ones are dropped at once. A unique index of such a table must hold what it
-is parted by, so a table of keys beside it holds that each span is there once: docs/decisions/0021-postgresql.md.
+is parted by, so a table of keys beside it holds that each span is there once: docs/decisions/0023-postgresql.md.
 """
 
 from __future__ import annotations
