@@ -379,3 +379,10 @@ def test_clocks_differ_between_services_alone(tmp_path, service, is_told):
         store.add([answer, looked_up])
     with looking_at(path) as client:
         assert ("clocks differ" in words(client.get("/traces/early").text)) is is_told
+
+
+def test_it_is_said_which_expectation_a_band_and_a_sentence_have(pages):
+    said = words(pages.get(f"/incidents/{COSTLY}").text)
+    assert "usual of such hours" in said
+    assert "The bands are of all such hours in the two weeks before; the sentence above compares with what" in said
+    assert "usual hours" in words(pages.get("/").text)
