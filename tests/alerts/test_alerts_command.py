@@ -99,6 +99,13 @@ def test_a_file_with_mistakes_changes_nothing_and_says_all_of_them(db, tmp_path)
     ]
 
 
+def test_a_channel_that_cannot_be_opened_from_here_is_pointed_out(db, tmp_path):
+    (tmp_path / "odd.yaml").write_text("channels:\n  a: ${NOT_SET_HERE}\n  b: 'nothing://x'\n")
+    said = run("apply", str(tmp_path / "odd.yaml"), db=db).stderr
+    assert "channel a from here: the setting NOT_SET_HERE" in said
+    assert "channel b from here" in said
+
+
 def test_the_list_says_where_rules_stand_and_gives_the_file_back(db, file, tmp_path):
     run("apply", file, db=db)
     found = json.loads(run("list", "--format", "json", db=db).stdout)

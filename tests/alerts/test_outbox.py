@@ -15,6 +15,7 @@ from tracewatch.alerts import outbox
 from tracewatch.alerts.sending import Sender, sending
 from tracewatch.alerts.telling import Alerting
 from tracewatch.channels import posting
+from tracewatch.dealing import deal
 from tracewatch.errors import NotFound
 from tracewatch.records import AlertRule, Delivery, Headway, Incident
 from tracewatch.stores import open_store
@@ -103,6 +104,14 @@ def test_a_critical_finding_reaches_two_channels_and_a_low_one_acknowledges_itse
     store.annotate(Incident, {"project": "default", "id": "i2"}, {"severity": "high"})
     assert {each.incident_id for each in put_on_its_way(store, NOON + MINUTE)} == {"i2"}
     assert store.get(Incident, {"project": "default", "id": "i2"}).resolution_status == "pending"
+
+
+def test_what_somebody_opened_again_is_not_acknowledged_by_a_rule(store):
+    store.add([AlertRule(name="all", auto_acknowledge="critical", changed_at=NOON)])
+    assert put_on_its_way(store) == ()
+    deal(store, store.get(Incident, {"project": "default", "id": "i1"}), "reopen", who="ada", now=NOON)
+    assert [each.event for each in put_on_its_way(store, NOON + MINUTE)] == ["opened"]
+    assert store.get(Incident, {"project": "default", "id": "i1"}).resolution_status == "pending"
 
 
 def test_the_course_of_an_incident_arrives_in_order_though_the_receiver_was_down(store, heard, clock):

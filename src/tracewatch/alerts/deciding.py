@@ -73,7 +73,7 @@ def decide(rules: Rules, book: Audience, seen: Sequence[Seen], ledger: Ledger, n
 
 def acknowledged_by(rules: Rules, seen: Seen) -> AlertRule | None:
     """The rule by which an incident is acknowledged by itself, as bad as it is."""
-    if all(each.auto_acknowledge is None for each in rules.own):
+    if seen.wanted or all(each.auto_acknowledge is None for each in rules.own):
         return None
     for rule in rules.about(seen):
         if rule.auto_acknowledge is not None and at_least(rule.auto_acknowledge, seen.incident.severity):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tracewatch.records import SEVERITIES, AlertRule, Incident
@@ -26,8 +26,10 @@ class Seen:
     metrics: frozenset[str] = frozenset()
     """Those of all its findings; that of the incident always counts."""
     types: frozenset[str] = frozenset()
-    ours: bool = field(default=False)
+    ours: bool = False
     """Whether it was a rule that acknowledged it, and nobody else."""
+    wanted: bool = False
+    """Whether somebody opened it again: then no rule acknowledges it."""
 
 
 def matches(rule: AlertRule, seen: Seen) -> bool:

@@ -15,7 +15,7 @@ from tracewatch.alerts.matching import Seen
 from tracewatch.alerts.wording import digest_of, message_of
 from tracewatch.channels import as_json
 from tracewatch.course import CLOSED
-from tracewatch.records import AlertRule, Anomaly, Delivery, Headway, Incident
+from tracewatch.records import AlertRule, Anomaly, Deed, Delivery, Headway, Incident
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S, HOUR_S
 
@@ -66,12 +66,19 @@ class Alerting:
         incidents = [each for page in pages for each in page.records if isinstance(each, Incident)]
         if any(each.metrics or each.types for each in rules.all):
             self._learn_names(incidents)
-        ours = self._ours(incidents) if any(each.auto_acknowledge for each in rules.all) else set()
-        return [self._as_seen(each, ours=each.id in ours) for each in incidents]
+        deeds = self._last_deeds(incidents) if any(each.auto_acknowledge for each in rules.all) else {}
+        return [self._as_seen(each, deeds.get(each.id)) for each in incidents]
 
-    def _as_seen(self, incident: Incident, *, ours: bool) -> Seen:
+    def _as_seen(self, incident: Incident, deed: Deed | None) -> Seen:
         _, metrics, types = self._names.get(incident.id, (0, frozenset[str](), frozenset[str]()))
-        return Seen(incident=incident, metrics=metrics, types=types, ours=ours)
+        ours = deed is not None and deed.done_by == dealing.OURS
+        return Seen(
+            incident=incident,
+            metrics=metrics,
+            types=types,
+            ours=ours and incident.resolution_status == "acknowledged",
+            wanted=deed is not None and not ours and incident.resolution_status == "pending",
+        )
 
     def _learn_names(self, incidents: Sequence[Incident]) -> None:
         """Looks up what the findings of incidents are about, of those that have more findings than when last asked."""
@@ -82,14 +89,14 @@ class Alerting:
         there = {each.id for each in incidents}
         self._names = {id_: each for id_, each in self._names.items() if id_ in there}
 
-    def _ours(self, incidents: Sequence[Incident]) -> set[str]:
-        """Those that a rule acknowledged, and nobody else."""
-        taken = [each.id for each in incidents if each.resolution_status == "acknowledged"]
-        last: dict[str, str] = {}
-        for deed in dealing.deeds_about(self.store, self.project, taken):  # the newest first
+    def _last_deeds(self, incidents: Sequence[Incident]) -> dict[str, Deed]:
+        """What was done last about each incident that lasts."""
+        lasting = [each.id for each in incidents if each.state != CLOSED]
+        last: dict[str, Deed] = {}
+        for deed in dealing.deeds_about(self.store, self.project, lasting):  # the newest first
             if deed.verb != "note":
-                last.setdefault(deed.about, deed.done_by)
-        return {id_ for id_, who in last.items() if who == dealing.OURS}
+                last.setdefault(deed.about, deed)
+        return last
 
     def _acknowledge(self, rules: Rules, seen: Sequence[Seen], now: float) -> list[Seen]:
         """Acknowledges what rules say, and opens again what has become worse than that; people's own deeds stay."""

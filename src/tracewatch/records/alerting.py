@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tracewatch.records.base import Json, Record, Texts, Time, column
-from tracewatch.records.detection import KINDS, SEVERITIES, STATES
+from tracewatch.records.detection import KINDS, SEVERITIES
 
 EVENTS = ("opened", "grown", "reopened", "recovered", "digest", "test")
 DELIVERY_STATES = ("waiting", "sending", "sent", "failed", "dead")
 VERDICTS = ("useful", "expected", "noise")
+LASTING = ("open", "growing")
+"""States of an incident in which it may be told of; what looks healed is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class AlertRule(Record):
         default=None,
     )
     kinds: Texts = column("What sort of movement it must be.", default=(), choices=KINDS)
-    states: Texts = column("Where it must stand to be told at first.", default=(), choices=STATES)
+    states: Texts = column("Where it must stand to be told at first.", default=(), choices=LASTING)
     confidence: float | None = column("How sure it must be at least, 0 to 1.", default=None)
     cost_effect_usd: float | None = column(
         "Money it must have cost beyond the usual so far.", default=None, unit="USD", label="Money at stake"
