@@ -126,6 +126,17 @@ def test_small_batches_around_an_incident_give_the_same(store, rows, judged):
     assert kept(store) == told_of(judged.alerts)
 
 
+def test_a_step_that_waits_only_as_long_as_calls_take_gives_the_same(store, rows, judged):
+    calm = MONDAY + 8 * DAY + 8.5 * HOUR
+    often = np.arange(calm, calm + 3 * HOUR, 15.0).tolist()
+    watcher = Watcher(store, "default")
+    watcher.lateness.see(np.full(500, calm - 10.0), calm)
+    passes(store, rows, often, watcher)
+    assert watcher.lateness.grace_s < GRACE / 2
+    passes(store, rows.filter(rows["end_time"].to_numpy() >= often[-1]), [end_of(rows) + GRACE], watcher)
+    assert kept(store) == told_of(judged.alerts)
+
+
 def test_a_second_pass_adds_nothing(store, rows):
     put(store, rows)
     now = end_of(rows) + GRACE

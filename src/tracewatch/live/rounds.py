@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tracewatch import watch
 from tracewatch.alerts.telling import Alerting
-from tracewatch.checks import RULES, SELF, Conditions, Health, Settled, Vitals, settle
+from tracewatch.checks import RULES, SELF, Conditions, Health, Vitals, settle
 from tracewatch.errors import TracewatchError
 from tracewatch.live.passing import Passed, Watcher
 from tracewatch.live.retaining import RETAIN_S, retain
@@ -23,7 +23,6 @@ from tracewatch.stores.base import Progress
 SAVE_S = 300.0  # what was learned is kept so often: a crash costs reading the calls of five minutes again
 SEEN_S = 8 * 86_400.0  # a project is watched for a week after its last call, as long as its silence is news
 MOST_PROJECTS = 200  # of which each takes some MB; those with the most calls are watched
-CONDITIONS_S = 2.0  # so often people's rules are evaluated: they are told within five seconds
 HEALTH_S = 15.0  # so often tracewatch looks after itself, where nothing changes from one second to the next
 TELL_S = 5.0  # at the latest so often it is decided who is told: people deal with incidents, and quiet hours end
 TOLD_EVERY_S = 2.0  # while history is read, which takes minutes, so often it is written down how much is left
@@ -54,7 +53,7 @@ class Rounds:
         self._headway: dict[str, Headway] = {}
         self._health: dict[str, Health] = {}
         self._conditions: dict[str, Conditions] = {}
-        self._checked_at: dict[tuple[str, str], float] = {}
+        self._checked_at: dict[str, float] = {}
         self._told_at: dict[str, float] = {}
         self._untold: set[str] = set()
 
@@ -101,21 +100,18 @@ class Rounds:
         self._note(watcher.headway(now, 0))
         return passed
 
-    def _is_due(self, name: str, detector: str, every_s: float, now: float) -> bool:
-        """Whether it is time to check a project, or the clock has gone back; it then counts as checked."""
-        key = (name, detector)
-        if 0 <= now - self._checked_at.get(key, -every_s) < every_s:
+    def _is_due(self, name: str, now: float) -> bool:
+        """Whether it is time to look after ourselves, or the clock has gone back; it then counts as done."""
+        if 0 <= now - self._checked_at.get(name, -HEALTH_S) < HEALTH_S:
             return False
-        self._checked_at[key] = now
+        self._checked_at[name] = now
         return True
 
     def _check(self, name: str, passed: Passed, now: float, found: Sequence[str]) -> Passed:
         """Checks against fixed limits; returns the pass with what came of it."""
-        came: list[Settled] = []
-        if self._is_due(name, RULES, CONDITIONS_S, now):
-            conditions = self._conditions.setdefault(name, Conditions(self.store, name))
-            came.append(settle(self.store, name, RULES, conditions.checks(now), now))
-        if self._is_due(name, SELF, HEALTH_S, now):
+        conditions = self._conditions.setdefault(name, Conditions(self.store, name))
+        came = [settle(self.store, name, RULES, conditions.checks(now), now)]
+        if self._is_due(name, now):
             watcher, health = self.watchers[name], self._health.setdefault(name, Health(self.store, name))
             alone = name == (self.project if self.project in found else found[0])
             vitals = Vitals(headway=watcher.headway(now, 0), rows=watcher.state.reading.rows, alone=alone)
