@@ -42,7 +42,7 @@ def run() -> Iterator[str]:
         assert found is not None, "it serves"
         threading.Thread(target=process.stderr.read, daemon=True).start()
         connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
-        sent = 0
+        sent = again = 0
         yield f"{RATE} spans a second for {MINUTES} minutes"
         yield "minute  spans stored  judged s ago  memory, and share of a core, of each process"
         try:
@@ -51,10 +51,7 @@ def run() -> Iterator[str]:
                 began = time.monotonic()
                 for number in range(60 * RATE // SPANS):
                     body = a_body(SPANS, trace=f"{minute}.{number}", start_s=int(time.time()) - SPANS - 2)
-                    connection.request("POST", "/v1/traces", body=body, headers=PROTOBUF)
-                    answer = connection.getresponse()
-                    assert answer.status == 200, answer.read()
-                    answer.read()
+                    again += _post(connection, body)
                     sent += SPANS
                     time.sleep(max(began + (number + 1) * SPANS / RATE - time.monotonic(), 0))
                 yield _line(minute + 1, process.pid, before, time.monotonic() - began, db)
@@ -62,7 +59,23 @@ def run() -> Iterator[str]:
             process.send_signal(signal.SIGTERM)
             process.wait()
         with open_store(str(db)) as store:
-            yield f"sent {sent:,}, stored {store.count(Span):,}, incidents {store.count(Incident):,}"
+            incidents = [each.title for each in store.page(Incident).records if isinstance(each, Incident)]
+            yield f"sent {sent:,}, stored {store.count(Span):,}, {again} requests sent again because they were refused"
+            yield f"incidents: {'; '.join(incidents) or 'none'}"
+
+
+def _post(connection: http.client.HTTPConnection, body: bytes) -> int:
+    """Sends a request as exporters do: what the server cannot take now is sent again. Returns how often it was."""
+    refused = 0
+    while True:
+        connection.request("POST", "/v1/traces", body=body, headers=PROTOBUF)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 200:
+            return refused
+        assert answer.status in (429, 503), answer.status
+        refused += 1
+        time.sleep(1.0)
 
 
 def _line(minute: int, server: int, before: Counter[str], seconds: float, db: Path) -> str:
