@@ -146,6 +146,13 @@ def caller_of(key: ApiKey) -> Caller:
     return Caller(project=key.project, user_id=key.user_id, rights=frozenset(key.rights), key=key.id)
 
 
+def state_of(key: ApiKey, now: float) -> str:
+    """Whether a key still opens anything: valid, expired or revoked."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= now else "valid"
+
+
 def _opens(key: ApiKey, now: float) -> bool:
     return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
 

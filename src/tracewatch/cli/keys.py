@@ -100,6 +100,8 @@ def revoke(db: str, project: str, id_: str) -> None:
 
 
 def _row(key: ApiKey, now: float) -> dict[str, Any]:
+    from tracewatch.access import state_of
+
     return {
         "id": key.id,
         "project": key.project,
@@ -109,14 +111,8 @@ def _row(key: ApiKey, now: float) -> dict[str, Any]:
         "created_at": iso(key.created_at),
         "expires_at": None if key.expires_at is None else iso(key.expires_at),
         "revoked_at": None if key.revoked_at is None else iso(key.revoked_at),
-        "state": _state(key, now),
+        "state": state_of(key, now),
     }
-
-
-def _state(key: ApiKey, now: float) -> str:
-    if key.revoked_at is not None:
-        return "revoked"
-    return "expired" if key.expires_at is not None and key.expires_at <= now else "valid"
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:

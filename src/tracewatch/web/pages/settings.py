@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from tracewatch import __version__, formats, live
-from tracewatch.access import Caller, create_key, keys_needed, revoke_key, rights_of_new
+from tracewatch.access import Caller, create_key, keys_needed, revoke_key, rights_of_new, state_of
 from tracewatch.errors import BadDeed, BadKey, BadPrice, NotFound, TracewatchError
 from tracewatch.pricing import STALE_AFTER_DAYS, checked, table_age_days, table_version
 from tracewatch.records import RIGHTS, ApiKey, PriceOverride
@@ -91,7 +91,7 @@ def _page(
         request, asked, "settings.html", status=status,
         it=it, may=may, new_key=new_key, made=made, wrong=wrong,
         done=DONE.get(asked.given.get("done", ""), ("", ""))[1],
-        rights=RIGHTS, keys_needed=keys_needed(asked.store), key_state=lambda key: _state(key, asked.now),
+        rights=RIGHTS, keys_needed=keys_needed(asked.store), key_state=lambda key: state_of(key, asked.now),
         said=_sentence(it), loss=lost, unconfirmed=unconfirmed, cannot=whole,
         table=f"genai-prices {table_version()}", age=round(age),
         stale=age > STALE_AFTER_DAYS, pattern=asked.given.get("pattern", ""), settings=list(_settings(server)),
@@ -126,12 +126,6 @@ def _settings(server: Serving) -> list[Mapping[str, Any]]:
         shown = alerting.masked_addresses(shown) if field.name == ADDRESSES else shown
         found.append({"name": PREFIX + field.name.upper(), "value": shown, "help": field.metadata["help"]})
     return found
-
-
-def _state(key: ApiKey, now: float) -> str:
-    if key.revoked_at is not None:
-        return "revoked"
-    return "expired" if key.expires_at is not None and key.expires_at <= now else "valid"
 
 
 def _create_key(asked: Asked, caller: Caller, form: Form) -> tuple[ApiKey, str]:

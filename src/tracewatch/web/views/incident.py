@@ -11,6 +11,7 @@ from tracewatch.dealing import deeds_about
 from tracewatch.explaining import saying
 from tracewatch.incidents import closes_at
 from tracewatch.judge import KNOWN_DAYS
+from tracewatch.metrics.table import METRIC_OF
 from tracewatch.records import Anomaly, Deed, Incident
 from tracewatch.stores.base import Store
 from tracewatch.times import parse_time
@@ -250,7 +251,8 @@ def _timeline(
     changes: Sequence[Moment],
 ) -> tuple[Moment, ...]:  # fmt: skip
     """Everything that happened, in order."""
-    noun = saying.noun(incident.metric_name).capitalize()
+    row = METRIC_OF.get(incident.metric_name)
+    noun = row.label if row else saying.noun(incident.metric_name).capitalize()
     found = [*changes, Moment(at=incident.started_at, text=f"{noun} leaves its range", weighs=True)]
     found += [Moment(at=each.occurred_at, text=f"First seen: {saying.named(each.slice or {})}") for each in notes]
     late = max(incident.detected_at - incident.started_at, 0.0)
