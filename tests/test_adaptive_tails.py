@@ -1,11 +1,16 @@
 """Parts of the usual lengths that fall empty, and how alike the calls of one session are."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tracewatch.detectors.adaptive import Engine
 from tracewatch.detectors.adaptive.clumps import SERIES, Clumps
+from tracewatch.detectors.adaptive.intake import WORDS
+from tracewatch.detectors.adaptive.memory import CELLS, COLUMNS, Memory, sampled
 from tracewatch.detectors.adaptive.rates import R
+from tracewatch.detectors.adaptive.series import Series
 
 DAY = 86400.0
 MONDAY = 1_772_409_600.0  # 2026-03-02
@@ -120,3 +125,36 @@ def test_a_stream_without_names_of_sessions_is_judged_by_its_calls():
     columns["input_tokens"] = columns["input_tokens"] + 160.0 * since(columns, 8)
     del columns["session_id"]
     assert lengths(alerts_of(columns))[0].metric == "input_tokens"
+
+
+def test_what_is_remembered_is_counted_as_it_comes_and_goes():
+    memory = Memory()
+    for day in range(6):
+        tables = {name: np.zeros((9, 30)) for name in COLUMNS}
+        words = {name: np.zeros(9, np.int64) for name in (*CELLS, *WORDS)}
+        memory.add(tables | words | {"t": np.arange(9.0), "segment": np.arange(9) % (2 + day % 2)})
+        memory.close_day(day, 3, 4)
+        counted = [1 + sum(len(kept["t"]) for _, kept in memory.days.get(g, ())) for g in range(3)]
+        assert memory.traffic(3).tolist() == counted
+    memory.keep_segments(np.array([1, 2]))
+    assert memory.traffic(2).tolist() == counted[1:]
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 5), (5, 5), (9, 5), (1000, 110), (7, 1)])
+def test_samples_are_even(size, most):
+    place, many = sampled(np.array([3, size]), most)
+    assert many.tolist() == [min(3, most), min(size, most)]
+    assert place[many[0] :].tolist() == np.linspace(0, size - 1, min(size, most)).astype(int).tolist()
+
+
+def test_keeping_totals_needs_hardly_more_memory_than_what_is_kept():
+    series = Series()
+    series.grow(100)
+    series.total[-1] = 1.0
+    tracemalloc.start()
+    try:
+        kept = series.__getstate__()["ticks"]
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept.nbytes < most < 1.1 * kept.nbytes

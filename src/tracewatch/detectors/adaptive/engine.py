@@ -42,7 +42,15 @@ DAILY_DAYS = 8  # a segment is learned daily for so long, then every third day u
 WOBBLE_AFTER = 3  # days: the residuals of the first ones are not worth learning from
 REMEMBER = 14 * DAY
 A_TICK, AT_MIDNIGHT = 10, 40  # of the cost of segments learned a tick (16 ms); up to so many at midnight, with all else
-COSTS = {"wobble": 10, "sessions": 10, "volume": 10, "points": 10, "segment": 1}  # in such segments
+COSTS = {
+    "wobble": 10,
+    "rates": 10,
+    "slices": 10,
+    "sessions": 10,
+    "volume": 10,
+    "points": 10,
+    "segment": 1,
+}  # in such segments
 BLOCK = 64  # slices whose wobble is learned at once, if not all is
 AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
@@ -264,11 +272,14 @@ class Engine:
         start = known.first + WOBBLE_AFTER * DAY
         soon = (day + 2) - known.first // DAY > known.settings.warmup_days  # before, nothing is tested
         slices, small = len(known.slices.labels), len(due) <= AT_MIDNIGHT and len(known.slices.labels) <= MANY
-        self.lessons = []
-        if soon and (day % 2 == 0 or tick - REMEMBER <= start):  # natural movement changes slowly
-            # First: its samples are overwritten when an hour is over.
-            self.lessons += [("wobble", low) for low in range(0, slices, slices if small else BLOCK)]
-        self.lessons += [("sessions", 0), *([("volume", 0)] if soon else ()), *(("segment", g) for g in due)]
+        wobble = soon and (day % 2 == 0 or tick - REMEMBER <= start)  # natural movement changes slowly
+        blocks = [("wobble", low) for low in range(0, slices, slices if small else BLOCK)] if wobble else []
+        shares = [("slices", 0), ("rates", 0)]
+        self.lessons = [
+            # Where they take an hour: the samples of the hour that comes take the place of those they learn from.
+            *((*shares, *blocks) if small else (*blocks, *shares)),
+            ("sessions", 0), *([("volume", 0)] if soon else ()), *(("segment", g) for g in due),
+        ]  # fmt: skip
         elsewhere = self.lessons_elsewhere(tick) if small else None
         # What nobody waits for comes after what is waited for.
         self.users.ask(Users.learn, self.incidents.reported_users(tick - DAY))
@@ -283,15 +294,22 @@ class Engine:
         self.forget(tick)
 
     def close_day(self, tick: int, today: list[Rows]) -> None:
-        """What the day that is over changes at once: evidence, routes, weights and rates; today are its rows."""
+        """What the day that is over changes at once; today are its rows."""
         known, day = self.known, tick // DAY
         known.clumps.close_day()
         self.parts.learn(day, today)
         self.routes.learn(known, day)
         known.wobble.watch(self.incidents.live, tick)
-        known.slices.weigh(known.memory.traffic(len(known.intake.segments)))
-        since, mask = max(known.first + WOBBLE_AFTER * DAY, tick - REMEMBER), self.incidents.mask
-        known.rates.learn(known.slices.members, tick, since, lambda t, width: mask(t, width, RATE_FAMILIES))
+
+    def weigh(self) -> None:
+        """Which slices are alike, by the calls of the days that are remembered."""
+        self.known.slices.weigh(self.known.memory.traffic(len(self.known.intake.segments)))
+
+    def learn_rates(self, midnight: int) -> None:
+        """The usual shares of hits."""
+        known, mask = self.known, self.incidents.mask
+        since = max(known.first + WOBBLE_AFTER * DAY, midnight - REMEMBER)
+        known.rates.learn(known.slices.members, midnight, since, lambda t, width: mask(t, width, RATE_FAMILIES))
 
     def lessons_elsewhere(self, tick: int) -> Callable[[], None]:
         """Has the second process, if there is one, do a share of the lessons; returns what takes in what they say."""
@@ -330,6 +348,10 @@ class Engine:
             elif name == "wobble":
                 some = slice(which, len(known.slices.labels) if most > A_TICK else which + BLOCK)
                 self.learn_wobble(midnight, some)
+            elif name == "rates":
+                self.learn_rates(midnight)
+            elif name == "slices":
+                self.weigh()
             elif name == "sessions":
                 self.sessions.ask(Sessions.learn, midnight)
             elif name == "volume":

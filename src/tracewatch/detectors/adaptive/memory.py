@@ -24,6 +24,7 @@ class Memory:
         self.today: list[Rows] = []
         self.seen = np.zeros(0, np.int64)  # rows of each segment today
         self.days: dict[int, list[tuple[int, Rows]]] = {}
+        self.size: dict[int, int] = {}  # rows remembered of each segment
 
     def add(self, rows: Rows) -> None:
         """Take note of rows of today."""
@@ -51,15 +52,20 @@ class Memory:
         if self.today:
             rows = self.thinned()
             groups = Groups(rows["segment"])
-            for g, start, size in zip(*(x.tolist() for x in (groups.keys, groups.starts, groups.sizes)), strict=True):
-                at = groups.order[start + np.linspace(0, size - 1, min(per_segment, size)).astype(np.int64)]
-                self.days.setdefault(g, []).append((day, {k: rows[k][at] for k in COLUMNS}))
+            place, sizes = sampled(groups.sizes, per_segment)
+            at = groups.order[np.repeat(groups.starts, sizes) + place]
+            columns, ends = [rows[k][at] for k in COLUMNS], np.cumsum(sizes)
+            for g, start, end in zip(groups.keys.tolist(), (ends - sizes).tolist(), ends.tolist(), strict=True):
+                some = {k: column[start:end] for k, column in zip(COLUMNS, columns, strict=True)}
+                self.days.setdefault(g, []).append((day, some))
+                self.size[g] = self.size.get(g, 0) + end - start
         self.seen = np.zeros(0, np.int64)
         self.today = []
-        for g in list(self.days):
-            self.days[g] = [d for d in self.days[g] if d[0] > day - remember_days]
-            if not self.days[g]:
-                del self.days[g]
+        for g, days in list(self.days.items()):
+            while days and days[0][0] <= day - remember_days:
+                self.size[g] -= len(days.pop(0)[1]["t"])
+            if not days:
+                del self.days[g], self.size[g]
 
     def rows(self, segment: int) -> Rows:
         """All that is remembered of a segment; y is the reader's to change."""
@@ -76,13 +82,29 @@ class Memory:
     def traffic(self, segments: int) -> Floats:
         """Remembered rows of each segment, plus one."""
         out = np.ones(segments)
-        for g, days in self.days.items():
-            out[g] += sum(len(rows["t"]) for _, rows in days)
+        out[list(self.size)] += list(self.size.values())
         return out
 
     def keep_segments(self, keep: Ints) -> None:
         """Renumber segments."""
-        self.days = {i: self.days[g] for i, g in enumerate(keep.tolist()) if g in self.days}
+        self.days, self.size = (
+            {i: held[g] for i, g in enumerate(keep.tolist()) if g in held} for held in (self.days, self.size)
+        )
+
+
+def sampled(sizes: Ints, most: int) -> tuple[Ints, Ints]:
+    """The places of an even sample of each group, group by group, and how many each has: all, or `most`.
+
+    >>> sampled(np.array([2, 9]), 3)
+    (array([0, 1, 0, 4, 8]), array([2, 3]))
+    """
+    many = np.minimum(sizes, most)
+    ends = np.cumsum(many)
+    nth = np.arange(ends[-1]) - np.repeat(ends - many, many)
+    place = (nth * np.repeat((sizes - 1) / np.maximum(many - 1, 1), many)).astype(np.int64)
+    last = many > 1
+    place[ends[last] - 1] = sizes[last] - 1  # not one less, as rounding might have it
+    return place, many
 
 
 def compact(name: str, x: NDArray[Any]) -> NDArray[Any]:

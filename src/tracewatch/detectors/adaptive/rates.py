@@ -113,6 +113,7 @@ class Rates:
         self.n, self.k = (np.zeros((0, R, SAMPLES), np.float32) for _ in range(2))
         self.base, self.upper = np.zeros((0, R)), np.ones((0, R))
         self.g = np.ones((len(WINDOWS), 0, R))
+        self.begun = 0  # the last hour that is counted
         self.unusual = [np.zeros(0, UNUSUAL)]  # samples with z over TYPICAL_99, at whole hours
 
     @property
@@ -146,8 +147,9 @@ class Rates:
 
     def begin_hours(self, first: int, ticks: int) -> None:
         """Nothing is counted yet in the hours that begin within a run of ticks."""
-        begun = np.arange(-(-first // HOUR), -(-(first + ticks) // HOUR)) % SAMPLES
-        self.n[:, :, begun] = self.k[:, :, begun] = 0
+        hours = np.arange(-(-first // HOUR), -(-(first + ticks) // HOUR))
+        self.begun = int(hours.max(initial=self.begun))
+        self.n[:, :, hours % SAMPLES] = self.k[:, :, hours % SAMPLES] = 0
 
     def count(self, hours: Ints, segments: Ints, n: Floats, k: Floats) -> None:
         """Add calls and hits (pairs of hour and segment x rates); no pair comes twice."""
@@ -156,13 +158,17 @@ class Rates:
         self.k[segments, :, slots] += k
 
     def learn(self, members: Floats, tick: int, since: int, mask: Mask) -> None:
-        """Bases from the clean hours of 14 days; then the calibration of z."""
+        """Bases from the clean hours of 14 days until a midnight; then the calibration of z."""
         times = hours_between(tick - SAMPLES * HOUR, tick)
-        clean, slots = np.ones(self.n.shape, bool), times // HOUR % SAMPLES
-        bad = mask(times, HOUR)[..., np.argsort(slots)]
+        slots, bad = times // HOUR % SAMPLES, mask(times, HOUR)
+        dirty = np.zeros(self.n.shape, bool)
         for i in np.flatnonzero(bad.any((1, 2))).tolist():
-            clean[members[i] > 0] &= ~bad[i]
-        n, k = (np.einsum("srt,srt->sr", x, clean, dtype=float) for x in (self.n, self.k))
+            dirty[members[i] > 0] |= bad[i][:, np.argsort(slots)]
+        dirty[:, :, np.arange(tick // HOUR, self.begun + 1) % SAMPLES] = True  # of the day that has begun since
+        some = np.flatnonzero(dirty.any((1, 2)))
+        n, k = (x.sum(2, dtype=float) for x in (self.n, self.k))  # whole numbers: in any order the same
+        for sums, x in ((n, self.n), (k, self.k)):
+            sums[some] = np.where(dirty[some], 0, x[some]).sum(2, dtype=float)
         self.whole = whole = k.sum(0) / np.maximum(n.sum(0), 1)
         self.segment = exact((k + PSEUDO_CALLS * whole) / (n + PSEUDO_CALLS))
         e, n = members @ (n * self.segment), members @ n

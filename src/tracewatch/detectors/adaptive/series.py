@@ -5,6 +5,7 @@ A series (one measure of one slice) costs (HISTORY + 1 + LONG_RUN) x 2.5 totals 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,9 +99,13 @@ class Series:
     def __getstate__(self) -> dict[str, Any]:
         """What a snapshot keeps: the last day, tick by tick, as whole numbers of grains."""
         day = self.total[self.end - HISTORY : self.end + 1, : self.slices]
-        grains = np.diff(day, axis=0) * GRAIN
-        fits = np.abs(grains).max(initial=0) < 2**31
-        return {"ticks": grains.astype(np.int32 if fits else np.int64)}
+        # Tick by tick: tables of the difference would be some times what is kept.
+        ticks = pairwise(day)
+        largest = max((float(np.abs(now - before).max(initial=0)) for before, now in ticks), default=0.0) * GRAIN
+        grains = np.empty((HISTORY, *day.shape[1:]), np.int32 if largest < 2**31 else np.int64)
+        for kept, before, now in zip(grains, day, day[1:], strict=False):
+            kept[:] = (now - before) * GRAIN
+        return {"ticks": grains}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """As it was, but for what lies further back than a day."""
@@ -108,7 +113,8 @@ class Series:
         self.slices, self.end = ticks.shape[1], HISTORY
         self.shared, self.sharing = None, False
         self.total = room_for(self.slices)
-        np.cumsum(ticks / GRAIN, axis=0, out=self.total[1 : HISTORY + 1])
+        for grains, before, now in zip(ticks, self.total, self.total[1:], strict=False):
+            np.add(before, grains / GRAIN, out=now)
 
     def forget(self) -> None:
         """All but the last day; totals start again from zero, lest they grow beyond what a float holds exactly."""
@@ -168,8 +174,10 @@ def spread(cells: Cells, members: Floats, base: Floats, run: Floats) -> None:
     sums[place, cells.tick, : 2 * K] = cells.sums[: 2 * K].T
     sums[:, :, 2 * K :] = sums[:, :, C:K] * base[present][:, None]
     sums[place, cells.tick, 2 * K + NO_HIT] = cells.sums[2 * K]
-    for slice_, some in enumerate(members[:, present] > 0):
-        its = np.flatnonzero(some).tolist()
+    slices, which = np.nonzero(members[:, present])
+    bounds = np.searchsorted(slices, np.arange(len(members) + 1)).tolist()
+    for slice_, (begin, end) in enumerate(pairwise(bounds)):
+        its = which[begin:end].tolist()
         if not its:
             run[:, slice_] = 0
         elif len(its) == 1:
