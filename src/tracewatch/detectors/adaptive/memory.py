@@ -87,9 +87,9 @@ class Memory:
 
     def keep_segments(self, keep: Ints) -> None:
         """Renumber segments."""
-        self.days, self.size = (
-            {i: held[g] for i, g in enumerate(keep.tolist()) if g in held} for held in (self.days, self.size)
-        )
+        left = [(i, g) for i, g in enumerate(keep.tolist()) if g in self.days]
+        self.days = {i: self.days[g] for i, g in left}
+        self.size = {i: self.size[g] for i, g in left}
 
 
 def sampled(sizes: Ints, most: int) -> tuple[Ints, Ints]:
