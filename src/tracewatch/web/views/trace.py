@@ -19,7 +19,7 @@ from tracewatch.web.views.waterfall import Row, Waterfall, places_of, waterfall,
 
 MOST_PARTS = 6
 WHOLE = 2_000  # spans: of longer traces only the rows that are shown are read in full
-WINDOW = 100  # rows on a page
+WINDOW = 96  # rows on a page: with the frame around them 1,500 nodes at most
 FEWEST_LETTERS = 6  # of an id that is given in part
 
 
