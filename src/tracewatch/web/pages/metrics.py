@@ -153,7 +153,7 @@ def _large(
     if it is None or not any(each is not None for each in it.values):
         return {"band": None, "said": "", "u_data": "", "incident": None, "hue": "", "here": "", "around": "/metrics"}
     period, now = asked.period, min(asked.now, asked.period.until)
-    whole = next((each for each in watched(asked.store, asked.caller, period, now, slice) if each.key == name), None)
+    whole = next(iter(watched(asked.store, asked.caller, period, now, slice, only=name)), None)
     incident = next(iter(known), None)
     own = incident if incident and (incident.slice or {}) == slice else None  # that of a part moved this line little
     said = _said(asked, title, whole, slice)

@@ -21,7 +21,7 @@ MAD = 1.4826  # from the median distance to a standard deviation
 LEAST_SHARE = 0.05  # of the usual value: a range is never narrower, nobody would believe it
 
 WORTH_ARRAYS = 48  # hours; fewer are sooner worked out one by one
-NOTHING = (0.0, 0.0)  # an hour that is not known
+NO_HOUR = -(2**62)  # before all that are known
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -118,15 +118,13 @@ def _usual_share(values: Sequence[tuple[float, float]], part: float) -> Usual:
 def _work_out(hours: KnownHours, since: float, until: float, kind: Kind) -> None:
     """What `_usual_at` gives for every whole hour of a time, for all of them at once: a fifth of the time."""
     whole = range(int(-(-since // HOUR_S) * HOUR_S), int(until // HOUR_S * HOUR_S), HOUR_S)
+    if len(whole) < WORTH_ARRAYS:
+        return
     wanted = [each for each in whole if (each, HOUR_S, kind) not in hours.worked_out]
     if len(wanted) < WORTH_ARRAYS:
         return
-    alike = [_alike_hour(each) for each in wanted]
-    pairs = [[hours.get(hour, NOTHING) for hour in each] for each in alike]
-    widest = max(map(len, pairs))
-    shape = (len(wanted), widest, 2)
-    both = np.array([each + [NOTHING] * (widest - len(each)) for each in pairs], dtype=np.float64).reshape(shape)
-    above, below = both[:, :, 0], both[:, :, 1]
+    table = _alike_table(whole.start, whole.stop)[[(each - whole.start) // HOUR_S for each in wanted]]
+    above, below = _looked_up(hours, table)
     values = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     counts = (below > 0).sum(axis=1)
     # So few hours may be of too few days: these are looked at one by one.
@@ -136,6 +134,18 @@ def _work_out(hours: KnownHours, since: float, until: float, kind: Kind) -> None
     places = [each for each, yes in zip(wanted, enough.tolist(), strict=True) if yes]
     for at, middle, low, high in zip(places, *(each.tolist() for each in made), strict=True):
         hours.worked_out[at, HOUR_S, kind] = Usual(middle=middle, low=low, high=high)
+
+
+def _looked_up(hours: KnownHours, table: Counts) -> tuple[Floats, Floats]:
+    """What was added up in each hour of a table, and over how many; 0 for an hour that is not known."""
+    places = np.fromiter(hours.keys(), np.int64, len(hours)) // HOUR_S
+    first = int(places.min()) if len(places) else 0
+    count = int(places.max()) - first + 1 if len(places) else 0
+    known = np.zeros((count + 1, 2))  # the last one stands for all that are not known
+    known[places - first] = np.array(list(hours.values()), dtype=np.float64).reshape(-1, 2)
+    at = table // HOUR_S - first
+    found = known[np.where((at < 0) | (at >= count), count, at)]
+    return found[:, :, 0], found[:, :, 1]
 
 
 def _spreads(values: Floats, counts: Counts, kind: Kind) -> tuple[Floats, Floats, Floats]:
@@ -173,10 +183,11 @@ def usual_over(hours: Hourly, since: float, until: float, *, kind: Kind) -> Usua
     if isinstance(hours, KnownHours):
         _work_out(hours, since, until, kind)
     found = []
+    worked_out = hours.worked_out if isinstance(hours, KnownHours) else {}
     at = since
     while at < until:
         length = min(until, (at // HOUR_S + 1) * HOUR_S) - at
-        each = usual_at(hours, at, length, kind=kind)
+        each = worked_out.get((at, length, kind)) or usual_at(hours, at, length, kind=kind)
         if each is None:
             return None
         found.append(each)
@@ -218,6 +229,14 @@ def middles(hours: Hourly, start: float, step_s: float, count: int, *, kind: Kin
 def _alike(at: float) -> Sequence[int]:
     """The hours to compare with: the same one and its neighbours on earlier days of the same kind."""
     return _alike_hour(int(at // HOUR_S * HOUR_S))
+
+
+@lru_cache(maxsize=16)
+def _alike_table(first: int, end: int) -> Counts:
+    """The hours to compare each hour of a time with, in one row for each; where a row is shorter NO_HOUR stands."""
+    alike = [_alike_hour(each) for each in range(first, end, HOUR_S)]
+    widest = max(map(len, alike))
+    return np.array([[*each, *[NO_HOUR] * (widest - len(each))] for each in alike], dtype=np.int64)
 
 
 @lru_cache(maxsize=2048)

@@ -69,9 +69,12 @@ class Part:
     outside: float
 
 
-def watched(store: Store, caller: Caller, period: Period, now: float, slice: Mapping[str, str]) -> list[Watched]:
-    """The metrics that rollups hold and the calls of a period have, those that were most unusual first."""
-    sources = {name: source for name in _rolled() if (source := source_of(name)) is not None}
+def watched(
+    store: Store, caller: Caller, period: Period, now: float, slice: Mapping[str, str], *, only: str = ""
+) -> list[Watched]:
+    """The metrics (or `only` one) that rollups hold and the calls of a period have, the most unusual first."""
+    names = [name for name in _rolled() if name == (only or name)]
+    sources = {name: source for name in names if (source := source_of(name)) is not None}
     needs = tuple(dict.fromkeys(name for each in sources.values() for name in each.needs))
     where, step = [*_where(slice), *calls_of(slice, needs)], step_for(period, now)
     start, end = period.since // step * step, -(-period.until // step) * step
