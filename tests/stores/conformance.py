@@ -765,6 +765,16 @@ class Conformance:
         with pytest.raises(UnknownColumn):
             store.groups("nobody")
 
+    def test_the_latest_groups_come_by_pages_in_the_order_of_all(self, store, a_span):
+        store.add(a_span(start_time=NOW - number // 3, user_id=f"u{number % 20:02}") for number in range(200))
+        store.add([a_span(start_time=NOW - 5, user_id="long ago", project="another")])
+        mine = [Filter("project", "=", ("default",))]
+        every = store.groups("user_id", mine, order="calls", limit=100)
+        wanted = sorted(every, key=lambda each: (-each.last, each.value))
+        pages = [store.groups("user_id", mine, order="last", limit=7, skip=skip) for skip in (0, 7, 14, 21)]
+        assert [each for page in pages for each in page] == wanted
+        assert len(wanted) == 20
+
     def test_whether_there_is_any_such_record(self, store, a_span):
         assert not store.exists(Span)
         store.add([a_span(user_id="a")])

@@ -15,14 +15,13 @@ import pyarrow as pa
 
 from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.records import Lease, Record, Span, columns
-from tracewatch.stores import sqlite_claims, sqlite_rollups
+from tracewatch.stores import sqlite_claims, sqlite_groups, sqlite_rollups
 from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.queries import (
     EVERYTHING,
-    GROUPED,
     Condition,
     changes,
     condition,
@@ -30,7 +29,6 @@ from tracewatch.stores.queries import (
     decode_token,
     encode_cursor,
     encode_token,
-    groups_sql,
     of_key,
 )
 from tracewatch.stores.sqlite_days import KnownDays
@@ -211,11 +209,8 @@ class SqliteStore(Store):
     def groups(
         self, name: str, where: Sequence[Filter] = (), *, order: GroupOrder = "cost_usd", limit: int = 50, skip: int = 0
     ) -> tuple[Group, ...]:
-        met = condition(Span, where)
-        sql = groups_sql(checked_column(Span, name).name, met, order)
-        with self._reading() as connection:
-            rows = connection.execute(sql, (*met.values, limit, skip)).fetchall()
-        return tuple(Group(**dict(zip(GROUPED, row, strict=True))) for row in rows)
+        with self._reading() as connection, _snapshot(connection):
+            return sqlite_groups.groups(connection, checked_column(Span, name).name, where, order, limit, skip)
 
     def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:
         assert record_type is not Span, "spans go by retain(), which keeps their rollups"

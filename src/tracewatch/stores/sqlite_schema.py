@@ -32,7 +32,10 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index of `llm_traces` (or another table), which condition (if any) a row must meet to be in it, and the values that do not."""
+    """An index of `llm_traces` or of another table.
+
+    Which condition (if any) a row must meet to be in it, and the values that do not.
+    """
 
     name: str
     columns: tuple[str, ...]
