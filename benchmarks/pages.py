@@ -28,7 +28,7 @@ from tracewatch.web import make_app
 from tracewatch.web.views import rolled
 
 SIZES = tuple(int(each) for each in os.environ.get("BENCHMARK_ROWS", "1000000,10000000").split(","))
-TIMES = 7
+TIMES = int(os.environ.get("BENCHMARK_TIMES", "7"))
 GOALS_MS = {1_000_000: 100.0}
 GOAL_MS = 300.0
 LONG_GOAL_MS = 150.0

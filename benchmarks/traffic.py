@@ -55,7 +55,7 @@ def busy_store(rows: int) -> Path:
         store.add(_runs(reach))
         store.add(_incidents(reach))
         store.add(_findings(store, reach))
-        store.roll_up()
+        store.roll_up()  # what was added, and the minutes up to the newest call
     making.rename(path)
     return path
 
