@@ -120,7 +120,7 @@ class Going:
         `seconds` is what the last round took of the processor: on a machine that others keep busy a round is long
         without having taken much, and to rest for longer would only make it later.
         """
-        began, due = time.monotonic(), rounds.due(self._clock())
+        began, due = time.monotonic(), rounds.due()
         least = min(max(REST_S, SHARE * seconds), self._every_s)
         stamp = rounds.store.stamp()
         while not self._stop.wait(LOOK_S):

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 
 import pyarrow.compute as pc
 
@@ -49,6 +50,7 @@ class Rounds:
         self._alerting: dict[str, Alerting] = {}
         self._unsaved: set[str] = set()
         self._saved_at: float | None = None
+        self._went_at = -inf
         self._retained_at = -RETAIN_S
         self._headway: dict[str, Headway] = {}
         self._health: dict[str, Health] = {}
@@ -59,6 +61,7 @@ class Rounds:
 
     def go(self, now: float) -> Mapping[str, Passed]:
         """One round; `now` is the clock. Returns what came of it, by project."""
+        self._went_at = now
         watch.catch_up(self.store, project=self.project)
         found = projects(self.store, now)
         for name in set(self.watchers) - set(found):
@@ -78,9 +81,12 @@ class Rounds:
             retain(self.store, now)  # after all that came has been judged
         return passed
 
-    def due(self, now: float) -> float | None:
-        """The next moment at which there is something to judge; None when that takes rows first."""
-        coming = [due for each in self.watchers.values() if (due := each.due) is not None and due > now]
+    def due(self) -> float | None:
+        """The next moment, since the last round began, at which there is something to judge; None when that takes rows.
+
+        It may have come during that round.
+        """
+        coming = [due for each in self.watchers.values() if (due := each.due) is not None and due > self._went_at]
         return min(coming, default=None)
 
     def save(self, now: float) -> None:
