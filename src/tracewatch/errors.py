@@ -250,6 +250,11 @@ class ServerFull(BodyRefused):
     reason = "full"
 
 
+class ProjectsFull(TracewatchError):
+    """a project that is new, and the server has {most:,} already, as many as it takes from senders without a key
+    (raise TRACEWATCH_MAX_PROJECTS, or send with the key of a project)"""
+
+
 class StoringSlow(BodyRefused):
     """the database did not take this request within {seconds} s: send it again, what comes twice is kept once"""
 

@@ -55,6 +55,11 @@ class Settings:
         256,
         within=range(1, 65_537),
     )
+    max_projects: int = setting(
+        "How many projects senders without a key may fill; spans of further ones are rejected.",
+        200,  # as many as are watched, see live.rounds
+        within=range(1, 1_000_001),
+    )
     alert_channels: str = setting(
         "Addresses that incidents of high and critical severity are told to, apart by blanks or commas: a webhook "
         "(https://…), slack://…, mailto://… and whatever else Apprise knows.",

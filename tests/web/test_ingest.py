@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 import zlib
 
 import pytest
@@ -114,3 +115,25 @@ def test_a_call_that_two_libraries_report_is_counted_once(server):
     assert [server.post(each)[0] for each in (first, second, second, first)] == [200] * 4
     rows = server.rows("trace_id, user_id, round(cost_usd, 6)", "response_id = 'chatcmpl-1'")
     assert rows == [(b"first report".ljust(16, b".").hex(), "u7", 0.00021)]
+
+
+def test_without_a_key_projects_cannot_be_made_up_without_end(serve, tmp_path):
+    from tracewatch.access import create_key
+    from tracewatch.stores import open_store
+
+    def put(running, project, trace):
+        status, _, answer = running.post(a_body(trace=trace, resource={"tracewatch.project": project}))
+        assert status == 200
+        return ExportTraceServiceResponse.FromString(answer).partial_success
+
+    few = {"TRACEWATCH_MAX_PROJECTS": "2"}
+    with serve(environ=few) as running:
+        assert [put(running, each, each).rejected_spans for each in ("one", "two", "three", "default")] == [0, 0, 3, 0]
+        why = put(running, "four", "four").error_message
+        assert re.fullmatch(r"3 rejected: a project that is new, .* 2 already, .* TRACEWATCH_MAX_PROJECTS.*", why)
+    with serve(environ=few) as running:  # what is there is known after a restart, and goes on
+        assert [put(running, each, f"{each} again").rejected_spans for each in ("two", "five")] == [0, 3]
+        with open_store(str(tmp_path / "w.db")) as store:
+            _, key = create_key(store, project="six", rights=("write",), now=0.0)
+        assert running.post(a_body(trace="six"), {**PROTOBUF, "x-api-key": key})[::2] == (200, b"")
+        assert running.rows("DISTINCT project", "project <> 'default'") == [("one",), ("two",), ("six",)]

@@ -13,6 +13,7 @@ from tracewatch.receiving import Workers
 from tracewatch.settings import Settings
 from tracewatch.stores import open_store
 from tracewatch.web import api, health, ingest, pages, prometheus
+from tracewatch.web.admitting import Projects
 from tracewatch.web.bodies import MIB, Room
 from tracewatch.web.counters import Counters
 from tracewatch.web.events import Events
@@ -40,7 +41,8 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
             counters = Counters()
             content = settings.content == "allow"
             workers = Workers(settings.db, content=content)
-            storing = Storing(store, counters, content=content, workers=workers)
+            projects = Projects(store, most=settings.max_projects, always=settings.project)
+            storing = Storing(store, counters, projects, content=content, workers=workers)
             app.state.serving = Serving(
                 store=store,
                 settings=settings,

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
+from tracewatch.access import Caller
 from tracewatch.errors import (
     BadOtlp,
     BodyRefused,
@@ -55,7 +56,7 @@ async def traces(request: HttpRequest, server: Server, caller: Writer) -> Respon
     body = Body(server.room, server.settings.max_body_mb * MIB // (JSON_SHARE if form == JSON else 1))
     try:
         whole = await read_into(body, request)
-        stored = await _store(server, whole, form, project, caller.user_id)
+        stored = await _store(server, whole, form, caller, project)
     except (BodyRefused, BadOtlp) as error:
         return _refused(server, error, form)
     except (StoreBusy, StoreUnwritable) as error:
@@ -81,7 +82,7 @@ async def others(request: HttpRequest, server: Server, _: Writer) -> Response:
     return _answer({} if form == JSON else b"", 200, form)
 
 
-async def _store(server: Serving, body: bytes, form: str, project: str | None, user_id: str | None) -> Stored:
+async def _store(server: Serving, body: bytes, form: str, caller: Caller, project: str | None) -> Stored:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Stored] = loop.create_future()
     server.storing.submit(
@@ -92,9 +93,10 @@ async def _store(server: Serving, body: bytes, form: str, project: str | None, u
                     json=form == JSON,
                     project=project,
                     or_project=server.settings.project,
-                    user_id=user_id,
+                    user_id=caller.user_id,
                 )
             ),
+            has_key=caller.key is not None,
             loop=loop,
             answer=answer,
         )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from tracewatch.receiving import Decoded, Decoder, Reading, Work, Workers
 from tracewatch.records import Span
 from tracewatch.stores import Store
+from tracewatch.web.admitting import Projects
 from tracewatch.web.counters import Counters
 
 GROUP_BYTES = 4 * 2**20  # of requests that share a transaction: some 8 000 spans, a third of a second
@@ -30,6 +31,8 @@ class Delivery:
     """One request that is to be stored."""
 
     work: Work
+    has_key: bool
+    """Whether a key says whose spans these are; else their sender may name any project."""
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Stored]
 
@@ -46,8 +49,10 @@ class Stored:
 class Storing:
     """The thread, and the queue in front of it. `Room` bounds what waits in it."""
 
-    def __init__(self, store: Store, counters: Counters, *, content: bool, workers: Workers | None = None) -> None:
-        self.store, self.counters = store, counters
+    def __init__(
+        self, store: Store, counters: Counters, projects: Projects, *, content: bool, workers: Workers | None = None
+    ) -> None:
+        self.store, self.counters, self.projects = store, counters, projects
         self.decoder = Decoder(store, content=content)
         self.reading = Reading(store, self.decoder)
         self._workers = workers
@@ -105,7 +110,8 @@ class Storing:
             delivery = self._waiting.popleft()
             size += len(delivery.work.request.body)
             try:
-                group.append((delivery, self._decoded(delivery.work)))
+                decoded = self._decoded(delivery.work)
+                group.append((delivery, decoded if delivery.has_key else self.projects.admit(decoded)))
             except Exception as error:  # of any kind: a body that breaks us must not break the others
                 _answer(delivery, error)
         return group
