@@ -83,6 +83,7 @@ def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
         "open_words": _open_words(it.opened),
         "lane_ticks": charts.time_ticks(it.period.since, until, asked.zone, asked.now, most=6),
         "lane_href": lambda slice: asked.address("/traces", **slice),
+        "counted_href": lambda **filters: _counted_calls(asked, it, **filters),
         "lane_choices": LANE_CHOICES,
         "step_word": step_word(it.period.step_s),
         "cost_chart": charts.band(_labelled(cost, "Cost over time, with its usual range"), asked.zone, asked.now),
@@ -221,9 +222,16 @@ def _shown(asked: Asked, it: Overview, number: Number) -> Shown:
         first = max(int((number.worst.started_at - known.start) // known.step_s), 0)
     return Shown(
         name=name, value=value, small=small, usual=usual, title=title, worst=number.worst,
-        href=asked.address("/traces", **_FILTERS.get(number.key, {})),
+        href=_counted_calls(asked, it, **_FILTERS.get(number.key, {})),
         spark=charts.spark(known.over, known.expected, first),
     )  # fmt: skip
+
+
+def _counted_calls(asked: Asked, it: Overview, **filters: str) -> str:
+    """The address of the calls that the numbers count: of a day those since midnight, not those of 24 hours."""
+    if it.period.name != "24h":
+        return asked.address("/traces", **filters)
+    return asked.address("/traces", **{"since": None, "from": formats.iso(it.today), **filters})
 
 
 def _usually(number: Number, told: Callable[[float], str]) -> str:

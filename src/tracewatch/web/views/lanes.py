@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from tracewatch.records import SEVERITIES, Incident
 from tracewatch.stores.base import Store
 from tracewatch.web.views import incidents
 from tracewatch.web.views.period import Period
-from tracewatch.web.views.rolled import counting_calls, rolled, rows_of, settled
+from tracewatch.web.views.rolled import between, counting_calls, rolled, rows_of, settled
 
 HOUR_S, DAY_S = 3600, 86_400
 SHOWN = 8
@@ -48,6 +48,8 @@ class Lane:
 
     slice: Mapping[str, str]
     """Its columns, those that are empty left out."""
+    filters: Mapping[str, str]
+    """What an address asks for to show these calls and no others; a column that is empty is asked for with `=`."""
     calls: int
     marks: tuple[Mark, ...]
     present: tuple[tuple[float, float], ...]
@@ -98,11 +100,14 @@ def lanes(
     extra = tuple(dict.fromkeys((*names, "model_provider", "operation_type")))
     shown = rows_of(rolled(store, caller, period.since, period.until, step_s=step, by=extra))
     first_days = _first_days(store, caller, period, now, names)
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
-    for row in shown:
-        groups[tuple(row[name] for name in names)].append(row)
+    groups = _grouped(shown, names)
+    counted = _grouped(between(store, caller, period.since, period.until, by=extra, measures=("calls",)), names)
     marks = {each.id: _mark(each, period, now) for each in found}
-    made = [_lane(names, key, rows, found, marks, period, step, first_days.get(key)) for key, rows in groups.items()]
+    made = [
+        replace(_lane(names, key, rows, found, marks, period, step, first_days.get(key)), calls=_calls(counted[key]))
+        for key, rows in groups.items()
+        if key in counted  # a step that is drawn may begin before the time that is shown
+    ]
     placed = {each.incident.id for lane in made for each in lane.marks}
     ordered = sorted(made, key=lambda each: each.rank)
     return Lanes(
@@ -123,12 +128,22 @@ def _lane(
     learned_at = period.since if first is None else first + WARMUP_DAYS * DAY_S
     return Lane(
         slice=slice,
+        filters={name: "=" if value is None else value for name, value in zip(names, key, strict=True)},
         calls=_calls(rows),
         marks=tuple(_pressed([marks[each.id] for each in found if _is_of(each, calls_of)])),
         present=tuple(_present(sorted({row["bucket"] for row in rows}), period, step)),
         learning=max(0.0, min(100.0, 100 * (learned_at - period.since) / period.length_s)),
         learned_days=int(min(days, WARMUP_DAYS)),
     )
+
+
+def _grouped(
+    rows: Iterable[Mapping[str, Any]], names: Sequence[str]
+) -> Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]:
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[name] for name in names)].append(row)
+    return dict(found)
 
 
 def _calls(rows: Sequence[Mapping[str, Any]]) -> int:
