@@ -2,7 +2,7 @@
 
 Other stories have a place of their own: a usage database gains its columns and keeps its rows (test_end_to_end.py); a
 reranker falls back, a chain goes on, one question is one group, an answer raises, a job sums up its run
-(test_examples.py).
+(test_examples.py); what is critical reaches a webhook and Slack (web/test_a_story_of_alerts.py).
 """
 
 import csv
