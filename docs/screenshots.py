@@ -1,5 +1,8 @@
 """Takes the pictures of docs/images from the demo's data: overview, incident, trace and cost, light and dark.
 
+The overview and the incident besides as those see them who have forced colours, read at 200 %, or print; none of the
+pictures moves, for motion is reduced. They are looked at before each release.
+
     .venv/bin/pip install --group pictures
     .venv/bin/python docs/screenshots.py [FOLDER]
 
@@ -15,9 +18,10 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import uvicorn
 from PIL import Image
@@ -32,6 +36,16 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 WIDE, HIGH = 1280, 800
 COLOURS = 256  # of a picture with a few inks and grounds: nobody sees the difference, and it is a third of the size
 MOST_BYTES = 150_000
+PICTURES = {  # what is different about a picture: words for a browser's page, and the medium it is shown in
+    "light": ({"color_scheme": "light"}, "screen"),
+    "dark": ({"color_scheme": "dark"}, "screen"),
+}
+WAYS = {
+    "forced-colors": ({"color_scheme": "dark", "forced_colors": "active"}, "screen"),
+    "zoomed": ({"viewport": {"width": WIDE // 2, "height": HIGH // 2}, "device_scale_factor": 2}, "screen"),
+    "print": ({"viewport": {"width": 794, "height": 1123}}, "print"),  # A4 at 96 dots an inch
+}
+IN_ALL_WAYS = ("overview", "incident")
 
 
 def main(folder: Path) -> None:
@@ -43,8 +57,8 @@ def main(folder: Path) -> None:
         with served(db) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
             for name, path in pages(address).items():
-                for theme in ("light", "dark"):
-                    take(browser, address + path, folder / f"{name}-{theme}.png", theme)
+                for way, (how, medium) in {**PICTURES, **(WAYS if name in IN_ALL_WAYS else {})}.items():
+                    take(browser, address + path, folder / f"{name}-{way}.png", how, medium)
             browser.close()
 
 
@@ -82,17 +96,15 @@ def first(pattern: str, url: str) -> str:
         return re.findall(pattern, answer.read().decode())[0]
 
 
-def take(browser: Browser, url: str, to: Path, theme: str) -> None:
+def take(browser: Browser, url: str, to: Path, how: Mapping[str, Any], medium: Literal["screen", "print"]) -> None:
     """One picture, in few colours."""
-    context = browser.new_context(
-        color_scheme=theme,
-        viewport={"width": WIDE, "height": HIGH},
-        reduced_motion="reduce",
-        timezone_id="Europe/Berlin",
-    )
+    usual = {"viewport": {"width": WIDE, "height": HIGH}, "reduced_motion": "reduce", "timezone_id": "Europe/Berlin"}
+    context = browser.new_context(**usual | how)
     page = context.new_page()
-    page.goto(url, wait_until="networkidle")
-    page.reload(wait_until="networkidle")  # by now the page knows the zone of its reader
+    page.emulate_media(media=medium)
+    page.goto(url)
+    page.reload()  # by now the page knows the zone of its reader
+    page.evaluate("document.fonts.ready")
     page.screenshot(path=to)
     context.close()
     with Image.open(to) as picture:

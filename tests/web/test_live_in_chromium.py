@@ -217,9 +217,9 @@ def test_a_page_with_a_fixed_end_does_not_listen(browser, address):
 def test_a_server_that_goes_away_is_told_after_ten_seconds(browser, db):
     with _serving(db) as address, opened(browser, "about:blank") as (page, _):
         page.add_init_script(SHIFT)
-        page.clock.install()
         page.goto(f"{address}/traces?since=7d")
         told(page, 1)
+        page.clock.install()  # not before: the stream begins by the clock of the machine
         page.evaluate("document.dispatchEvent(new CustomEvent('htmx:sse:error', { detail: { error: 'gone' } }))")
         page.clock.run_for(9_000)
         assert not page.is_visible("a.news")
