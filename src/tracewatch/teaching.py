@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,25 +131,26 @@ def forget(store: Store, lesson: Lesson, *, who: str, now: float, judged: float)
 
 def would_hide(store: Store, found: Incident | Anomaly, reason: str, now: float) -> Hidden:
     """What else a dismissal for that reason would have hidden in the last 90 days."""
+    return each_would_hide(store, found, (reason,), now)[reason]
+
+
+def each_would_hide(
+    store: Store, found: Incident | Anomaly, reasons: Iterable[str], now: float
+) -> Mapping[str, Hidden]:
+    """What else dismissals would have hidden in the last 90 days, by their reason. What was found is read once."""
     judged = reached(store, found, now)
-    deed = Deed(
-        project=found.project, id="", about=found.id, verb="dismiss", done_at=now, reason=reason, reached=judged
-    )
-    lesson = lesson_of(store, found, deed)
-    if lesson is None:
-        return Hidden(incidents=(), findings=0)
-    ours = [Filter("project", "=", (found.project,)), Filter("detector", "=", (lesson.detector,))]
-    since = judged - EARLIER_S
-    if lesson.detector != ADAPTIVE:
-        where = [*ours, Filter("anomaly_type", "=", (lesson.metric_name,)), Filter("occurred_at", ">=", (since,))]
-        some = store.page(Anomaly, where, limit=MOST_FINDINGS).records
-        others = (each for each in some if isinstance(each, Anomaly) and each.id != found.id)
-        return Hidden(incidents=(), findings=sum(covers(lesson, of_finding(each)) for each in others))
-    where = [*ours, Filter("metric_name", "=", (lesson.metric_name,)), Filter("started_at", ">=", (since,))]
-    itself = found.id if isinstance(found, Incident) else found.incident_id
-    some = store.page(Incident, where, limit=MOST_EARLIER).records
-    earlier = [each for each in some if isinstance(each, Incident) and each.id != itself]
-    return Hidden(incidents=tuple(_hidden(store, lesson, earlier, judged)), findings=0)
+    lessons: dict[str, Lesson | None] = {}
+    for reason in reasons:
+        deed = Deed(
+            project=found.project, id="", about=found.id, verb="dismiss", done_at=now, reason=reason, reached=judged
+        )
+        lessons[reason] = lesson_of(store, found, deed)
+    taught = next((each for each in lessons.values() if each is not None), None)
+    earlier = _Earlier((), ()) if taught is None else _earlier(store, found, taught, judged - EARLIER_S)
+    return {
+        reason: Hidden(incidents=(), findings=0) if lesson is None else _hidden(earlier, lesson, judged)
+        for reason, lesson in lessons.items()
+    }
 
 
 def quality(store: Store, project: str) -> tuple[Worth, ...]:
@@ -202,20 +203,51 @@ def _lasted(found: Incident | Anomaly, judged: float) -> float:
     return max(length, float(TICK))
 
 
-def _hidden(store: Store, lesson: Lesson, earlier: Sequence[Incident], judged: float) -> Iterator[Incident]:
-    """Those of which every finding would have been known; one that lasted too long would have been told."""
-    if not earlier:
-        return
-    where = [_is("project", lesson.project), Filter("incident_id", "=", tuple(each.id for each in earlier))]
-    of: dict[str | None, list[Anomaly]] = defaultdict(list)
-    for each in store.page(Anomaly, where, limit=MOST_FINDINGS).records:
-        if isinstance(each, Anomaly):
-            of[each.incident_id].append(each)
-    for incident in earlier:
-        its = [of_finding(each) for each in of[incident.id]] or [_movement(store, incident)]
-        short = lesson.lasted_s is None or _lasted(incident, judged) <= WORSE * lesson.lasted_s
-        if short and all(covers(lesson, each) for each in its):
-            yield incident
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """What else was found by the same detector of the same metric: incidents with their findings, or findings alone."""
+
+    incidents: tuple[tuple[Incident, tuple[Movement, ...]], ...]
+    findings: tuple[Movement, ...]
+
+
+def _earlier(store: Store, found: Incident | Anomaly, taught: Lesson, since: float) -> _Earlier:
+    """What a lesson might be about, whatever the reason of it."""
+    ours = [_is("project", found.project), _is("detector", taught.detector)]
+    if taught.detector != ADAPTIVE:
+        where = [*ours, _is("anomaly_type", taught.metric_name), Filter("occurred_at", ">=", (since,))]
+        some = store.page(Anomaly, where, limit=MOST_FINDINGS).records
+        others = (each for each in some if isinstance(each, Anomaly) and each.id != found.id)
+        return _Earlier((), tuple(map(of_finding, others)))
+    where = [*ours, _is("metric_name", taught.metric_name), Filter("started_at", ">=", (since,))]
+    itself = found.id if isinstance(found, Incident) else found.incident_id
+    page = store.page(Incident, where, limit=MOST_EARLIER).records
+    incidents = [each for each in page if isinstance(each, Incident) and each.id != itself]
+    of = _movements(store, found.project, incidents)
+    return _Earlier(tuple((each, of[each.id] or (_movement(store, each),)) for each in incidents), ())
+
+
+def _movements(store: Store, project: str, incidents: Sequence[Incident]) -> Mapping[str, tuple[Movement, ...]]:
+    """The findings of each of some incidents."""
+    of: dict[str, list[Movement]] = {each.id: [] for each in incidents}
+    where = [_is("project", project), Filter("incident_id", "=", tuple(of))]
+    for each in store.page(Anomaly, where, limit=MOST_FINDINGS).records if of else ():
+        if isinstance(each, Anomaly) and each.incident_id is not None:
+            of[each.incident_id].append(of_finding(each))
+    return {id_: tuple(its) for id_, its in of.items()}
+
+
+def _hidden(earlier: _Earlier, lesson: Lesson, judged: float) -> Hidden:
+    """Incidents of which every finding would have been known; one that lasted too long would have been told."""
+    return Hidden(
+        incidents=tuple(
+            incident
+            for incident, its in earlier.incidents
+            if (lesson.lasted_s is None or _lasted(incident, judged) <= WORSE * lesson.lasted_s)
+            and all(covers(lesson, each) for each in its)
+        ),
+        findings=sum(covers(lesson, each) for each in earlier.findings),
+    )
 
 
 def _worth(status: str, reason: str | None) -> str:

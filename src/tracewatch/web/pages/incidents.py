@@ -17,7 +17,7 @@ from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.telling import how_sure
 from tracewatch.records import SEVERITIES, Incident, Lesson
-from tracewatch.teaching import TEACHES, lessons_of, would_hide
+from tracewatch.teaching import TEACHES, each_would_hide, lessons_of
 from tracewatch.web import alerting, charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
@@ -216,7 +216,8 @@ def _hides(asked: Asked, incident: Incident) -> Mapping[str, str]:
     """What a dismissal would also have hidden, by its reason."""
     if incident.resolution_status in ("resolved", "dismissed"):
         return {}
-    return {reason: would_hide(asked.store, incident, reason, asked.now).words() for reason in TEACHES}
+    hidden = each_would_hide(asked.store, incident, TEACHES, asked.now)
+    return {reason: each.words() for reason, each in hidden.items()}
 
 
 def _lesson(asked: Asked, incident: Incident) -> Lesson | None:
