@@ -434,7 +434,7 @@ class TestLargeScans:
 
 
 class TestRarePairs:
-    """Two values that are common alone and rare together: the rollups tell in which hours to look."""
+    """Values that are common alone and rare together, or large: the rollups tell in which hours to look."""
 
     @pytest.mark.parametrize(
         "where",
@@ -444,6 +444,9 @@ class TestRarePairs:
             [Filter("usage_type", "!=", ("chat",)), Filter("status", "=", ("ok",)), Filter("project", "=", ("other",))],
             [Filter("model_provider", "=", ("openai",)), Filter("start_time", "<", (NOW - 90_000,))],
             [Filter("environment", "=", ("nowhere",))],
+            [Filter("cost_usd", ">", (0.012,))],
+            [Filter("cost_usd", ">=", (4_242 * 3e-6,)), Filter("project", "=", ("default",))],
+            [Filter("duration_ms", ">", (2000,)), Filter("status", "=", ("error",)), Filter("ttft_ms", ">", (0,))],
         ],
         ids=lambda where: "&".join(each.name for each in where),
     )

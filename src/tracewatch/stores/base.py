@@ -256,8 +256,17 @@ class Store(ABC):
     ) -> tuple[Group, ...]:
         """The matching spans by each value of a column, the largest of `order` first; an empty value is no group.
 
-        Reads every matching span: meant for columns that rollups do not tell apart. Raises UnknownColumn.
+        Meant for columns that rollups do not tell apart. Reads every matching span, but where `days_of` says
+        otherwise. Raises UnknownColumn.
         """
+
+    def days_of(self, name: str, where: Sequence[Filter], most: int) -> int | None:
+        """How many sums of days `groups` puts together for this instead of spans, counted up to `most`.
+
+        None where it reads every matching span. Raises UnknownColumn.
+        """
+        checked_column(Span, name)
+        return None
 
     @abstractmethod
     def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:

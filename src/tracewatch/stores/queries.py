@@ -72,6 +72,9 @@ GROUPED = {
 }
 """What is added up of the spans that share a value of a column: the fields of Group, and how SQL makes them."""
 
+SUMMED = {name: {"first": "min", "last": "max"}.get(name, "sum") for name in GROUPED if name != "value"}
+"""How parts of a group are put together."""
+
 
 def condition(record_type: type[Record], where: Iterable[Filter], dialect: Dialect = SQLITE) -> Condition:
     """Rows that meet all filters. Raises UnknownColumn."""

@@ -79,6 +79,15 @@ def count(sketch: bytes | None) -> int:
     return 0 if sketch is None else sum(number for _, number in pairs(sketch))
 
 
+def largest(sketch: bytes) -> int | None:
+    """The code of the largest number; None for an empty sketch. Raises BadSketch for bytes that are no sketch.
+
+    >>> largest(of([0.5, 2.0, 1.0])) == code(2.0)
+    True
+    """
+    return max((key for key, _ in pairs(sketch)), default=None)
+
+
 def quantile(sketch: bytes | None, share: float) -> float | None:
     """The number below which that share of the numbers lies (0.95 is p95); None for an empty sketch.
 

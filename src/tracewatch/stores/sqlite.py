@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.records import Lease, Record, Span, columns
-from tracewatch.stores import sqlite_claims, sqlite_groups, sqlite_rollups
+from tracewatch.stores import sqlite_claims, sqlite_groups, sqlite_rollups, sqlite_value_days
 from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
@@ -196,7 +196,9 @@ class SqliteStore(Store):
         sql = (
             f"SELECT count(DISTINCT {checked_column(record_type, name).name}) FROM {record_type.table} WHERE {met.sql}"
         )
-        with self._reading() as connection:
+        with self._reading() as connection, _snapshot(connection):
+            if record_type is Span:
+                return sqlite_groups.distinct(connection, name, where)
             return _number(connection, sql, met.values)
 
     def exists(self, record_type: type[Record], where: Sequence[Filter] = ()) -> bool:
@@ -211,6 +213,10 @@ class SqliteStore(Store):
     ) -> tuple[Group, ...]:
         with self._reading() as connection, _snapshot(connection):
             return sqlite_groups.groups(connection, checked_column(Span, name).name, where, order, limit, skip)
+
+    def days_of(self, name: str, where: Sequence[Filter], most: int) -> int | None:
+        with self._reading() as connection, _snapshot(connection):
+            return sqlite_groups.rows_of_days(connection, checked_column(Span, name).name, where, most)
 
     def remove(self, record_type: type[Record], where: Sequence[Filter]) -> int:
         assert record_type is not Span, "spans go by retain(), which keeps their rollups"
@@ -234,6 +240,7 @@ class SqliteStore(Store):
         while self._lacks_minutes():
             self._rolling(sqlite_rollups.recover_minutes)
             self._let_others_write()
+        self._keep_values()
         return done
 
     def rollup(
@@ -324,6 +331,16 @@ class SqliteStore(Store):
     def _lacks_minutes(self) -> bool:
         with self._reading() as connection, _snapshot(connection):
             return sqlite_rollups.lacks_minutes(connection)
+
+    def _keep_values(self) -> None:
+        """Makes days again that are stale, and one that is lacking: those of a large file take their time."""
+        now = self._clock()
+        with self._reading() as connection, _snapshot(connection):
+            lacks = sqlite_value_days.lacks_values(connection, now)
+        if lacks:
+            while self._rolling(lambda connection: sqlite_value_days.remake_next(connection, now)):
+                self._let_others_write()
+            self._rolling(lambda connection: sqlite_value_days.recover_values(connection, now))
 
     def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._writer.transaction() as connection:

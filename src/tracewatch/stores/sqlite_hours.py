@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tracewatch.records import STATUSES, Span
+from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter
-from tracewatch.stores.measures import KEYS
+from tracewatch.stores.measures import KEYS, SKETCHED
 from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.sqlite_schema import DIRTY, HOURS, META, SLICE_TABLE
 
 NEW_ROWS = 20_000  # so many spans may be newer than the rollups: they are looked through one by one
-_TOLD = {*KEYS, "status", "start_time"}
+_TOLD = {*KEYS, "status", "start_time", *SKETCHED}
 
 
 def told_hours(connection: sqlite3.Connection, where: Sequence[Filter], *, newest: bool) -> Iterator[Condition] | None:
     """Conditions for the hours that hold matching spans, in order of time; None when the rollups cannot tell.
 
-    They tell about spans up to `rolled`, and only when all filters ask for slices, statuses and times.
+    They tell about spans up to `rolled`, and only when all filters ask for slices, statuses, times, and for numbers
+    that are larger than one.
     """
     if not can_tell(where) or not _up_to_date(connection):
         return None
     statuses = [each for each in where if each.name == "status"]
     slices = condition(Span, [each for each in where if each.name in KEYS])
     times = [Condition(f"bucket {each.operator[0]}= ?", _hour(each)) for each in where if each.name == "start_time"]
-    met = slices.and_(*times)
+    met = slices.and_(*times, *(_large_enough(each) for each in where if each.name in SKETCHED))
     number = " + ".join(f"{value}_calls" for value in statuses[0].values) if statuses else "calls"
     order = "DESC" if newest else "ASC"
     sql = (
@@ -51,7 +54,20 @@ def can_tell(where: Sequence[Filter]) -> bool:
         each.operator not in ("=", "!=") and None not in each.values for each in where if each.name == "start_time"
     )
     asks_slices = bool(names - {"project", "start_time", "status"})
-    return names <= _TOLD and asks_slices and known_statuses and len(statuses) < 2 and simple_times
+    numbers = all(_asks_for_more(each) for each in where if each.name in SKETCHED)
+    return names <= _TOLD and asks_slices and known_statuses and len(statuses) < 2 and simple_times and numbers
+
+
+def _asks_for_more(each: Filter) -> bool:
+    """Whether only spans whose number is more than nothing can match: hours without one hold none."""
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in each.values):
+        return False
+    return (each.operator == ">" and each.values[0] >= 0) or (each.operator == ">=" and each.values[0] > 0)
+
+
+def _large_enough(each: Filter) -> Condition:
+    """Rows of hours whose largest number may match; one bucket less, as logarithms are rounded."""
+    return Condition(f"sketch_largest({each.name}_sketch) >= ?", (sketch.code(each.values[0]) - 1,))
 
 
 def _up_to_date(connection: sqlite3.Connection) -> bool:

@@ -24,6 +24,7 @@ from tracewatch.stores.sqlite_days import Asked, KnownDays, Row
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
 from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
+from tracewatch.stores.sqlite_value_days import add_values, forget_values, mark_stale
 from tracewatch.times import HOUR_S
 
 DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait
@@ -37,6 +38,7 @@ _MEASURE_NAMES = tuple(each.name for each in MEASURES)
 def teach(connection: sqlite3.Connection) -> None:
     """Gives the connection the functions that merge sketches."""
     connection.create_function("sketches_merged", 2, lambda one, other: sketch.merge((one, other)), deterministic=True)
+    connection.create_function("sketch_largest", 1, _largest, deterministic=True)
     # typeshed wants a narrower protocol than sqlite3 does
     connection.create_aggregate("sketch_total", 1, _Total)  # type: ignore[arg-type]
 
@@ -53,7 +55,7 @@ def add_rolled(connection: sqlite3.Connection, spans: pa.RecordBatch, upto: int,
     """Adds spans to the rollups and notes that all up to that sequence number are in them."""
     keep_minutes_from(connection, now)
     _add(connection, spans)
-    _set_meta(connection, "rolled", upto)
+    _have_rolled(connection, upto)
 
 
 def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Table, upto: int) -> None:
@@ -64,7 +66,7 @@ def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Ta
         _merge(connection, MINUTES, recent)
     if recent.num_rows < minutes.num_rows:
         change_past(connection)
-    _set_meta(connection, "rolled", upto)
+    _have_rolled(connection, upto)
 
 
 def roll_next(connection: sqlite3.Connection, now: float) -> int:
@@ -73,7 +75,7 @@ def roll_next(connection: sqlite3.Connection, now: float) -> int:
     spans, upto = next_spans(connection, rolled(connection), CHUNK_ROWS)
     if spans.num_rows:
         _add(connection, spans)
-        _set_meta(connection, "rolled", upto)
+        _have_rolled(connection, upto)
     return int(spans.num_rows)
 
 
@@ -98,6 +100,7 @@ def redo_next(connection: sqlite3.Connection) -> int | None:
         connection.execute(f"DELETE FROM {table} WHERE {within}", (hour, hour + HOUR_S, project))
     connection.execute(f"DELETE FROM {DIRTY} WHERE project = ? AND hour = ?", (project, hour))
     change_past(connection)
+    mark_stale(connection, project, hour)
     done = 0
     here = Condition("project = ? AND start_time >= ? AND start_time < ?", (project, hour, hour + HOUR_S))
     for spans in rolled_spans(connection, here):
@@ -173,6 +176,7 @@ def forget_spans_before(connection: sqlite3.Connection, hour: float) -> None:
     while redo_next(connection) is not None:  # what was marked since the last roll_up
         pass
     _set_meta(connection, "retained", hour)
+    forget_values(connection, hour)
     for sql in TOO_OLD:
         connection.execute(sql)
 
@@ -310,6 +314,12 @@ def _slice_id(connection: sqlite3.Connection, values: tuple[Any, ...]) -> int:
     return made.lastrowid
 
 
+def _have_rolled(connection: sqlite3.Connection, upto: int) -> None:
+    """All spans up to that sequence number are in the rollups; and now in what is kept by user and session as well."""
+    add_values(connection, upto)
+    _set_meta(connection, "rolled", upto)
+
+
 def _meta(connection: sqlite3.Connection, name: str) -> float:
     row: tuple[float] = connection.execute(f"SELECT value FROM {META} WHERE name = ?", (name,)).fetchone()
     return row[0]
@@ -321,6 +331,10 @@ def _set_meta(connection: sqlite3.Connection, name: str, value: float) -> None:
 
 def _number(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> int:
     return int(connection.execute(sql, values).fetchone()[0])
+
+
+def _largest(one: bytes | None) -> int | None:
+    return None if one is None else sketch.largest(one)
 
 
 class _Total:

@@ -10,13 +10,19 @@ from tracewatch.errors import StoreOccupied, StoreTooNew, StoreUnreadable
 from tracewatch.records import RECORDS, Anomaly, Column, Record, Span, columns, key_of
 from tracewatch.stores.measures import KEYS, MEASURES, Measure
 from tracewatch.stores.values import defaults_of, may_be_empty
+from tracewatch.times import DAY_S, HOUR_S
 
-VERSION = 2
+VERSION = 3
 META = "tracewatch_meta"
 HOURS = "tracewatch_hours"
 MINUTES = "tracewatch_minutes"
 SLICE_TABLE = "tracewatch_slices"
 DIRTY = "tracewatch_dirty"
+VALUE_DAYS = "tracewatch_value_days"
+STALE_DAYS = "tracewatch_stale_days"
+
+VALUED = ("user_id", "session_id", "conversation_id")
+"""Columns of many values, by which spans are added up for each day (see `sqlite_value_days`)."""
 
 _TYPES = {
     "text": "TEXT",
@@ -106,10 +112,10 @@ def _measure_sql(measure: Measure) -> str:
     return f"{measure.name} {_TYPES[measure.kind]} NOT NULL DEFAULT 0"
 
 
-def _hour_sql(time: str) -> str:
-    """The beginning of the hour of a time, before 1970 as well: SQLite's division and % round towards zero."""
+def bucket_sql(time: str, step_s: int) -> str:
+    """The beginning of the step of a time, before 1970 as well: SQLite's division and % round towards zero."""
     second = f"(CAST({time} AS INTEGER) - ({time} < CAST({time} AS INTEGER)))"
-    return f"{second} - (({second} % 3600 + 3600) % 3600)"
+    return f"{second} - (({second} % {step_s} + {step_s}) % {step_s})"
 
 
 _ROLLED = f"""WHERE seq <= (SELECT value FROM {META} WHERE name = 'rolled')
@@ -117,7 +123,7 @@ _ROLLED = f"""WHERE seq <= (SELECT value FROM {META} WHERE name = 'rolled')
 _MARK_DIRTY = f"""WHEN OLD.seq <= (SELECT value FROM {META} WHERE name = 'rolled')
   AND OLD.start_time >= (SELECT value FROM {META} WHERE name = 'retained')
 BEGIN
-  INSERT OR IGNORE INTO {DIRTY} (project, hour) VALUES (OLD.project, {_hour_sql("OLD.start_time")});
+  INSERT OR IGNORE INTO {DIRTY} (project, hour) VALUES (OLD.project, {bucket_sql("OLD.start_time", HOUR_S)});
 END"""
 
 ROLLUPS = (
@@ -152,8 +158,38 @@ END"""
     for event in ("UPDATE", "DELETE")
 )
 
+# In order of days, so what is written at one time lies together, and so does what a time is asked for.
+BY_VALUE = (
+    f"""CREATE TABLE {VALUE_DAYS} (
+  project TEXT NOT NULL,
+  name TEXT NOT NULL,
+  day INTEGER NOT NULL,
+  value TEXT NOT NULL,
+  source TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  cost_usd REAL,
+  priced INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  input_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  first REAL NOT NULL,
+  last REAL NOT NULL,
+  PRIMARY KEY (project, name, day, value, source)
+) WITHOUT ROWID""",
+    f"""CREATE TABLE {STALE_DAYS} (
+  project TEXT NOT NULL,
+  day INTEGER NOT NULL,
+  PRIMARY KEY (project, day)
+) WITHOUT ROWID""",
+    # Days of spans that are there already are made one by one, the newest first, whenever somebody rolls up.
+    f"""INSERT INTO {META} (name, value)
+SELECT 'valued_from', coalesce({bucket_sql("max(bucket)", DAY_S)} + {DAY_S}, -1e11) FROM {HOURS}""",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=2, what="rollups, and what marks them as out of date", statements=ROLLUPS),
+    Migration(version=3, what="what users, sessions and conversations came to by day", statements=BY_VALUE),
 )
 
 
@@ -214,7 +250,7 @@ def _missing_in_rollups(connection: sqlite3.Connection) -> Iterator[str]:
             added += [f"ALTER TABLE {table} ADD COLUMN {sql}" for name, sql in columns_sql.items() if name not in there]
     yield from added
     if added:
-        hours = f"SELECT DISTINCT project, {_hour_sql('start_time')} FROM {Span.table} {_ROLLED}"
+        hours = f"SELECT DISTINCT project, {bucket_sql('start_time', HOUR_S)} FROM {Span.table} {_ROLLED}"
         yield f"INSERT OR IGNORE INTO {DIRTY} {hours}"
 
 

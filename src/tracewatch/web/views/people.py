@@ -13,7 +13,7 @@ from tracewatch.web.views import incidents
 from tracewatch.web.views.jobs import have_run
 from tracewatch.web.views.period import Period
 from tracewatch.web.views.rolled import between, kept
-from tracewatch.web.views.spending import MOST_SPANS, spans_by
+from tracewatch.web.views.spending import are_too_many, spans_by
 from tracewatch.web.views.summary import Summary, is_call, is_unpriced, summary
 
 PAGE = 50
@@ -105,9 +105,10 @@ def listed(
     The latest ones are found however many calls there are: only theirs are added up.
     """
     calls = sum(row["calls"] for row in between(store, caller, period.since, period.until))
-    if calls > MOST_SPANS and ORDERS.get(order, "last") != "last":
-        return Listed(groups=(), has_more=False, too_many=True)
     prefix = [Filter(column, ">=", (begins,)), Filter(column, "<=", (begins + LAST_CHARACTER,))] if begins else []
+    is_ranked = ORDERS.get(order, "last") != "last"
+    if is_ranked and are_too_many(store, caller, column, period, calls, [*where, *prefix]):
+        return Listed(groups=(), has_more=False, too_many=True)
     groups = spans_by(
         store,
         caller,

@@ -28,7 +28,7 @@ PEOPLE_BY = ("user_id", "session_id")
 """Columns that rollups do not tell apart: their spans are added up one by one, when somebody asks."""
 MOST_ROWS = 40
 HOURLY_S = 3 * DAY_S  # of longer times a bridge is made from days: prices are read off them as well
-MOST_SPANS = 300_000  # of a period that are added up one by one; about a second
+MOST_SPANS = 300_000  # of a period that are added up one by one, or sums of days; at most a second
 KINDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens", "reasoning_tokens")
 SUMS = (
     *(*PRICED, "priced_tokens", "unpriced_tokens"),
@@ -201,7 +201,7 @@ def _lines(
     earlier: Sequence[Mapping[str, float]], calls: int,
 ) -> tuple[tuple[Line, ...], bool]:  # fmt: skip
     if by in PEOPLE_BY:
-        if calls > MOST_SPANS:
+        if are_too_many(store, caller, by, period, calls):
             return (), True
         groups = spans_by(store, caller, by, period, limit=MOST_ROWS)
         whole = sum(row["cost_usd_sum"] for row in mine)
@@ -210,17 +210,32 @@ def _lines(
     return tuple(_rolled_lines(_by(mine, by), _by(earlier, by))), False
 
 
+def are_too_many(
+    store: Store, caller: Caller, name: str, period: Period, calls: int, where: Sequence[Filter] = ()
+) -> bool:
+    """Whether adding up the calls of a period by a column takes too long, be it by spans or by what days came to."""
+    if calls <= MOST_SPANS:
+        return False
+    rows = store.days_of(name, [*_new_view(caller, period), *where], MOST_SPANS)
+    return rows is None or rows >= MOST_SPANS
+
+
 def spans_by(
     store: Store, caller: Caller, name: str, period: Period, *, where: Sequence[Filter] = (),
     order: GroupOrder = "cost_usd", limit: int = MOST_ROWS, skip: int = 0,
 ) -> tuple[Group, ...]:  # fmt: skip
     """The spans of a period by the values of a column; of calls in both views only those of the new one."""
+    new = _new_view(caller, period)
+    old = [*new[:-1], Filter("source", "=", (MESSAGES_SOURCE,))]
+    return store.groups(name, [*new, *where], order=order, limit=limit, skip=skip) or store.groups(
+        name, [*old, *where], order=order, limit=limit, skip=skip
+    )
+
+
+def _new_view(caller: Caller, period: Period) -> list[Filter]:
+    """Filters for the calls of a period, without those of the old view of the same calls; that is the last of them."""
     time = [Filter("start_time", ">=", (period.since,)), Filter("start_time", "<", (period.until,))]
-    for source in (Filter("source", "!=", (MESSAGES_SOURCE,)), Filter("source", "=", (MESSAGES_SOURCE,))):
-        found = store.groups(name, [*caller.where, *time, source, *where], order=order, limit=limit, skip=skip)
-        if found:
-            return found
-    return ()
+    return [*caller.where, *time, Filter("source", "!=", (MESSAGES_SOURCE,))]
 
 
 def _of_group(group: Group, whole: float) -> Line:

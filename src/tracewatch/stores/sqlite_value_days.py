@@ -1,0 +1,160 @@
+"""Spans added up by day and by the user, the session and the conversation they belong to.
+
+Columns with so many values are no slices of rollups. What is kept here is exactly what spans of the rollups come to,
+for each day from `valued_from` on but those that are stale: whatever marks an hour to be made again marks its day.
+See docs/decisions/0025-days-of-users-and-sessions.md.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from tracewatch.records import Span
+from tracewatch.stores.queries import GROUPED, SUMMED, Condition
+from tracewatch.stores.sqlite_hours import rolled
+from tracewatch.stores.sqlite_plans import all_projects
+from tracewatch.stores.sqlite_schema import BY_TIME, META, STALE_DAYS, VALUE_DAYS, VALUED, bucket_sql
+from tracewatch.times import DAY_S, HOUR_S
+
+DAYS_KEPT = 90
+SETTLES_S = 6 * HOUR_S  # scores come late: a day is made again once they have, not after each of them
+
+_NAMES = tuple(alias for alias in GROUPED if alias != "value")
+_READ = (
+    "operation_type", "model_provider", "status", "cost_usd", "cost_status", "input_tokens", "output_tokens",
+    "start_time", *VALUED,
+)  # fmt: skip
+
+
+def add_values(connection: sqlite3.Connection, upto: int) -> None:
+    """Adds the spans behind those that are rolled up, up to that sequence number."""
+    some = Condition("seq > ? AND seq <= ?", (rolled(connection), upto))
+    _add(connection, "NOT INDEXED", some, valued_from(connection))
+
+
+def valued_from(connection: sqlite3.Connection) -> float:
+    """The first day that is kept, if it is not stale."""
+    return float(connection.execute(f"SELECT value FROM {META} WHERE name = 'valued_from'").fetchone()[0])
+
+
+def mark_stale(connection: sqlite3.Connection, project: str, hour: int) -> None:
+    """Notes that spans of that hour are not what they were."""
+    day = hour // DAY_S * DAY_S
+    if day >= valued_from(connection):
+        connection.execute(f"INSERT OR IGNORE INTO {STALE_DAYS} (project, day) VALUES (?, ?)", (project, day))
+
+
+def remake_next(connection: sqlite3.Connection, now: float) -> bool:
+    """Makes one stale day that is over again from its spans. Returns whether there was one."""
+    over = f"SELECT project, day FROM {STALE_DAYS} WHERE day <= ? LIMIT 1"
+    found = connection.execute(over, (now - DAY_S - SETTLES_S,)).fetchone()
+    if found is None:
+        return False
+    _make(connection, *found)
+    connection.execute(f"DELETE FROM {STALE_DAYS} WHERE project = ? AND day = ?", found)
+    return True
+
+
+def recover_values(connection: sqlite3.Connection, now: float) -> None:
+    """Makes one more day of those that are to be kept, or forgets those that have become too old."""
+    wanted = _wanted_from(connection, now)
+    first = valued_from(connection)
+    if wanted is None or first - DAY_S < wanted <= first:
+        return
+    if first < wanted:
+        forget_values(connection, wanted)
+        return
+    for project in all_projects(connection):
+        _make(connection, project, int(first) - DAY_S)
+    _set_from(connection, first - DAY_S)
+
+
+def lacks_values(connection: sqlite3.Connection, now: float) -> bool:
+    """Whether `recover_values` or `remake_next` would do anything."""
+    wanted, first = _wanted_from(connection, now), valued_from(connection)
+    stale = f"SELECT 1 FROM {STALE_DAYS} WHERE day <= ? LIMIT 1"
+    late = connection.execute(stale, (now - DAY_S - SETTLES_S,)).fetchone()
+    return late is not None or (wanted is not None and (wanted <= first - DAY_S or first < wanted))
+
+
+def forget_values(connection: sqlite3.Connection, before: float) -> None:
+    """Keeps nothing of days that begin before that moment, from now on."""
+    day = -(-before // DAY_S) * DAY_S
+    if day <= valued_from(connection):
+        return
+    connection.execute(f"DELETE FROM {STALE_DAYS} WHERE day < ?", (day,))
+    for project in (each for (each,) in connection.execute(f"SELECT DISTINCT project FROM {VALUE_DAYS}").fetchall()):
+        for name in VALUED:
+            old = f"DELETE FROM {VALUE_DAYS} WHERE project = ? AND name = ? AND day < ?"
+            connection.execute(old, (project, name, day))
+    _set_from(connection, day)
+
+
+def _set_from(connection: sqlite3.Connection, day: float) -> None:
+    connection.execute(f"UPDATE {META} SET value = ? WHERE name = 'valued_from'", (day,))
+
+
+def _wanted_from(connection: sqlite3.Connection, now: float) -> float | None:
+    """The first day to be kept: of the last ones that there are spans of, no further back than DAYS_KEPT."""
+    ends = f"SELECT min(start_time), max(start_time) FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE project = ?"
+    # Each on its own is one step down the index; SQLite would walk all of it for both in one SELECT.
+    oldest, newest = (ends.replace(away, "") for away in (", max(start_time)", "min(start_time), "))
+    projects = all_projects(connection)
+    if not projects:
+        return None
+    first = min(connection.execute(oldest, (each,)).fetchone()[0] for each in projects)
+    last = min(now, max(connection.execute(newest, (each,)).fetchone()[0] for each in projects))
+    (retained,) = connection.execute(f"SELECT value FROM {META} WHERE name = 'retained'").fetchone()
+    kept = last // DAY_S * DAY_S - DAYS_KEPT * DAY_S
+    forgotten = -(-retained // DAY_S) * DAY_S
+    begun = first // DAY_S * DAY_S
+    # A store that keeps less than it may has nothing to forget, and nothing to make.
+    return float(max(kept, forgotten, min(begun, valued_from(connection))))
+
+
+def _make(connection: sqlite3.Connection, project: str, day: int) -> None:
+    for name in VALUED:
+        old = f"DELETE FROM {VALUE_DAYS} WHERE project = ? AND name = ? AND day = ?"
+        connection.execute(old, (project, name, day))
+    here = Condition(
+        "project = ? AND start_time >= ? AND start_time < ? AND seq <= ?",
+        (project, day, day + DAY_S, rolled(connection)),
+    )
+    _add(connection, f"INDEXED BY {BY_TIME.name}", here, day)
+
+
+def _add(connection: sqlite3.Connection, by: str, met: Condition, first: float) -> None:
+    day = bucket_sql("start_time", DAY_S)
+    read = (
+        f"SELECT project, coalesce(source, '') AS source, {day} AS day, {', '.join(_READ)} FROM {Span.table} {by} "
+        f"WHERE {met.sql} AND start_time >= ? AND coalesce({', '.join(VALUED)}) IS NOT NULL"
+    )
+    parts = " UNION ALL ".join(_summed(name) for name in VALUED)
+    names = ", ".join(("name", "project", "source", "day", "value", *_NAMES))
+    news = ", ".join(f"{name} = {_merged(name)}" for name in _NAMES)
+    sql = (
+        f"WITH some AS MATERIALIZED ({read}) INSERT INTO {VALUE_DAYS} ({names}) SELECT * FROM ({parts}) WHERE TRUE "
+        f"ON CONFLICT (project, name, day, value, source) DO UPDATE SET {news}"
+    )
+    connection.execute(sql, (*met.values, first))
+
+
+def _summed(name: str) -> str:
+    sums = ", ".join(GROUPED[each] for each in _NAMES)
+    return (
+        f"SELECT '{name}', project, source, day, {name}, {sums} FROM some WHERE {name} IS NOT NULL "
+        f"GROUP BY project, day, {name}, source"
+    )
+
+
+def _merged(name: str) -> str:
+    new = f"excluded.{name}"
+    if SUMMED[name] != "sum":
+        return f"{SUMMED[name]}({name}, {new})"
+    return f"CASE WHEN {new} IS NULL THEN {name} ELSE coalesce({name}, 0) + {new} END"
+
+
+def added_up(names: Sequence[str]) -> list[str]:
+    """SQL that adds up rows of days, or of groups: those fields of Group."""
+    return [f"{SUMMED[name]}({name}) AS {name}" for name in names]
