@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -81,11 +82,12 @@ def newest_calls(
 @router.get("/traces/{trace_id}", response_model=list[Call], responses=shapes.MISSING)
 def calls_of_trace(server: Server, caller: Reader, trace_id: str) -> Response:
     """The calls of a trace, the oldest first."""
-    spans = [each for each in server.store.trace(caller.project, trace_id) if caller.user_id in (None, each.user_id)]
-    if not spans:
+    where = [*caller.where, Filter("trace_id", "=", (trace_id,))]
+    rows = [row for batch in server.store.scan(Span, _READ, where) for row in batch.to_pylist()]
+    if not rows:
         hint = "See the newest calls with GET /api/admin/traces"
         raise NotFound(what="trace", given=trace_id, where=f"project {caller.project}", hint=hint)
-    return shapes.told([_call(each) for each in spans])
+    return shapes.told([_told(each) for each in sorted(rows, key=lambda each: each["start_time"])])
 
 
 @router.get("/stats", response_model=Stats)
@@ -94,18 +96,30 @@ def stats(server: Server, caller: Reader) -> Response:
     return shapes.told(figures(server.store, caller, server.clock()).response())
 
 
+# A trace may have 30,000 spans: of 60 columns these alone are read, in a third of the time.
+_READ = (
+    "id", "span_id", "start_time", "model_provider", "model_name", "usage_type", "input_tokens", "output_tokens",
+    "cost_usd", "trace_id", "duration_ms", "status", "error_message",
+)  # fmt: skip
+
+
 def _call(span: Span) -> dict[str, Any]:
+    return _told({name: getattr(span, name) for name in _READ})
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A call from the columns of _READ."""
     return {
-        "id": span.id or span.span_id,
-        "timestamp": iso(span.start_time),
-        "provider": span.model_provider,
-        "model": span.model_name,
-        "usage_type": span.usage_type,
-        "input_tokens": span.input_tokens,
-        "output_tokens": span.output_tokens,
-        "cost_usd": span.cost_usd,
-        "trace_id": span.trace_id,
-        "latency_ms": span.duration_ms,
-        "status": span.status,
-        "error_message": span.error_message,
+        "id": row["id"] or row["span_id"],
+        "timestamp": iso(row["start_time"]),
+        "provider": row["model_provider"],
+        "model": row["model_name"],
+        "usage_type": row["usage_type"],
+        "input_tokens": row["input_tokens"],
+        "output_tokens": row["output_tokens"],
+        "cost_usd": row["cost_usd"],
+        "trace_id": row["trace_id"],
+        "latency_ms": row["duration_ms"],
+        "status": row["status"],
+        "error_message": row["error_message"],
     }
