@@ -92,6 +92,8 @@ def test_alerts_of_one_moment_are_one_change():
          an_alert("input_tokens", 40 * MINUTE, story=2)),  # a session that runs away fills the prompts of its calls
         (an_alert("call_count", slice={"session_id": "s"}, since=None),
          an_alert("call_count", 15 * MINUTE, slice={"user_id": "u"}, story=2)),
+        (an_alert("call_count", direction="down", kind="silence"),
+         an_alert("call_count", 3 * HOUR, direction="down", kind="silence", slice={}, story=2)),  # first one, then all
     ],
 )  # fmt: skip
 def test_what_can_have_one_cause_is_one_incident(old, new):
@@ -108,6 +110,8 @@ def test_what_can_have_one_cause_is_one_incident(old, new):
         (an_alert("retry_rate", slice=BIG), an_alert("call_count", story=2)),  # volume says little of other slices
         (an_alert("error_rate", slice=BIG), an_alert("call_count", slice={"session_id": "s"}, story=2)),
         (an_alert("error_rate"), an_alert("error_rate", 10 * MINUTE, direction="down", slice=SUM, story=2)),
+        (an_alert("call_count", direction="down", kind="silence"),
+         an_alert("call_count", 10 * MINUTE, direction="down", kind="silence", slice=SUM, story=2)),
         (an_alert("output_tokens"), an_alert("rag_relevance_score", 5 * HOUR, direction="down", story=2)),  # too late
     ],
 )  # fmt: skip

@@ -154,6 +154,8 @@ def kinship(old: Alert, new: Alert) -> int:
     if "point" in (old.kind, new.kind):
         return _of_call(old, new)
     near = gap(old, new)
+    if old.kind == new.kind == "silence" and nested(calls_of(old), calls_of(new)):
+        return SAME_CALLS * (near <= SAME_DAY)  # nothing comes at all any more: the part fell silent with the rest
     if old.slice and new.slice and (contains(old.slice, new.slice) or contains(new.slice, old.slice)):
         return SAME_CALLS * (near <= SOON or (related(old, new) and near <= SAME_DAY))
     if not (related(old, new) and _meet(old, new)):

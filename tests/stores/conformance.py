@@ -20,6 +20,11 @@ from tracewatch.stores.measures import KEYS, ROLLED, SKETCHED
 from tracewatch.stores.values import to_values
 
 HOUR = 3600
+UNHEEDED = [
+    HealthCheck.function_scoped_fixture,
+    HealthCheck.too_slow,
+    HealthCheck.differing_executors,  # the tests of each store share these
+]
 SOME_DAYS = (NOW - 5 * 86400, NOW + 86400)
 
 
@@ -180,7 +185,7 @@ class Conformance:
     @settings(
         max_examples=60,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        suppress_health_check=UNHEEDED,
     )
     @given(values=spans, odd_key=texts)
     def test_any_span_comes_back_as_it_went_in(self, store, values, odd_key):
@@ -233,7 +238,7 @@ class Conformance:
     @settings(
         max_examples=60,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        suppress_health_check=UNHEEDED,
     )
     @given(many=st.lists(spans, min_size=1, max_size=4))
     def test_rows_are_stored_as_records_are(self, store, many):

@@ -96,7 +96,7 @@
     return row && "arsd".includes(key) ? row.querySelector("[data-expand]") : find(document, "key")
   }
   document.addEventListener("keydown", event => {
-    if (event.target.closest("input:not([type=checkbox]), textarea, select, dialog, [contenteditable]") || event.metaKey || event.ctrlKey || event.altKey) return
+    if (event.target.closest("input:not([type=checkbox]), textarea, select, dialog[open], [contenteditable]") || event.metaKey || event.ctrlKey || event.altKey) return
     if (!box.checked && event.key !== "?") return
     if (going) {
       going = false
