@@ -12,6 +12,7 @@ import pytest
 from hearing import HOUR, MINUTE, NOON, a_channel, a_finding, an_incident, receiver
 
 from tracewatch.alerts import outbox
+from tracewatch.alerts.gathering import MOST_SINGLY
 from tracewatch.alerts.sending import Sender, sending
 from tracewatch.alerts.telling import Alerting
 from tracewatch.channels import posting
@@ -264,7 +265,7 @@ def end(process):
 
 
 def test_two_processes_send_each_message_once(store, heard, path):
-    store.add([an_incident(id=f"n{number}") for number in range(30)])
+    store.add([an_incident(id=f"n{number}") for number in range(31)])
     deliveries = put_on_its_way(store)
     both = [a_process(path), a_process(path)]
     for each in both:
@@ -276,7 +277,10 @@ def test_two_processes_send_each_message_once(store, heard, path):
     for each in both:
         end(each)
     assert Counter(heard.keys) == Counter(each.key for each in deliveries)
-    assert {each.state for each in store.page(Delivery).records} == {"sent"}
+    assert Counter(each.state for each in store.page(Delivery).records) == {
+        "sent": MOST_SINGLY + 1,
+        "gathered": 32 - MOST_SINGLY,
+    }
 
 
 def test_two_processes_that_decide_write_each_message_once(store, path):
@@ -320,3 +324,42 @@ def test_what_was_done_with_a_year_ago_is_forgotten(store, heard, clock):
     sent_by(store, clock)
     assert outbox.tidy(store, NOON + 300 * 24 * HOUR) == 0
     assert outbox.tidy(store, NOON + 401 * 24 * HOUR) == 1
+
+
+def test_of_a_rush_a_channel_hears_the_worst_and_one_summary(store, heard, clock):
+    store.add([an_incident(id=f"n{number}", severity="critical" if number < 3 else "high") for number in range(200)])
+    put_on_its_way(store)
+    while sent_by(store, clock):
+        """Until nothing is due."""
+    assert Counter(each["type"] for each in heard.messages) == {"incident.opened": MOST_SINGLY, "summary": 1}
+    (summary,) = (each["payload"] for each in heard.messages if each["type"] == "summary")
+    assert (summary["title"], summary["severity"]) == ("191 more incidents: 191 high", "high")
+    assert len(summary["incident"]["incidents"]) == len(summary["facts"]) - 1 == 20
+    worst = [each["payload"]["severity"] for each in heard.messages if each["type"] == "incident.opened"]
+    assert worst.count("critical") == 3
+    assert put_on_its_way(store, NOON + MINUTE) == ()  # what the summary stands for is told
+
+
+def test_the_end_of_a_rush_is_one_summary_too_and_what_grows_after_it_is_told_singly(store, heard, clock):
+    store.add([an_incident(id=f"n{number}") for number in range(30)])
+    put_on_its_way(store)
+    store.annotate(Incident, {"project": "default", "id": "n29"}, {"severity": "critical"})
+    assert [(each.event, each.incident_id) for each in put_on_its_way(store, NOON + MINUTE)] == [("grown", "n29")]
+    for each in store.page(Incident).records:
+        ended = {"state": "closed", "closed_at": NOON, "updated_at": NOON + 2 * MINUTE}
+        store.annotate(Incident, {"project": "default", "id": each.id}, ended)
+    over = Counter(each.event for each in put_on_its_way(store, NOON + 2 * MINUTE))
+    assert over == {"recovered": MOST_SINGLY, "summary": 1}
+    assert put_on_its_way(store, NOON + 3 * MINUTE) == ()
+
+
+def test_one_message_that_would_be_left_is_told_as_it_is(store):
+    store.add([an_incident(id=f"n{number}") for number in range(MOST_SINGLY)])
+    assert [each.event for each in put_on_its_way(store)] == ["opened"] * (MOST_SINGLY + 1)
+
+
+def test_two_processes_that_decide_on_a_rush_write_one_summary(store, path):
+    store.add([an_incident(id=f"n{number}") for number in range(50)])
+    with open_store(path) as other:
+        told = [*put_on_its_way(store), *put_on_its_way(other)]
+    assert Counter(each.event for each in told) == {"opened": MOST_SINGLY, "summary": 1}

@@ -152,3 +152,18 @@ def test_the_examples_of_the_docs_are_read():
 
 def test_every_entry_of_a_rule_is_in_the_whole_file():
     assert {name for name in WRITTEN if f"{name}:" not in WHOLE} == set()
+
+
+def test_a_value_that_stands_for_billions_by_its_anchors_is_a_mistake_like_others():
+    rows = "\n".join(f"   k{each}: &a{each} [{', '.join([f'*a{each - 1}'] * 9)}]" for each in range(1, 12))
+    text = f"rules:\n - name: &a0 [x, x, x, x, x, x, x, x, x]\n{rows}\n   channels: *a11\n   for: *a11\n"
+    with pytest.raises(BadRules) as raised:
+        read_text(text, project="default", now=0.0, who="ada")
+    assert "for is a time like 90s, 10m, 24h or 7d, and not '[[[...], [...]," in str(raised.value)
+    assert len(str(raised.value)) < 5_000
+
+
+@pytest.mark.parametrize("value", ["2020-99-99", "9" * 5_000])
+def test_a_value_that_yaml_itself_cannot_make_is_a_mistake(value):
+    with pytest.raises(BadRules, match="has a value that is none"):
+        read_text(f"rules:\n - name: {value}\n", project="default", now=0.0, who="ada")

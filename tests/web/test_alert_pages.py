@@ -101,6 +101,7 @@ def test_from_nobody_is_told_to_a_test_that_arrives(own, receiver):
         ({"name": "a://b", "url": "https://h.example.com"}, "a channel has a name"),
         ({"name": "x", "url": "${NO_SUCH_VARIABLE}"}, "NO_SUCH_VARIABLE"),
         ({"name": "x", "url": "https://h.example.com/" + "x" * 3_000}, "at most 2,000 characters"),
+        ({"name": "x", "url": "https://h.example.com/${PATH}"}, "variable of the server's environment as a whole"),
     ],
 )
 def test_a_channel_that_cannot_be_is_said_to_be_none(own, given, why):
@@ -108,6 +109,14 @@ def test_a_channel_that_cannot_be_is_said_to_be_none(own, given, why):
     assert answer.status_code == 400
     assert why in words(answer.text)
     assert "secretword" not in answer.text
+
+
+def test_no_rule_sends_the_servers_environment_away(own):
+    for each in ("channels", "escalate"):
+        answer = own.put("/api/v1/alerts/rules/odd", json={each: ["https://h.example.com/${PATH}"]})
+        assert answer.status_code == 400
+        assert "as a whole" in answer.text
+    assert not rules_of(store_of(own), "default")
 
 
 RULE = {

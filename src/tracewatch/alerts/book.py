@@ -12,7 +12,12 @@ from tracewatch.channels.masking import mask
 from tracewatch.errors import UnknownChannel
 from tracewatch.records import AlertChannel, AlertRule
 
-_ONLY_A_REFERENCE = re.compile(r"^\$\{\w+\}$")
+_ONLY_A_REFERENCE = re.compile(r"\$\{\w+\}")
+
+
+def is_a_variable(address: str) -> bool:
+    """Whether an address is nothing but the name of a variable that holds it."""
+    return _ONLY_A_REFERENCE.fullmatch(address) is not None
 
 
 def called(address: str) -> str:
@@ -21,7 +26,7 @@ def called(address: str) -> str:
     >>> called("${SLACK_WEBHOOK_URL}")
     '${SLACK_WEBHOOK_URL}'
     """
-    return address if _ONLY_A_REFERENCE.match(address) else mask(address)
+    return address if is_a_variable(address) else mask(address)
 
 
 def split(addresses: str) -> list[str]:

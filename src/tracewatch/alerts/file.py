@@ -54,6 +54,8 @@ def read_text(text: str, *, project: str, now: float, who: str, name: str = "ale
         line = f" line {mark.line + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise BadRules(why=f"{name}{line} this is no YAML: {problem}") from error
+    except ValueError as error:  # a day that no calendar has, a number of thousands of digits
+        raise BadRules(why=f"{name} has a value that is none: {error}") from error
     except RecursionError as error:
         raise BadRules(why=f"{name} is nested too deeply") from error
     written, mistakes = _read(values, project, now, who)
@@ -116,7 +118,7 @@ def _told(mistake: Mistake, values: Any) -> str:
         return mistake.why
     rule = values["rules"][mistake.path[1]]
     name = rule.get("name") if isinstance(rule, dict) else None
-    return f"rule '{name}': {mistake.why}" if name else mistake.why
+    return f"rule '{name}': {mistake.why}" if isinstance(name, str) and name else mistake.why
 
 
 class _Lines:

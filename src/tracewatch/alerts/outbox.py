@@ -24,6 +24,7 @@ JITTER = 0.2  # so that many which failed together do not come back together
 KEPT_S = 400 * DAY_S
 MOST_DUE = 500
 UNDONE = ("waiting", "sending", "failed")
+DONE = ("sent", "dead", "gathered")
 LONGEST_ANSWER = 500  # characters
 
 
@@ -100,7 +101,7 @@ def again_after(key: str, attempts: int, retry_after_s: float | None = None) -> 
 
 def tidy(store: Store, now: float) -> int:
     """Deletes what was done with more than a year ago. Returns how many there were."""
-    old = [Filter("state", "=", ("sent", "dead")), Filter("created_at", "<", (now - KEPT_S,))]
+    old = [Filter("state", "=", DONE), Filter("created_at", "<", (now - KEPT_S,))]
     return store.remove(Delivery, old)
 
 

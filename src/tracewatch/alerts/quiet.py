@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tracewatch.alerts.mistakes import Path, entries
-from tracewatch.alerts.reading import Reader
+from tracewatch.alerts.reading import Reader, shown
 from tracewatch.records import SEVERITIES
 
 ENTRIES = ("from", "until", "zone", "days", "unless")
@@ -54,7 +54,7 @@ def read_zone(value: object, path: Path, reader: Reader) -> str | None:
     """The name of a time zone."""
     if isinstance(value, str) and is_zone(value):
         return value
-    reader.wrong(path, f"there is no time zone '{value}': write it like Europe/Berlin or UTC")
+    reader.wrong(path, f"there is no time zone {shown(value)}: write it like Europe/Berlin or UTC")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Collection
 from typing import Any
 
@@ -19,7 +20,10 @@ NAMES = {
     "metrics": sorted({*METRIC_OF, *(each for each in ENGINE if "…" not in each)}),
     "types": sorted({*(each.key for each in TYPES), *RULES.values(), *METRIC_OF}),
 }
+LONGEST_SHOWN = 80  # characters
 LONGEST_S = 366 * 86_400.0
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 2
 _TIME_OF_DAY = re.compile(r"^([01]?\d|2[0-3]):([0-5]\d)$")
 
 
@@ -36,7 +40,7 @@ class Reader:
     def text(self, value: object, path: Path, choices: Collection[str] = ()) -> str | None:
         """A word, one of the choices where there are any."""
         if not isinstance(value, str) or not value.strip():
-            self.wrong(path, f"{path[-1]} is a text: put {_shown(value)} in quotes if that is what is meant")
+            self.wrong(path, f"{path[-1]} is a text: put {shown(value)} in quotes if that is what is meant")
             return None
         if choices and value not in choices:
             self.wrong(path, f"{path[-1]}: {one_of(value, choices)}")
@@ -47,7 +51,7 @@ class Reader:
         """True or false."""
         if isinstance(value, bool):
             return value
-        self.wrong(path, f"{path[-1]} is true or false, and not {_shown(value)}")
+        self.wrong(path, f"{path[-1]} is true or false, and not {shown(value)}")
         return None
 
     def number(self, value: object, path: Path, least: float, most: float) -> float | None:
@@ -55,18 +59,19 @@ class Reader:
         if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
             return float(value)
         bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
-        self.wrong(path, f"{path[-1]} is a number {bounds}, and not {_shown(value)}")
+        self.wrong(path, f"{path[-1]} is a number {bounds}, and not {shown(value)}")
         return None
 
     def duration(self, value: object, path: Path) -> float | None:
         """Seconds of a text like 30m."""
         try:
-            found = 0.0 if value == 0 and not isinstance(value, bool) else parse_duration(str(value))
+            written = str(value) if isinstance(value, str | int | float) else ""
+            found = 0.0 if value == 0 and not isinstance(value, bool) else parse_duration(written)
         except BadTime:
             found = -1.0
         if 0 <= found <= LONGEST_S:
             return found
-        self.wrong(path, f"{path[-1]} is a time like 90s, 10m, 24h or 7d, and not {_shown(value)}")
+        self.wrong(path, f"{path[-1]} is a time like 90s, 10m, 24h or 7d, and not {shown(value)}")
         return None
 
     def words(self, value: object, path: Path, choices: Collection[str] = ()) -> tuple[str, ...]:
@@ -98,7 +103,7 @@ class Reader:
             for each in some:
                 if each is not None:
                     self.text(each, (*path, name))
-            read[name] = [each if each is None else str(each) for each in some]
+            read[name] = [each for each in some if each is None or isinstance(each, str)]
         return read
 
     def time_of_day(self, value: object, path: Path) -> str | None:
@@ -107,9 +112,12 @@ class Reader:
             value = f"{value // 60:02}:{value % 60:02}"
         if isinstance(value, str) and _TIME_OF_DAY.match(value):
             return value.zfill(5)
-        self.wrong(path, f"{path[-1]} is a time of day like 22:00, and not {_shown(value)}")
+        self.wrong(path, f"{path[-1]} is a time of day like 22:00, and not {shown(value)}")
         return None
 
 
-def _shown(value: Any) -> str:
-    return "nothing" if value is None or value == "" else f"'{value}'"
+def shown(value: Any) -> str:
+    """A value in a few words: one of a file may be huge, or hold itself, or stand for billions by its anchors."""
+    if isinstance(value, list | dict):
+        return f"'{_BRIEF.repr(value)[:LONGEST_SHOWN]}'"
+    return "nothing" if value is None or value == "" else f"'{str(value)[:LONGEST_SHOWN]}'"

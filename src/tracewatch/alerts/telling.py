@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tracewatch import dealing
 from tracewatch.alerts.book import Book
 from tracewatch.alerts.deciding import LONGEST_QUIET_S, Rules, acknowledged_by, decide
+from tracewatch.alerts.gathering import gathered
 from tracewatch.alerts.kept import channels_of, rules_of
 from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
 from tracewatch.alerts.matching import Seen
@@ -53,7 +54,32 @@ class Alerting:
         named = {each.name: each for each in rules.all}
         incidents = {each.incident.id: each.incident for each in seen}
         new = [self._delivery(each, named[each.rule], incidents, worst) for each in told]
-        return tuple(each for each in new if self.store.add([each]))
+        return tuple(self._written(new, list(self._summaries(told, new, named, incidents))))
+
+    def _summaries(
+        self,
+        told: Sequence[Telling],
+        new: Sequence[Delivery],
+        named: Mapping[str, AlertRule],
+        incidents: dict[str, Incident],
+    ) -> Iterator[tuple[Delivery, ...]]:
+        """What each channel hears in one message in place of many, and those many, which are not sent themselves."""
+        by_key = {each.key: each for each in new}
+        for summary, some in gathered(told, self.project):
+            parts = [replace(by_key[each.key(self.project)], state="gathered") for each in some]
+            yield self._delivery(summary, named[summary.rule], incidents, {}), *parts
+
+    def _written(self, new: Sequence[Delivery], summaries: Sequence[tuple[Delivery, ...]]) -> Iterator[Delivery]:
+        """Writes down what is told, and says what is sent of it.
+
+        A summary is written in one go with what it stands for, and first: whoever is killed between tells the rest
+        one by one in the next pass, and nothing twice.
+        """
+        for summary, *parts in summaries:
+            if self.store.add([summary, *parts]):
+                yield summary
+        single = {each.key for each in new} - {each.key for some in summaries for each in some}
+        yield from (each for each in new if each.key in single and self.store.add([each]))
 
     def seen(self, rules: Rules, now: float) -> list[Seen]:
         """The incidents that last, and those that ended lately, as they stand."""

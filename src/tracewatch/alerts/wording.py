@@ -46,19 +46,20 @@ def message_of(
 def digest_of(
     telling: Telling, rule: AlertRule, incidents: Sequence[Incident], *, project: str, key: str, public_url: str
 ) -> Message:
-    """What is told of several incidents at once, the worst first."""
+    """What is told of several incidents at once, the worst first: a digest, or the summary of a rush."""
     some = sorted(incidents, key=lambda each: (-SEVERITIES.index(each.severity), each.detected_at))
     counted = Counter(each.severity for each in some)
     kinds = ", ".join(f"{counted[each]} {each}" for each in reversed(SEVERITIES) if counted[each])
     noun = "incident" if len(some) == 1 else "incidents"
+    more_than_told = "more " if telling.event == "summary" else ""
     more = [("And", f"{len(some) - MOST_LISTED} more")] if len(some) > MOST_LISTED else []
     return Message(
         key=key,
-        event="digest",
+        event=telling.event,
         project=project,
         rule=rule.name,
         severity=telling.severity,
-        title=f"{len(some)} {noun}: {kinds}",
+        title=f"{len(some)} {more_than_told}{noun}: {kinds}",
         sent_at=telling.at,
         since=min((each.started_at for each in some), default=None),
         facts=(*((_standing(each), lines.title(each, telling.at)) for each in some[:MOST_LISTED]), *more),

@@ -23,7 +23,7 @@ def envelope(message: Message) -> dict[str, Any]:
     """The message as JSON-ready values; times as ISO 8601 in UTC."""
     return {
         "id": message.key,
-        "type": f"incident.{message.event}" if message.event not in ("digest", "test") else message.event,
+        "type": _type(message.event),
         "api_version": API_VERSION,
         "timestamp": iso(message.sent_at),
         "payload": {
@@ -92,6 +92,11 @@ def _key(secret: str) -> bytes:
     return secret.encode()
 
 
+def _type(event: str) -> str:
+    """What an event is called where it stands by itself: those of one incident say so."""
+    return event if event in ("digest", "summary", "test") else f"incident.{event}"
+
+
 def _text(help: str, **more: Any) -> dict[str, Any]:
     return {"type": "string", "description": help, **more}
 
@@ -116,7 +121,7 @@ SCHEMA: Mapping[str, Any] = {
             "id": _text("The same for every attempt at the same telling: drop what you have seen."),
             "type": _text(
                 "What happened.",
-                enum=[f"incident.{each}" if each not in ("digest", "test") else each for each in EVENTS],
+                enum=[_type(each) for each in EVENTS],
             ),
             "api_version": _text("The version of this form.", const=API_VERSION),
             "timestamp": _text("When it was sent.", format="date-time"),

@@ -23,7 +23,7 @@ from tracewatch.channels.rendering import (
 
 WIDTH, HEIGHT = 560, 44  # pixels: of the mail, of the small picture
 USUAL = "#5583c4"
-WORDS = {"digest": "See incidents", "test": "Open tracewatch"}
+WORDS = {"digest": "See incidents", "summary": "See incidents", "test": "Open tracewatch"}
 EDGE = "#8b8881"
 BARE = 'cellspacing="0" cellpadding="0"'
 FONT = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif"

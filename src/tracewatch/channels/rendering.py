@@ -15,6 +15,7 @@ EVENT_WORDS = {
     "reopened": "Back again",
     "recovered": "Recovered",
     "digest": "Digest",
+    "summary": "Many at once",
     "test": "Test",
 }
 VERDICT_WORDS = {"useful": "Useful", "expected": "Expected", "noise": "Noise"}

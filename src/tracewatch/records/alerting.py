@@ -8,8 +8,8 @@ from typing import ClassVar
 from tracewatch.records.base import Json, Record, Texts, Time, column
 from tracewatch.records.detection import KINDS, SEVERITIES
 
-EVENTS = ("opened", "grown", "reopened", "recovered", "digest", "test")
-DELIVERY_STATES = ("waiting", "sending", "sent", "failed", "dead")
+EVENTS = ("opened", "grown", "reopened", "recovered", "digest", "summary", "test")
+DELIVERY_STATES = ("waiting", "sending", "sent", "failed", "dead", "gathered")
 VERDICTS = ("useful", "expected", "noise")
 LASTING = ("open", "growing")
 """States of an incident in which it may be told of; what looks healed is waited for."""

@@ -12,7 +12,7 @@ import yaml
 from tracewatch import settings
 from tracewatch.access import Caller
 from tracewatch.alerts import planning
-from tracewatch.alerts.book import Book, called, split
+from tracewatch.alerts.book import Book, called, is_a_variable, split
 from tracewatch.alerts.checking import is_address, read_rule, written
 from tracewatch.alerts.deciding import Rules
 from tracewatch.alerts.history import pasts
@@ -95,9 +95,11 @@ def checked_rule(
     rule, mistakes = read_rule(given, project=project, now=now, who=who, known=known)
     if rule is None:
         raise BadRules(why="; ".join(each.why for each in mistakes))
-    if was is None:
-        return rule
-    meant = {called(each): each for each in (*was.channels, *was.escalate) if is_address(each)}
+    before = (*was.channels, *was.escalate) if was else ()
+    meant = {called(each): each for each in before if is_address(each)}
+    for each in (*rule.channels, *rule.escalate):
+        if each not in meant and each not in before:
+            _check_variables(each)
     return replace(
         rule,
         channels=tuple(meant.get(each, each) for each in rule.channels),
@@ -132,10 +134,23 @@ def keep_channel(
     there = channels_of(store, project)
     if len(there) >= MOST_CHANNELS and name not in {each.name for each in there}:
         raise BadRules(why=f"a project has at most {MOST_CHANNELS} channels")
+    _check_variables(url)
     open_channel(settings.filled(url))
     channel = AlertChannel(project=project, name=name, url=url, enabled=enabled, changed_at=now, changed_by=who)
     store.put([channel])
     return channel
+
+
+def _check_variables(address: str) -> None:
+    """Keeps the server's environment in the house: within another's address, a variable would be sent to that other.
+
+    Whoever runs the server may write such an address in alerts.yaml. Raises BadRules.
+    """
+    if "${" in address and not is_a_variable(address):
+        raise BadRules(
+            why="an address given here is a variable of the server's environment as a whole, such as "
+            "${SLACK_WEBHOOK_URL}, or has none in it: apply an alerts.yaml on the server for others"
+        )
 
 
 def channel_named(store: Store, project: str, name: str) -> AlertChannel:
