@@ -132,6 +132,11 @@ def test_the_demo_tells_incidents_with_their_causes(after_demo):
     assert "Why: " in told
 
 
+def test_the_demo_is_a_file_and_says_so_of_anything_else(tracewatch):
+    ended = tracewatch("demo", "--db", "postgresql://ann:s3cret@db/app", "--no-serve", code=1)
+    assert "the demo makes a file of its own, and postgresql://ann@db/app is on a database server" in ended.stderr
+
+
 def test_the_demo_tells_the_worst_first(after_demo):
     severities = re.findall(r"^([A-Z]+) · ", after_demo, re.MULTILINE)
     assert len(severities) > 3

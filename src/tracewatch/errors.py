@@ -133,6 +133,10 @@ class DemoOccupied(TracewatchError):
     """{path} is there already and is not a demo of ours, so nothing was changed. Choose another file with --db"""
 
 
+class DemoInDatabase(TracewatchError):
+    """the demo makes a file of its own, and {name} is on a database server. Choose a file with --db"""
+
+
 class DemoWorkloadMissing(TracewatchError):
     """the demo's workload is not at {path}. Install tracewatch again, or run the demo from a checkout"""
 

@@ -118,7 +118,7 @@ def test_a_budget_for_each_value_of_a_column(store, by):
     spent(store, 0.5, 30, **{by: "little"})
     found = {each.slice[by]: each for each in checked(store)}
     assert {value: each.bad for value, each in found.items()} == {"much": True, "little": False}
-    assert "of much for November were spent on Nov 13" in found["much"].title
+    assert "of much for November were spent on Nov 13, 18d before its end" in found["much"].title
 
 
 def test_a_budget_of_tokens(store):
@@ -126,7 +126,7 @@ def test_a_budget_of_tokens(store):
     calls(store, 40, input_tokens=20, output_tokens=10)
     (found,) = checked(store)
     assert (found.bad, found.metric) == (True, "total_tokens")
-    assert "1,000 tokens for Nov 22 were spent on Nov 22 00:00" in found.title
+    assert "1,000 tokens for Nov 22 were spent on Nov 22 00:00, 1d before its end" in found.title
 
 
 def test_what_came_late_is_read_again(store):

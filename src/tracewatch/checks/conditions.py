@@ -127,7 +127,7 @@ def told(burn: Burn, budget: float, unit: str, period: Period, asked: Budget, wh
     amount, so_far = words.amount(budget, unit), words.amount(burn.spent, unit)
     at = None if burn.spent_at is None else _when(burn.spent_at, asked)
     if burn.spent >= budget:
-        left = _lasting(period.until - now)
+        left = _lasting(period.until - (now if burn.spent_at is None else burn.spent_at))
         return f"The {amount}{whose} for {period.name} were spent on {at}, {left} before its end: {so_far} so far."
     if at is None:
         return f"The {amount}{whose} for {period.name} last at this pace: {so_far} so far."

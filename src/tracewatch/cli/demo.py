@@ -23,8 +23,9 @@ from tracewatch.cli import showing, watching
 from tracewatch.cli.kept import SHORT_ID
 from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, progress_bar, safe, say
 from tracewatch.cli.times import show_time
-from tracewatch.errors import DemoOccupied, DemoWorkloadMissing
+from tracewatch.errors import DemoInDatabase, DemoOccupied, DemoWorkloadMissing
 from tracewatch.records import SEVERITIES, Span
+from tracewatch.stores.address import is_database, without_secrets
 from tracewatch.stores.sqlite_schema import META
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def demo(db: str, serves: bool | None) -> None:
 
     Without a terminal, as in CI, it says what it found and ends.
     """
+    if is_database(db):
+        raise DemoInDatabase(name=without_secrets(db))
     # Models without a price are said below, with counts; the pricing log would say them a second time.
     logging.getLogger("tracewatch").addHandler(logging.NullHandler())
     started, now = time.perf_counter(), time.time()
