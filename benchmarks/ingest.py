@@ -31,11 +31,12 @@ from tracewatch.stores import open_store
 
 BATCH = 512
 SENDERS = 4
-SPANS = 100 * BATCH
+SPANS = 200 * BATCH
 MILLION = 1_000_000
 PARTS = 5
 SERVING, DECODING, DETECTING = "server", "decoding", "detection"
 ROUNDS = 3
+SETTLED_S = 4.0  # until all processes of a server have started, and have looked at the first spans
 PHOENIX = 85  # spans/s that Arize Phoenix 20.26 stored on such a machine
 MODELS = {
     "openai": ("gpt-4o-mini", "gpt-4o", "gpt-4.1", "o4-mini"),
@@ -58,6 +59,7 @@ def run() -> Iterator[str]:
         for name, start in (("bare", _bare), ("tracewatch", _tracewatch)):
             with tempfile.TemporaryDirectory() as folder, start(Path(folder)) as (pid, port, count):
                 _send(port, bodies[:8])
+                time.sleep(SETTLED_S)
                 figures[name].append(_measured(pid, port, bodies[8:]))
                 stored = count()
                 assert stored == SPANS, f"{name} acknowledged {SPANS} spans and has {stored}"

@@ -16,7 +16,7 @@ from tracewatch.errors import TracewatchError
 from tracewatch.live.going import keep_going
 from tracewatch.live.leasing import this_process
 
-NICE = 10  # ingest comes first
+NICE = 19  # ingest comes first
 
 
 def main(db: str, project: str) -> None:

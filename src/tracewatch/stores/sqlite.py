@@ -353,7 +353,9 @@ class SqliteStore(Store):
             return 0
         with self._reading() as connection:
             measured = sqlite_claims.measure(connection, claimed)
-        return int(self._rolling(lambda connection: sqlite_claims.add(connection, claimed, measured)))
+        new = int(self._rolling(lambda connection: sqlite_claims.add(connection, claimed, measured)))
+        self._let_others_write()
+        return new
 
     def _roll_locked(self) -> int:
         """Rolls up the next spans in one transaction. Returns how many."""

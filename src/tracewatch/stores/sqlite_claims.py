@@ -17,6 +17,7 @@ from tracewatch.stores import sqlite_rollups
 from tracewatch.stores.rollups import MINUTE_S, roll
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_schema import CLAIM_CHANGED, META
+from tracewatch.stores.sqlite_value_days import Summed, sum_values
 from tracewatch.times import HOUR_S
 
 CLAIM_ROWS = 20_000  # spans of one claim: adding what they come to takes 40 ms
@@ -38,6 +39,7 @@ class Measured:
     spans: int
     hours: pa.Table
     minutes: pa.Table
+    values: Summed
 
 
 def claim(connection: sqlite3.Connection, now: float) -> Claim | None:
@@ -60,7 +62,8 @@ def claim(connection: sqlite3.Connection, now: float) -> Claim | None:
 def measure(connection: sqlite3.Connection, claimed: Claim) -> Measured:
     """What the spans come to, as they are now: nobody has to wait for it."""
     spans, _ = sqlite_rollups.next_spans(connection, claimed.after, CLAIM_ROWS)
-    return Measured(spans.num_rows, roll(spans, HOUR_S), roll(spans, MINUTE_S))
+    values = sum_values(connection, claimed.after, claimed.upto)
+    return Measured(spans.num_rows, roll(spans, HOUR_S), roll(spans, MINUTE_S), values)
 
 
 def add(connection: sqlite3.Connection, claimed: Claim, measured: Measured) -> int:
@@ -68,5 +71,5 @@ def add(connection: sqlite3.Connection, claimed: Claim, measured: Measured) -> i
     held = dict(connection.execute(f"SELECT name, value FROM {META} WHERE name IN ('claimed', 'claimed_by')"))
     if rolled(connection) != claimed.after or held != {"claimed": claimed.upto, "claimed_by": claimed.by}:
         return 0
-    sqlite_rollups.add_measured(connection, measured.hours, measured.minutes, claimed.upto)
+    sqlite_rollups.add_measured(connection, measured.hours, measured.minutes, measured.values, claimed.upto)
     return measured.spans

@@ -24,7 +24,7 @@ from tracewatch.stores.sqlite_days import Asked, KnownDays, Row
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
 from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
-from tracewatch.stores.sqlite_value_days import add_values, forget_values, mark_stale
+from tracewatch.stores.sqlite_value_days import Summed, add_values, forget_values, mark_stale, put_values
 from tracewatch.times import HOUR_S
 
 DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait
@@ -58,15 +58,16 @@ def add_rolled(connection: sqlite3.Connection, spans: pa.RecordBatch, upto: int,
     _have_rolled(connection, upto)
 
 
-def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Table, upto: int) -> None:
-    """Like `add_rolled`, for spans that have been measured before: `roll` by the hour and by the minute."""
+def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Table, values: Summed, upto: int) -> None:
+    """Like `add_rolled`, for spans measured before: `roll` by the hour and by the minute, `sum_values` by the day."""
     _merge(connection, HOURS, hours)
     recent = minutes.filter(pc.greater_equal(minutes["bucket"], int(_meta(connection, "minutes_from"))))
     if recent.num_rows:
         _merge(connection, MINUTES, recent)
     if recent.num_rows < minutes.num_rows:
         change_past(connection)
-    _have_rolled(connection, upto)
+    put_values(connection, values)
+    _set_meta(connection, "rolled", upto)
 
 
 def roll_next(connection: sqlite3.Connection, now: float) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from tracewatch.records import Span
 from tracewatch.stores.queries import GROUPED, SUMMED, Condition
@@ -20,6 +21,12 @@ from tracewatch.times import DAY_S, HOUR_S
 DAYS_KEPT = 90
 SETTLES_S = 6 * HOUR_S  # scores come late: a day is made again once they have, not after each of them
 
+EVER = -1e12  # before every time that is stored
+
+Summed = list[tuple[Any, ...]]
+"""Rows of VALUE_DAYS."""
+
+_KEYS = ("name", "project", "source", "day", "value")
 _NAMES = tuple(alias for alias in GROUPED if alias != "value")
 _READ = (
     "operation_type", "model_provider", "status", "cost_usd", "cost_status", "input_tokens", "output_tokens",
@@ -31,6 +38,19 @@ def add_values(connection: sqlite3.Connection, upto: int) -> None:
     """Adds the spans behind those that are rolled up, up to that sequence number."""
     some = Condition("seq > ? AND seq <= ?", (rolled(connection), upto))
     _add(connection, "NOT INDEXED", some, valued_from(connection))
+
+
+def sum_values(connection: sqlite3.Connection, after: int, upto: int) -> Summed:
+    """What the spans behind one sequence number, up to another, come to: for `put_values`, which is quick."""
+    some = Condition("seq > ? AND seq <= ?", (after, upto))
+    return connection.execute(_sums_sql("NOT INDEXED", some), (*some.values, EVER)).fetchall()
+
+
+def put_values(connection: sqlite3.Connection, summed: Summed) -> None:
+    """Adds what spans were summed up to, as far as their days are kept."""
+    first, day = valued_from(connection), _KEYS.index("day")
+    marks = ", ".join("?" * len(_KEYS + _NAMES))
+    connection.executemany(_merge_sql(f"VALUES ({marks})"), [row for row in summed if row[day] >= first])
 
 
 def valued_from(connection: sqlite3.Connection) -> float:
@@ -125,19 +145,25 @@ def _make(connection: sqlite3.Connection, project: str, day: int) -> None:
 
 
 def _add(connection: sqlite3.Connection, by: str, met: Condition, first: float) -> None:
+    connection.execute(_merge_sql(f"{_sums_sql(by, met)} WHERE TRUE"), (*met.values, first))
+
+
+def _sums_sql(by: str, met: Condition) -> str:
+    """The question for rows of VALUE_DAYS; its last value is the first day that is wanted."""
     day = bucket_sql("start_time", DAY_S)
     read = (
         f"SELECT project, coalesce(source, '') AS source, {day} AS day, {', '.join(_READ)} FROM {Span.table} {by} "
         f"WHERE {met.sql} AND start_time >= ? AND coalesce({', '.join(VALUED)}) IS NOT NULL"
     )
-    parts = " UNION ALL ".join(_summed(name) for name in VALUED)
-    names = ", ".join(("name", "project", "source", "day", "value", *_NAMES))
+    return f"WITH some AS MATERIALIZED ({read}) SELECT * FROM ({' UNION ALL '.join(_summed(name) for name in VALUED)})"
+
+
+def _merge_sql(rows: str) -> str:
     news = ", ".join(f"{name} = {_merged(name)}" for name in _NAMES)
-    sql = (
-        f"WITH some AS MATERIALIZED ({read}) INSERT INTO {VALUE_DAYS} ({names}) SELECT * FROM ({parts}) WHERE TRUE "
+    return (
+        f"INSERT INTO {VALUE_DAYS} ({', '.join((*_KEYS, *_NAMES))}) {rows} "
         f"ON CONFLICT (project, name, day, value, source) DO UPDATE SET {news}"
     )
-    connection.execute(sql, (*met.values, first))
 
 
 def _summed(name: str) -> str:

@@ -23,6 +23,7 @@ from tracewatch.web.counters import Counters
 
 GROUP_BYTES = 4 * 2**20  # of requests that share a transaction: some 8 000 spans, a third of a second
 SMALL_BYTES = 32 * 2**10  # of a body that is decoded in a millisecond or two: less than handing it over may take
+TOGETHER_S = 0.01  # that one request waits for another to be decoded: pages that both change are then written once
 GIVEN_UP_S = 20.0  # for a process to decode a body; its sender has given up long before
 
 
@@ -106,7 +107,7 @@ class Storing:
         """What the next transaction holds: the first that waits, and those behind it that are decoded by now."""
         group: list[tuple[Delivery, Decoded]] = []
         size = 0
-        while self._waiting and size < GROUP_BYTES and not (group and self._left_to_others(self._waiting[0].work)):
+        while self._waiting and size < GROUP_BYTES and not (group and self._left_to_others(self._waiting[0].work, len(group))):
             delivery = self._waiting.popleft()
             size += len(delivery.work.request.body)
             try:
@@ -116,9 +117,9 @@ class Storing:
                 _answer(delivery, error)
         return group
 
-    def _left_to_others(self, work: Work) -> bool:
+    def _left_to_others(self, work: Work, held: int) -> bool:
         """Whether a process is at it, or will be: meanwhile, what is decoded already is stored."""
-        if self._workers is None or work.ready.is_set():
+        if self._workers is None or work.ready.is_set() or (held == 1 and work.ready.wait(TOGETHER_S)):
             return False
         return work.taken or len(work.request.body) > SMALL_BYTES
 
