@@ -107,7 +107,11 @@ class Storing:
         """What the next transaction holds: the first that waits, and those behind it that are decoded by now."""
         group: list[tuple[Delivery, Decoded]] = []
         size = 0
-        while self._waiting and size < GROUP_BYTES and not (group and self._left_to_others(self._waiting[0].work, len(group))):
+        while (
+            self._waiting
+            and size < GROUP_BYTES
+            and not (group and self._left_to_others(self._waiting[0].work, len(group)))
+        ):
             delivery = self._waiting.popleft()
             size += len(delivery.work.request.body)
             try:
