@@ -97,6 +97,18 @@ def test_a_plan_says_what_is_told_and_what_is_missed():
     assert {each.channel for each in replay(Rules.of(rules), Book(), some, SINCE, UNTIL)} == {NOBODY}
 
 
+def test_what_came_since_the_last_step_is_told_by_a_plan():
+    until = NOON - 20 * MINUTE + 70
+    found = plan(Rules.of([a_rule()]), Book(), [past_of(an_incident(detected_at=until - 30), [], [])], SINCE, until)
+    assert (found.missed, found.silent, found.ruled["waits"].fired) == ((), (), 1)
+
+
+def test_a_condition_is_not_said_to_have_told_nothing():
+    checking = a_rule(name="checking", condition={"no_data": {"for": "30m"}})
+    found = plan(Rules.of([checking]), Book(), [], SINCE, UNTIL)
+    assert (found.silent, found.untried) == ((), ("checking",))
+
+
 def test_a_plan_of_the_past_is_what_was_told_live(store):
     """The same incident, live in steps of five minutes and afterwards from what was kept of it."""
     store.add([a_channel()])

@@ -47,6 +47,8 @@ class Ruled:
     """How often: an incident that came back counts again, a digest once."""
     messages: int
     """To all channels, growth, ends and digests included."""
+    checks: bool = False
+    """Whether it makes incidents of its own: of the past it tells those that it has made alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,13 @@ class Plan:
     @property
     def silent(self) -> tuple[str, ...]:
         """Rules that would have told nothing; that the default has nothing left to tell is as it should be."""
-        return tuple(name for name, each in self.ruled.items() if not each.messages and name != DEFAULT.name)
+        quiet = (name for name, each in self.ruled.items() if not each.messages and not each.checks)
+        return tuple(name for name in quiet if name != DEFAULT.name)
+
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """Rules whose condition has made no incident yet: what it would have made of the past is not known."""
+        return tuple(name for name, each in self.ruled.items() if each.checks and not each.messages)
 
 
 def plan(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: float) -> Plan:
@@ -84,7 +92,7 @@ def plan(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: f
     by_rule: dict[str, list[Telling]] = defaultdict(list)
     for each in told:
         by_rule[each.rule].append(each)
-    ruled = {each.name: _ruled(each.name, by_rule[each.name]) for each in rules.all}
+    ruled = {each.name: _ruled(each, by_rule[each.name]) for each in rules.all}
     known = {id_ for each in told for id_ in (*each.about, each.incident_id)}
     there = [each.incident for each in pasts if since <= each.incident.detected_at < until]
     missed = [each for each in there if at_least(each.severity, LEAST) and each.id not in known]
@@ -99,7 +107,7 @@ def replay(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until:
     there: list[Past] = []
     longest = max(each.digest_s for each in rules.all) if rules.all else 0.0
     now = since // STEP_S * STEP_S
-    while now <= until:
+    while True:
         while coming and coming[-1].times[0] <= now:
             there.append(coming.pop())
         there = [each for each in there if each.until + longest >= now]
@@ -107,8 +115,10 @@ def replay(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until:
         if seen or longest:
             some = decide(rules, audience, seen, ledger, now)
             told += some if now > since else []
-        now = max(now + STEP_S, _next(coming, now)) if not there and not longest else now + STEP_S
-    return told
+        if now >= until:
+            return told
+        following = max(now + STEP_S, _next(coming, now)) if not there and not longest else now + STEP_S
+        now = min(following, until)  # what came since the last step counts too
 
 
 def _next(coming: Sequence[Past], now: float) -> float:
@@ -116,13 +126,14 @@ def _next(coming: Sequence[Past], now: float) -> float:
     return -(-coming[-1].times[0] // STEP_S) * STEP_S if coming else float("inf")
 
 
-def _ruled(name: str, told: Sequence[Telling]) -> Ruled:
+def _ruled(rule: AlertRule, told: Sequence[Telling]) -> Ruled:
     openings = [each for each in told if each.event in (*OPENINGS, "digest")]
     about = [id_ for each in told for id_ in (each.about or (each.incident_id,)) if id_ is not None]
     return Ruled(
-        rule=name,
+        rule=rule.name,
         incidents=tuple(dict.fromkeys(about)),
         fired=len({(each.incident_id, each.episode) for each in openings})
         + sum(each.event == "digest" for each in told),
         messages=len(told),
+        checks=rule.condition is not None,
     )

@@ -200,6 +200,7 @@ def _plan_row(plan: Any) -> dict[str, Any]:
             for name, each in plan.ruled.items()
         ],
         "silent": list(plan.silent),
+        "untried": list(plan.untried),
         "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in plan.missed],
     }
 
@@ -222,6 +223,8 @@ def _show_plan(plans: Mapping[str, Any], titles: Mapping[str, str]) -> None:
             say(f"The rules{of} would have told of every high and critical incident.")
     if last.silent:
         say(f"These rules would have told nothing: {', '.join(last.silent)}")
+    if last.untried:
+        say(f"Conditions are not tried on the past, only on calls to come: {', '.join(last.untried)}")
     for name, each in last.ruled.items():
         if each.incidents:
             say(f"{name} would have told of:")

@@ -209,6 +209,7 @@ def plan_row(plan: planning.Plan) -> Mapping[str, Any]:
             for name, each in plan.ruled.items()
         ],
         "silent": list(plan.silent),
+        "untried": list(plan.untried),
         "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in plan.missed],
     }
 
