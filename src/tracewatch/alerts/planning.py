@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tracewatch.alerts.book import Book
 from tracewatch.alerts.deciding import Rules, decide
@@ -68,6 +69,25 @@ class Plan:
     def weeks(self) -> float:
         """How long that is."""
         return max((self.until - self.since) / WEEK_S, 1 / 7)
+
+    def row(self) -> dict[str, Any]:
+        """All of it but the times, as JSON has it."""
+        return {
+            "incidents": self.incidents,
+            "rules": [
+                {
+                    "rule": name,
+                    "fired": each.fired,
+                    "incidents": list(each.incidents),
+                    "messages": each.messages,
+                    "messages_per_week": round(self.a_week(name), 2),
+                }
+                for name, each in self.ruled.items()
+            ],
+            "silent": list(self.silent),
+            "untried": list(self.untried),
+            "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in self.missed],
+        }
 
     def a_week(self, rule: str) -> float:
         """How many messages a week a rule would have sent."""

@@ -185,24 +185,7 @@ def _changes(noun: str, part: Difference) -> list[str]:
 
 
 def _plan_row(plan: Any) -> dict[str, Any]:
-    return {
-        "since": iso(plan.since),
-        "until": iso(plan.until),
-        "incidents": plan.incidents,
-        "rules": [
-            {
-                "rule": name,
-                "fired": each.fired,
-                "incidents": list(each.incidents),
-                "messages": each.messages,
-                "messages_per_week": round(plan.a_week(name), 2),
-            }
-            for name, each in plan.ruled.items()
-        ],
-        "silent": list(plan.silent),
-        "untried": list(plan.untried),
-        "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in plan.missed],
-    }
+    return {"since": iso(plan.since), "until": iso(plan.until), **plan.row()}
 
 
 def _show_plan(plans: Mapping[str, Any], titles: Mapping[str, str]) -> None:

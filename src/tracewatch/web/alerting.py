@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,26 +192,6 @@ def with_rule(store: Store, project: str, rule: AlertRule, was: AlertRule | None
     """The rules of a project as they would be with one more, or another in place of one."""
     gone = {rule.name, was.name if was else rule.name}
     return [*(each for each in rules_of(store, project) if each.name not in gone), rule]
-
-
-def plan_row(plan: planning.Plan) -> Mapping[str, Any]:
-    """A plan as JSON has it."""
-    return {
-        "incidents": plan.incidents,
-        "rules": [
-            {
-                "rule": name,
-                "fired": each.fired,
-                "messages": each.messages,
-                "messages_per_week": round(plan.a_week(name), 2),
-                "incidents": list(each.incidents),
-            }
-            for name, each in plan.ruled.items()
-        ],
-        "silent": list(plan.silent),
-        "untried": list(plan.untried),
-        "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in plan.missed],
-    }
 
 
 def told_of(store: Store, caller: Caller, incident_id: str) -> tuple[Delivery, ...]:

@@ -222,7 +222,7 @@ def plan(server: Server, caller: Reader, wanted: Asked) -> Response:
             for each in wanted.rules
         )
     found = alerting.planned(server.store, project, rules, addresses=addresses, since=since, now=now)
-    return shapes.told({"since": iso(found.since), "until": iso(found.until), **alerting.plan_row(found)})
+    return shapes.told({"since": iso(found.since), "until": iso(found.until), **found.row()})
 
 
 @router.get("/verdicts", response_model=list[VERDICT])  # type: ignore[valid-type]
