@@ -76,7 +76,9 @@ class Serving:
         app = make_app(Settings(db=self.db), open_without_keys=True)
         app.router.routes.insert(0, Route("/bare", lambda request: HTMLResponse(BARE)))
         socket = listen("127.0.0.1", 0)
-        self.server = uvicorn.Server(uvicorn.Config(app, http="httptools", ws="none", log_level="error"))
+        self.server = uvicorn.Server(
+            uvicorn.Config(app, http="httptools", ws="none", log_level="error", timeout_graceful_shutdown=5)
+        )
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [socket]}, daemon=True)
         self.thread.start()
         while not self.server.started:

@@ -73,7 +73,9 @@ def served(db: str) -> Iterator[str]:
     """The pages of a database, at this address."""
     with closing(listen("127.0.0.1", 0)) as socket:
         app = make_app(Settings(db=db), open_without_keys=True)
-        server = uvicorn.Server(uvicorn.Config(app, http="httptools", ws="none", log_level="error"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, http="httptools", ws="none", log_level="error", timeout_graceful_shutdown=5)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
         thread.start()
         try:

@@ -255,7 +255,7 @@ def test_programs_do_all_of_it_by_the_api(own, receiver):
     assert own.post(f"{at}/test", json={"channel": "ops"}).json() == {"taken": True}
     assert "Webhook-Signature" in receiver.got[0][1]
     receiver.answers.append((410, {}, b""))
-    assert own.post(f"{at}/test", json={"channel": "ops"}).status_code == 502
+    assert own.post(f"{at}/test", json={"channel": "ops"}).status_code == 424
     assert own.post(f"{at}/test", json={"channel": "nowhere"}).status_code == 404
     rule = own.put(f"{at}/rules/costs", json={"metrics": ["cost_usd"], "channels": ["ops"]}).json()
     assert rule["rule"] == {"name": "costs", "metrics": ["cost_usd"], "channels": ["ops"]}

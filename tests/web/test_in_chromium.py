@@ -81,7 +81,9 @@ def _serving(db, now=NOW):
 
     app = make_app(Settings(db=db), open_without_keys=True)
     socket = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, http="httptools", ws="none", log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, http="httptools", ws="none", log_level="error", timeout_graceful_shutdown=5)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
     address = f"http://127.0.0.1:{socket.getsockname()[1]}"

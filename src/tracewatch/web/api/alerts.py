@@ -31,7 +31,7 @@ DELIVERY, VERDICT = shapes.shape(Delivery, INSIDE), shapes.shape(Verdict)
 MOST_RULES = 100
 _WEB = r"^https?://[a-z]+(\.[a-z]+)*(/[A-Za-z0-9_-]*)*$"
 UNSENT: shapes.Answers = {
-    502: {"model": shapes.Refusal, "description": "The channel did not take it; the sentence says why."}
+    424: {"model": shapes.Refusal, "description": "The channel did not take it; the sentence says why."}
 }
 
 
@@ -184,7 +184,7 @@ def test_channel(server: Server, caller: Admin, wanted: Tried) -> Response:
             addresses=server.settings.alert_channels, now=server.clock(), public_url=server.settings.public_url,
         )  # fmt: skip
     except (DeliveryFailed, DeliveryRefused) as error:
-        return shapes.told({"error": str(error)}, 502)
+        return shapes.told({"error": str(error)}, 424)
     return shapes.told({"taken": True})
 
 
