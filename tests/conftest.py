@@ -2,10 +2,15 @@
 
 import dataclasses
 
+import hypothesis
 import pytest
 from receivers import receiving
 
 from tracewatch.settings import PREFIX, Settings
+
+# How long an example takes is a matter of who else is using the machine.
+hypothesis.settings.register_profile("tracewatch", deadline=None)
+hypothesis.settings.load_profile("tracewatch")
 
 MACHINES = ("COLUMNS", *(f"{PREFIX}{field.name.upper()}" for field in dataclasses.fields(Settings)))
 

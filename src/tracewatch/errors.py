@@ -141,6 +141,15 @@ class DemoWorkloadMissing(TracewatchError):
     """the demo's workload is not at {path}. Install tracewatch again, or run the demo from a checkout"""
 
 
+class CopyRefused(TracewatchError):
+    """cannot copy {source} to {target}: {why}"""
+
+
+class CopyUnproven(TracewatchError):
+    """what was read back from {target} is not what {source} holds: {parts}. Somebody may be writing to it; the same
+    command compares again and copies what is not there"""
+
+
 class OutputLost(TracewatchError):
     """cannot write the output: {why}. What was asked has been done; only the text is incomplete"""
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "alerts": "alerting:alerts",
     "keys": "keys:keys",
     "export": "exporting:export",
+    "copy": "copying:copy",
     "doctor": "doctor:doctor",
 }
 

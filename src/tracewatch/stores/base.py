@@ -303,6 +303,18 @@ class Store(ABC):
         """Deletes spans that began before that moment (whole hours); rollups stay. Returns how many went."""
 
     @abstractmethod
+    def retained(self) -> float | None:
+        """The hour (epoch s) before which spans were deleted and only rollups stay; None when all were kept."""
+
+    @abstractmethod
+    def keep_hours(self, hours: pa.Table, since: float, until: float) -> None:
+        """Takes the rollups of whole hours whose spans are kept nowhere any more, in place of what is there for them.
+
+        `hours` is what `rollup` gives by all of rollups.KEYS, with all measures and a step of an hour. From then on no
+        span from before `until` is taken in.
+        """
+
+    @abstractmethod
     def describe(self) -> Mapping[str, str]:
         """What the store is, for people: its kind and version, where it lies, its schema, its size."""
 

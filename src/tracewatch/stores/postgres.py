@@ -238,6 +238,13 @@ class PostgresStore(Store):
         self._writer.forget_days()
         return int(gone)
 
+    def retained(self) -> float | None:
+        with self._connections.reading() as connection:
+            return postgres_rollups.retained(connection)
+
+    def keep_hours(self, hours: pa.Table, since: float, until: float) -> None:
+        self._rolling(lambda connection: postgres_rollups.keep_hours(connection, hours, since, until))
+
     def describe(self) -> Mapping[str, str]:
         with self._connections.reading() as connection:
             version = connection.execute("SHOW server_version").fetchone()

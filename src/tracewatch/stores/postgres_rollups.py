@@ -25,6 +25,7 @@ from tracewatch.stores.postgres_schema import ROLL_LOCK, SPAN_KEYS, days_of, par
 from tracewatch.stores.queries import Condition
 from tracewatch.stores.rollups import MINUTE_S, MINUTES_KEPT_S, READ, asked_buckets, measure_schema, roll
 from tracewatch.stores.sqlite_schema import DIRTY, HOURS, META, MINUTES, SLICE_TABLE
+from tracewatch.stores.values import MOMENTS
 from tracewatch.times import DAY_S, HOUR_S
 
 CHUNK_ROWS = 20_000  # spans rolled up in one transaction; writers do not wait for it
@@ -88,12 +89,31 @@ def redo_next(connection: Connection) -> int | None:
     return done
 
 
-def delete_spans_before(connection: Connection, hour: float) -> int:
-    """Deletes the spans before that hour which are in the rollups: whole days at once. Returns how many."""
+def retained(connection: Connection) -> float | None:
+    """The hour before which spans were deleted; None when all were kept."""
+    hour = _meta(connection, "retained")
+    return None if hour <= MOMENTS[0] else hour
+
+
+def keep_hours(connection: Connection, hours: pa.Table, since: float, until: float) -> None:
+    """Puts these rollups in place of those from one hour to another, of which no spans are to come."""
+    one_at_a_time(connection)
+    _take_none_before(connection, until)
+    connection.execute(f"DELETE FROM {HOURS} WHERE bucket >= ? AND bucket < ?", (int(since), int(until)))
+    _merge(connection, HOURS, hours)
+
+
+def _take_none_before(connection: Connection, hour: float) -> None:
+    """From now on no span from before that hour is taken in: its hours could not be made again from the spans."""
     while redo_next(connection) is not None:  # what was marked since the last roll_up
         pass
-    if hour > float(_meta(connection, "retained")):
+    if hour > _meta(connection, "retained"):
         _set_meta(connection, "retained", hour)
+
+
+def delete_spans_before(connection: Connection, hour: float) -> int:
+    """Deletes the spans before that hour which are in the rollups: whole days at once. Returns how many."""
+    _take_none_before(connection, hour)
     gone = 0
     for day in sorted(each for each in days_of(connection.raw) if (each + 1) * DAY_S <= hour):
         gone += _drop_day(connection, day)

@@ -270,6 +270,13 @@ class SqliteStore(Store):
         self._writer.give_back()
         return gone
 
+    def retained(self) -> float | None:
+        with self._reading() as connection:
+            return sqlite_rollups.retained(connection)
+
+    def keep_hours(self, hours: pa.Table, since: float, until: float) -> None:
+        self._rolling(lambda connection: sqlite_rollups.keep_hours(connection, hours, since, until))
+
     def describe(self) -> Mapping[str, str]:
         files = (self.path, f"{self.path}-wal")
         size = sum(os.path.getsize(each) for each in files if os.path.exists(each))

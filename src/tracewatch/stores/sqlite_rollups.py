@@ -25,6 +25,7 @@ from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_plans import all_projects
 from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
 from tracewatch.stores.sqlite_value_days import Summed, add_values, forget_values, mark_stale, put_values
+from tracewatch.stores.values import MOMENTS
 from tracewatch.times import HOUR_S
 
 DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait
@@ -180,6 +181,21 @@ def forget_spans_before(connection: sqlite3.Connection, hour: float) -> None:
     forget_values(connection, hour)
     for sql in TOO_OLD:
         connection.execute(sql)
+
+
+def retained(connection: sqlite3.Connection) -> float | None:
+    """The hour before which spans were deleted; None when all were kept."""
+    hour = _meta(connection, "retained")
+    return None if hour <= MOMENTS[0] else hour
+
+
+def keep_hours(connection: sqlite3.Connection, hours: pa.Table, since: float, until: float) -> None:
+    """Puts these rollups in place of those from one hour to another, of which no spans are to come."""
+    forget_spans_before(connection, until)
+    slices = f"slice IN (SELECT id FROM {SLICE_TABLE})"
+    connection.execute(f"DELETE FROM {HOURS} WHERE {slices} AND bucket >= ? AND bucket < ?", (since, until))
+    _merge(connection, HOURS, hours)
+    change_past(connection)
 
 
 def delete_spans_before(connection: sqlite3.Connection, hour: float) -> int:
