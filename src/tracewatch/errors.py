@@ -303,6 +303,11 @@ class FormForeign(AccessRefused):
     """this form does not come from a page of this server, or from one that is too old: load the page again"""
 
 
+class UnsetVariable(TracewatchError):
+    """the environment variable {name} is not set here, and the address of an alert channel names it.
+    Set it for the process that sends: tracewatch serve or tracewatch watch"""
+
+
 class UnknownChannel(TracewatchError):
     """cannot open {given} as a channel: {why}"""
 

@@ -129,6 +129,25 @@ def usually(incident: Incident) -> str:
     return "" if incident.expected is None else formats.amount(incident.expected, unit)
 
 
+def limit_of(incident: Incident) -> str | None:
+    """The limit that what was checked is beyond, with its unit; None of what detection learned, or where there is none.
+
+    Of silence it is a time, which the incident's own sentence names.
+    """
+    limit = incident.upper if incident.direction == "up" else incident.lower
+    if incident.detector not in CHECKED or limit is None or incident.kind == "silence":
+        return None
+    return checked_amount(incident, limit)
+
+
+def checked_amount(incident: Incident, value: float) -> str:
+    """A value of what was checked, in the unit of its metric."""
+    known = METRIC_OF.get(incident.metric_name)
+    if known is not None and known.family == "volume" and known.unit == "calls":
+        return formats.count(round(value))
+    return formats.amount(value, known.unit if known else measure_of(incident.metric_name).unit)
+
+
 _NOUNS = {
     "cost_usd": "Cost",
     "duration_ms": "Latency",

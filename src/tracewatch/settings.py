@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tracewatch.errors import BadSetting
+from tracewatch.errors import BadSetting, UnsetVariable
 
 PREFIX = "TRACEWATCH_"
 DURABILITIES = ("normal", "full")
@@ -116,12 +116,12 @@ _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 def filled(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A text with the environment variables it names as ${NAME}: secrets need not be written. Raises BadSetting.
+    """A text with the environment variables it names as ${NAME}: secrets need not be written. Raises UnsetVariable.
 
     >>> filled("slack://${TOKEN}/", {"TOKEN": "s3cret"})
     'slack://s3cret/'
     """
     for name in _REFERENCE.findall(text):
         if not environ.get(name):
-            raise BadSetting(name=name, given="", why="an alert channel's address needs it: set it for this process")
+            raise UnsetVariable(name=name)
     return _REFERENCE.sub(lambda found: environ[found[1]], text)

@@ -102,7 +102,7 @@ def test_a_file_with_mistakes_changes_nothing_and_says_all_of_them(db, tmp_path)
 def test_a_channel_that_cannot_be_opened_from_here_is_pointed_out(db, tmp_path):
     (tmp_path / "odd.yaml").write_text("channels:\n  a: ${NOT_SET_HERE}\n  b: 'nothing://x'\n")
     said = run("apply", str(tmp_path / "odd.yaml"), db=db).stderr
-    assert "channel a from here: the setting NOT_SET_HERE" in said
+    assert "channel a from here: the environment variable NOT_SET_HERE is not set here" in said
     assert "channel b from here" in said
 
 

@@ -66,7 +66,7 @@ def test_an_incident_that_is_over():
 
 
 def test_the_condition_of_a_rule_speaks_for_itself():
-    told = an_incident(rule="budget", title="$512 of the budget of $500 for March are spent")
+    told = an_incident(rule="budget", detector="rules", title="$512 of the budget of $500 for March are spent")
     assert title(told, NOW) == "$512 of the budget of $500 for March are spent"
     assert "Confidence" not in dict(facts(told, NOW))
 
@@ -113,3 +113,20 @@ def test_the_picture_is_that_of_the_explanation():
     assert course(an_incident(causes={"course": kept | {"values": [1.0, None]}})) is None
     assert course(an_incident()) is None
     assert course(an_incident(causes={"course": kept}, started_at=0.0)).onset is None
+
+
+def test_what_is_beyond_a_limit_is_told_beside_the_limit_and_not_beside_what_is_usual():
+    of_rule = {"rule": "failures", "detector": "rules", "expected": None, "lower": None, "confidence_score": 1.0}
+    failing = an_incident(metric_name="error_rate", observed=0.31, upper=0.2, **of_rule)
+    assert dict(facts(failing, NOW))["Error rate"] == "31 %, limit 20 %"
+    few = an_incident(
+        metric_name="calls_per_hour", direction="down", observed=3.0, **of_rule | {"lower": 10.0, "upper": None}
+    )
+    assert dict(facts(few, NOW))["Calls per hour"] == "3, limit 10"
+    silent = an_incident(
+        metric_name="call_count", kind="silence", direction="down", observed=0.0, upper=None, **of_rule
+    )
+    assert "usually" not in str(facts(silent, NOW))
+    assert "limit" not in str(facts(silent, NOW))
+    lost = an_incident(metric_name="orphan_rate", detector="self", expected=0.01, observed=0.2, lower=None, upper=0.04)
+    assert "usually 1" in dict(facts(lost, NOW))["Spans without their parent"]

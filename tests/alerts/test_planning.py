@@ -106,7 +106,7 @@ def test_what_came_since_the_last_step_is_told_by_a_plan():
 def test_a_condition_is_not_said_to_have_told_nothing():
     checking = a_rule(name="checking", condition={"no_data": {"for": "30m"}})
     found = plan(Rules.of([checking]), Book(), [], SINCE, UNTIL)
-    assert (found.silent, found.untried) == ((), ("checking",))
+    assert (found.silent, dict(found.untried)) == ((), {"checking": "it was not tried on the past"})
 
 
 def test_a_plan_of_the_past_is_what_was_told_live(store):

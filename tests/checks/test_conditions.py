@@ -102,7 +102,8 @@ def test_a_budget_says_on_which_day_it_is_spent_and_how_sure_that_is(store):
     assert "At this pace the $50.00 for November are spent on Nov 2" in found.title
     assert ", between Nov 2" in found.title
     assert "$42.0" in found.title
-    assert found.cost_effect_usd == pytest.approx(10.0, abs=1.0)
+    assert found.observed - found.limit == pytest.approx(10.0, abs=1.0)
+    assert found.cost_effect_usd is None  # nothing is spent beyond it so far
 
 
 def test_a_budget_that_lasts_is_well(store):
@@ -168,3 +169,49 @@ def test_its_incident_names_the_rule_and_goes_with_it(store):
     store.annotate(AlertRule, {"project": "default", "name": "mine"}, {"enabled": False})
     settle(store, "default", RULES, checked(store), NOW + 60)
     assert store.page(Incident).records[0].state == "recovering"
+
+
+def test_it_begins_when_the_limit_is_crossed_and_a_limit_is_not_what_is_usual(store):
+    rule(store, threshold={"metric": "error_rate", "above": 0.2, "window": "15m"})
+    conditions = Conditions(store, "default")
+    calls(store, 60, over=600.0, until=NOW)
+    watch.catch_up(store)
+    assert [each.bad for each in conditions.checks(NOW)] == [False]
+    calls(store, 40, over=60.0, until=NOW + 60, status="error")
+    watch.catch_up(store)
+    (found,) = conditions.checks(NOW + 60)
+    assert (found.bad, found.since, found.expected, found.limit) == (True, NOW + 60, None, 0.2)
+    assert conditions.checks(NOW + 120)[0].since == NOW + 60
+    settle(store, "default", RULES, [found], NOW + 60)
+    (incident,) = store.page(Incident).records
+    assert (incident.started_at, incident.expected, incident.upper) == (NOW + 60, None, 0.2)
+
+
+@pytest.mark.parametrize("metric", ["error_rate", "ttft_ms"])
+def test_who_begins_to_watch_looks_back_for_when_it_was_crossed(store, metric):
+    rule(store, threshold={"metric": metric, "above": 0.3, "window": "15m"})
+    calls(store, 60, over=3600.0, until=NOW - 1200, ttft_ms=0.1)
+    calls(store, 200, over=1200.0, until=NOW, status="error", ttft_ms=900.0)
+    (found,) = checked(store)
+    assert NOW - 1200 <= found.since <= NOW - 600
+
+
+@pytest.mark.parametrize(("metric", "came"), [("call_count", 30), ("cost_per_hour", 1.2)])
+def test_counts_and_money_of_each_value_that_rollups_do_not_tell_apart(store, metric, came):
+    rule(store, threshold={"metric": metric, "above": 1, "window": "15m", "by": "user_id"})
+    calls(store, 30, user_id="much")
+    calls(store, 40, user_id="steps", operation_type="tool")
+    (found,) = [each for each in checked(store) if each.slice["user_id"] == "much"]
+    assert (found.bad, found.observed) == (True, pytest.approx(came))
+
+
+def test_what_takes_long_is_evaluated_less_often_and_stays_as_it_was(store, monkeypatch):
+    rule(store, threshold={"metric": "error_rate", "above": 0.2})
+    calls(store, 30, status="error")
+    watch.catch_up(store)
+    took, clock = iter((0.0, 1.0, 1.0, 1.0)), iter((0.0, 19.0, 21.0, 21.0))  # a second, and then no time
+    monkeypatch.setattr("tracewatch.checks.conditions.time.process_time", lambda: next(took))
+    monkeypatch.setattr("tracewatch.checks.conditions.time.monotonic", lambda: next(clock))
+    conditions = Conditions(store, "default")
+    bad = [[each.bad for each in conditions.checks(NOW + HOUR * step)] for step in range(3)]
+    assert bad == [[True], [True], [None]]

@@ -293,7 +293,10 @@ def test_messages_and_verdicts_by_the_api(tmp_path):
         ({"severity": "critical", "recovery": False}, "critical severity, and not when they are over."),
         ({"digest_s": 86_400.0}, "in one message each 1d."),
         ({"condition": {"no_data": {"for_s": 1800.0}}}, "Tells ops when no call comes for 30m."),
-        ({"condition": {"threshold": {"metric": "error_rate", "above": 0.2}}}, "when errors is above 20 % over 15m."),
+        (
+            {"condition": {"threshold": {"metric": "error_rate", "above": 0.2}}},
+            "when 'Error rate' is above 20 % over 15m.",
+        ),
         ({"auto_acknowledge": "low"}, "up to low they are acknowledged by themselves."),
         ({"types": ("a", "b", "c", "d")}, "that touch a, b or 2 more."),
     ],

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracewatch.alerts.mistakes import Path, entries
+from tracewatch.alerts.mistakes import Path, entries, near
 from tracewatch.alerts.quiet import read_zone
 from tracewatch.alerts.reading import SLICED, Reader
+from tracewatch.metrics.table import METRIC_OF
 from tracewatch.records import SEVERITIES, AlertRule
 
 PERIODS = ("day", "week", "month")
@@ -66,6 +67,8 @@ ENTRIES: Mapping[str, tuple[str, ...]] = {
     "budget": ("usd", "tokens", "per", "zone", "slice", "by", "severity"),
     "no_data": ("for", "slice", "severity"),
 }
+MEASURED = tuple(each.key for each in METRIC_OF.values() if each.measured is not None)
+"""The metrics that a threshold may be set for."""
 _SECONDS = {"window": "window_s", "for": "for_s"}
 
 
@@ -105,12 +108,31 @@ def _value(name: str, value: object, path: Path, reader: Reader) -> Any:
         number = reader.number(value, path, 1, 1e9)
         return None if number is None else int(number)
     if name == "slice":
-        return reader.slice(value, path)
+        return _whole(reader.slice(value, path), path, reader)
     if name == "zone":
         return read_zone(value, path, reader)
     if name == "metric":
-        return next(iter(reader.named(value, path, "metrics")), None)
+        return _measured(value, path, reader)
     return reader.text(value, path, {"severity": SEVERITIES, "per": PERIODS, "by": SLICED}[name])
+
+
+def _measured(value: object, path: Path, reader: Reader) -> str | None:
+    """The name of a metric that has a value of its calls."""
+    given = reader.text(value, path)
+    if given is not None and given not in MEASURED:
+        why = "only detection tells of it" if given in METRIC_OF else "no metric is called so"
+        reader.wrong(path, f"a threshold cannot be set for '{given}': {why}{near(given, MEASURED)}")
+        return None
+    return given
+
+
+def _whole(slice: dict[str, list[str | None]] | None, path: Path, reader: Reader) -> dict[str, list[str | None]] | None:
+    """A slice of whole values: a condition looks its calls up by them."""
+    for name, values in (slice or {}).items():
+        for each in values:
+            if each is not None and "*" in each:
+                reader.wrong((*path, name), f"a condition takes whole values, and not '{each}': name each of them")
+    return slice
 
 
 def _check(kind: str, read: Mapping[str, Any], path: Path, reader: Reader) -> None:
@@ -120,6 +142,9 @@ def _check(kind: str, read: Mapping[str, Any], path: Path, reader: Reader) -> No
             reader.wrong(path, "a threshold needs a metric, such as metric: error_rate")
         if ("above" in read) == ("below" in read):
             reader.wrong(path, "a threshold is either above or below a value, such as above: 0.2")
+        metric, limit = METRIC_OF.get(read.get("metric") or ""), read.get("above", read.get("below"))
+        if metric is not None and metric.unit == "share" and limit is not None and not 0 <= limit <= 1:
+            reader.wrong(path, f"{metric.key} is a share from 0 to 1, and not {limit:g}: write 20 % as 0.2")
     if kind == "budget" and ("usd" in read) == ("tokens" in read):
         reader.wrong(path, "a budget needs an amount of one kind, such as usd: 500 or tokens: 2000000")
     if kind == "no_data" and "for_s" not in read:

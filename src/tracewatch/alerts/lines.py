@@ -16,8 +16,9 @@ from tracewatch.channels import LONGEST_TITLE, Course
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.telling import how_sure
-from tracewatch.headlines import called, headline, ratio_of, usually
-from tracewatch.records import Incident
+from tracewatch.headlines import called, checked_amount, headline, limit_of, ratio_of, usually
+from tracewatch.metrics.table import METRIC_OF
+from tracewatch.records import CHECKED, Incident
 
 MOST_TEXTS = 4  # factors, and actions: more is a list nobody follows
 LONGEST_TEXT = 300  # characters of one of them
@@ -95,7 +96,7 @@ def _facts(incident: Incident, now: float, before: str | None) -> Iterator[tuple
         yield "Severity", f"{incident.severity}, was {before}"
     value = _value(incident)
     if value:
-        yield called(incident.metric_name), value
+        yield _label(incident), value
     lasted = (incident.closed_at or now) - incident.started_at
     for label, text in (
         ("Extra cost", _by_the_hour(incident.cost_effect_usd, WORTH_USD, lasted, incident, formats.money)),
@@ -109,7 +110,7 @@ def _facts(incident: Incident, now: float, before: str | None) -> Iterator[tuple
         yield "Lasted", formats.lasting(lasted)
     if incident.findings > 1:
         yield "Findings", f"{formats.count(incident.findings)} of one cause"
-    if not incident.rule:
+    if incident.detector not in CHECKED:
         yield "Confidence", f"{min(incident.confidence_score, 0.99):.2f}, {how_sure(incident.confidence_score)}"
 
 
@@ -117,6 +118,8 @@ def _value(incident: Incident) -> str:
     """What came, beside what is usual."""
     if incident.observed is None or incident.kind == "first_seen":
         return ""
+    if incident.detector in CHECKED:
+        return _beyond(incident)
     measure = measure_of(incident.metric_name)
     volume = measure.family == "volume"
     came = formats.count(round(incident.observed)) if volume else formats.amount(incident.observed, measure.unit)
@@ -124,6 +127,22 @@ def _value(incident: Incident) -> str:
     ratio = ratio_of(incident)
     times = f" ({formats.ratio(ratio)})" if ratio and ratio >= 1.5 and measure.unit not in ("share", "score") else ""
     return f"{came}{f', usually {usual}' if usual else ''}{times}"
+
+
+def _label(incident: Incident) -> str:
+    """What is measured."""
+    known = METRIC_OF.get(incident.metric_name) if incident.detector in CHECKED else None
+    return known.label if known else called(incident.metric_name)
+
+
+def _beyond(incident: Incident) -> str:
+    """What came, beside its limit, and what is usual where that is known."""
+    limit = limit_of(incident)
+    if incident.kind == "silence" or incident.observed is None:
+        return ""
+    usual = usually(incident) if incident.expected is not None else ""
+    beside = f", usually {usual}" if usual else "" if limit is None else f", limit {limit}"
+    return f"{checked_amount(incident, incident.observed)}{beside}"
 
 
 def _by_the_hour(

@@ -12,7 +12,7 @@ from tracewatch.alerts.deciding import Rules, decide
 from tracewatch.alerts.history import Past
 from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
 from tracewatch.alerts.matching import DEFAULT, at_least
-from tracewatch.records import AlertRule, Incident
+from tracewatch.records import AlertRule, Incident, iso
 from tracewatch.times import DAY_S
 
 STEP_S = 300.0  # the engine finds what it finds at the end of five minutes
@@ -48,8 +48,21 @@ class Ruled:
     """How often: an incident that came back counts again, a digest once."""
     messages: int
     """To all channels, growth, ends and digests included."""
-    checks: bool = False
-    """Whether it makes incidents of its own: of the past it tells those that it has made alone."""
+    made: tuple[Incident, ...] = ()
+    """Incidents that its condition would have made, which are not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of trying the condition of a rule on the past."""
+
+    rule: str
+    pasts: tuple[Past, ...]
+    """The incidents that it would have made, with their courses."""
+    since: float
+    """From when on it was tried (UTC epoch seconds)."""
+    why: str = ""
+    """What could not be tried, and why; empty where all of it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,8 @@ class Plan:
     """Incidents of high and critical severity that nobody would have been told of, the worst first."""
     incidents: int
     """How many there were in all."""
+    untried: Mapping[str, str]
+    """By rule what of the past its condition was not tried on, and why."""
 
     @property
     def weeks(self) -> float:
@@ -81,11 +96,12 @@ class Plan:
                     "incidents": list(each.incidents),
                     "messages": each.messages,
                     "messages_per_week": round(self.a_week(name), 2),
+                    "made": [_row(it) for it in each.made],
                 }
                 for name, each in self.ruled.items()
             ],
             "silent": list(self.silent),
-            "untried": list(self.untried),
+            "untried": [{"rule": name, "why": why} for name, why in self.untried.items()],
             "missed": [{"id": each.id, "severity": each.severity, "title": each.title} for each in self.missed],
         }
 
@@ -97,27 +113,40 @@ class Plan:
     @property
     def silent(self) -> tuple[str, ...]:
         """Rules that would have told nothing; that the default has nothing left to tell is as it should be."""
-        quiet = (name for name, each in self.ruled.items() if not each.messages and not each.checks)
-        return tuple(name for name in quiet if name != DEFAULT.name)
-
-    @property
-    def untried(self) -> tuple[str, ...]:
-        """Rules whose condition has made no incident yet: what it would have made of the past is not known."""
-        return tuple(name for name, each in self.ruled.items() if each.checks and not each.messages)
+        quiet = (name for name, each in self.ruled.items() if not each.messages)
+        return tuple(name for name in quiet if name != DEFAULT.name and name not in self.untried)
 
 
-def plan(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: float) -> Plan:
-    """What rules would have told of incidents of the past (UTC epoch seconds)."""
+def plan(
+    rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: float, tried: Sequence[Tried] = ()
+) -> Plan:
+    """What rules would have told of incidents of the past (UTC epoch seconds).
+
+    `tried` is what came of their conditions; of one that is not among it, what it has made since it is in force counts.
+    """
+    trials = {each.rule: each for each in tried}
+    asking = [each.name for each in rules.all if each.condition]
+    pasts = [each for each in pasts if each.incident.rule is None or _is_kept(each, asking, trials)]
+    pasts += [past for each in tried for past in each.pasts]
     told = replay(rules, book, pasts, since, until)
     by_rule: dict[str, list[Telling]] = defaultdict(list)
     for each in told:
         by_rule[each.rule].append(each)
-    ruled = {each.name: _ruled(each, by_rule[each.name]) for each in rules.all}
+    ruled = {each.name: _ruled(each, by_rule[each.name], trials.get(each.name)) for each in rules.all}
+    untried = {name: trials[name].why if name in trials else "it was not tried on the past" for name in asking}
     known = {id_ for each in told for id_ in (*each.about, each.incident_id)}
     there = [each.incident for each in pasts if since <= each.incident.detected_at < until]
     missed = [each for each in there if at_least(each.severity, LEAST) and each.id not in known]
     missed.sort(key=lambda each: (each.severity != "critical", each.detected_at))
-    return Plan(since=since, until=until, ruled=ruled, missed=tuple(missed), incidents=len(there))
+    return Plan(
+        since=since, until=until, ruled=ruled, missed=tuple(missed), incidents=len(there),
+        untried={name: why for name, why in untried.items() if why},
+    )  # fmt: skip
+
+
+def _is_kept(past: Past, asking: Sequence[str], trials: Mapping[str, Tried]) -> bool:
+    """Whether an incident that a condition has made stands for it: where it was not tried, and is asked for still."""
+    return past.incident.rule in asking and past.incident.rule not in trials
 
 
 def replay(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until: float) -> list[Telling]:
@@ -146,7 +175,7 @@ def _next(coming: Sequence[Past], now: float) -> float:
     return -(-coming[-1].times[0] // STEP_S) * STEP_S if coming else float("inf")
 
 
-def _ruled(rule: AlertRule, told: Sequence[Telling]) -> Ruled:
+def _ruled(rule: AlertRule, told: Sequence[Telling], tried: Tried | None) -> Ruled:
     openings = [each for each in told if each.event in (*OPENINGS, "digest")]
     about = [id_ for each in told for id_ in (each.about or (each.incident_id,)) if id_ is not None]
     return Ruled(
@@ -155,5 +184,12 @@ def _ruled(rule: AlertRule, told: Sequence[Telling]) -> Ruled:
         fired=len({(each.incident_id, each.episode) for each in openings})
         + sum(each.event == "digest" for each in told),
         messages=len(told),
-        checks=rule.condition is not None,
+        made=tuple(each.incident for each in tried.pasts) if tried else (),
     )
+
+
+def _row(it: Incident) -> dict[str, Any]:
+    return {
+        "id": it.id, "severity": it.severity, "title": it.title, "since": iso(it.started_at),
+        "until": None if it.closed_at is None else iso(it.closed_at),
+    }  # fmt: skip

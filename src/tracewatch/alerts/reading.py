@@ -58,8 +58,9 @@ class Reader:
         """A number within bounds."""
         if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
             return float(value)
-        bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
-        self.wrong(path, f"{path[-1]} is a number {bounds}, and not {shown(value)}")
+        bounds = f" from {least:g} to {most:g}" if math.isfinite(most) else f" of at least {least:g}"
+        bounds = bounds if math.isfinite(least) else " without its unit, such as 0.2 or 1500"
+        self.wrong(path, f"{path[-1]} is a number{bounds}, and not {shown(value)}")
         return None
 
     def duration(self, value: object, path: Path) -> float | None:

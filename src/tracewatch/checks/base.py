@@ -24,7 +24,9 @@ class Check:
     """Whether it is beyond its limit; None where too little is known to say: then all stays as it is."""
     observed: float = 0.0
     limit: float = 0.0
-    expected: float = 0.0
+    """Beyond which it is bad."""
+    expected: float | None = None
+    """What is usual, where that is known; a limit that somebody set says nothing of it."""
     direction: str = "up"
     severity: str = "medium"
     confidence: float = 1.0

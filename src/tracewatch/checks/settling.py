@@ -44,13 +44,13 @@ def settle(store: Store, project: str, detector: str, checks: Sequence[Check], n
     for check in checks:
         incident = there.pop(check.identity, None)
         if check.bad and incident is None:
-            incident, finding = _opened(project, check, now)
+            incident, finding = opened(project, check, now)
             store.add([incident])
             store.add([finding])
             new.append(finding)
             changed.append(incident)
         elif incident is not None and check.bad is not None:
-            changed += _stored(store, incident, _after(incident, check, now), now)
+            changed += _stored(store, incident, after(incident, check, now), now)
     for incident in there.values():
         changed += _stored(store, incident, _healed(incident, now), now)
     return Settled(new=tuple(new), incidents=tuple(changed))
@@ -71,7 +71,7 @@ def _identity(incident: Incident) -> str:
     return identity_of(incident.metric_name, incident.rule, incident.slice)
 
 
-def _after(incident: Incident, check: Check, now: float) -> Incident:
+def after(incident: Incident, check: Check, now: float) -> Incident:
     """The incident after a check of the same thing."""
     return _as_bad(incident, check, now) if check.bad else _healed(incident, now)
 
@@ -115,9 +115,10 @@ def _healed(incident: Incident, now: float) -> Incident:
 
 
 def _is_further(incident: Incident, check: Check) -> bool:
-    """Whether it is 1.5 times as far from what is expected as it was told last."""
-    before = abs((incident.observed or 0.0) - (incident.expected or 0.0))
-    return before > 0 and abs(check.observed - check.expected) >= WORSE * before
+    """Whether it is 1.5 times as far from what is expected, or else from its limit, as it was told last."""
+    middle = check.limit if check.expected is None else check.expected
+    before = abs((incident.observed or 0.0) - middle)
+    return before > 0 and abs(check.observed - middle) >= WORSE * before
 
 
 def _has_moved(incident: Incident, check: Check) -> bool:
@@ -144,7 +145,8 @@ def _stored(store: Store, before: Incident, after: Incident, now: float) -> Iter
     return (after,)
 
 
-def _opened(project: str, check: Check, now: float) -> tuple[Incident, Anomaly]:
+def opened(project: str, check: Check, now: float) -> tuple[Incident, Anomaly]:
+    """The incident and its finding that a check opens."""
     id_, root = (_id(project, check, what) for what in ("incident", "finding"))
     shared: dict[str, Any] = {
         "project": project,
@@ -160,6 +162,7 @@ def _opened(project: str, check: Check, now: float) -> tuple[Incident, Anomaly]:
         "trace_ids": check.trace_ids,
         "detector": check.detector,
     }
+    middle = check.limit if check.expected is None else check.expected
     up = check.direction == "up"
     lower, upper = (None, check.limit) if up else (check.limit, None)
     incident = Incident(
@@ -169,9 +172,9 @@ def _opened(project: str, check: Check, now: float) -> tuple[Incident, Anomaly]:
         **shared,
     )  # fmt: skip
     finding = Anomaly(
-        id=root, anomaly_type=check.metric, detected_value=check.observed, expected_value=check.expected,
+        id=root, anomaly_type=check.metric, detected_value=check.observed, expected_value=middle,
         threshold_value=check.limit,
-        deviation_percentage=(check.observed - check.expected) / abs(check.expected) * 100 if check.expected else 100.0,
+        deviation_percentage=(check.observed - middle) / abs(middle) * 100 if middle else 100.0,
         statistics={
             "expectedRange": {"lower": lower, "upper": upper},
             "confidence": check.confidence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,8 @@ MINUTE_S = 60
 MOST_VALUES = 200  # of a column, those with the most calls
 CALLS_ALONE = Filter("operation_type", "!=", STEPS)
 
-# What minutes of rollups can say, by metric: from the sums of a window and its length.
-ROLLED: Mapping[str, Callable[[Mapping[str, float], float], float]] = {
+# What minutes of rollups can say, by metric: from the sums of a window (numbers, or arrays of them) and its length.
+ROLLED: Mapping[str, Callable[[Mapping[str, Any], float], Any]] = {
     "error_rate": lambda sums, _: (sums["error_calls"] + sums["timeout_calls"]) / sums["calls"],
     "timeout_rate": lambda sums, _: sums["timeout_calls"] / sums["calls"],
     "fallback_rate": lambda sums, _: sums["fallback_calls"] / sums["calls"],
@@ -47,13 +48,18 @@ def value_by(
     store: Store, metric: Metric, where: Sequence[Filter], by: str | None, window_s: float, now: float
 ) -> Mapping[str | None, Value]:
     """By value of the column (None: of all, where none is given) what the metric comes to up to that moment."""
-    asked = {each.name for each in where} | ({by} if by else set())
-    if metric.key in ROLLED and asked <= {"project", *SLICES}:
+    if is_rolled(metric, where, by):
         found = _from_rollups(store, metric.key, where, by, window_s, now)
     else:
         found = _from_spans(store, metric, where, by, window_s, now)
     most = sorted(found, key=lambda value: found[value][1], reverse=True)[:MOST_VALUES]
     return {value: found[value] for value in most}
+
+
+def is_rolled(metric: Metric, where: Sequence[Filter], by: str | None) -> bool:
+    """Whether rollups can say what a metric comes to for these calls."""
+    asked = {each.name for each in where} | ({by} if by else set())
+    return metric.key in ROLLED and asked <= {"project", *SLICES}
 
 
 def _from_rollups(
@@ -80,19 +86,31 @@ def _from_rollups(
 def _from_spans(
     store: Store, metric: Metric, where: Sequence[Filter], by: str | None, window_s: float, now: float
 ) -> dict[str | None, Value]:
-    names = list(dict.fromkeys(("start_time", *metric.needs, *((by,) if by else ()))))
+    names = list(dict.fromkeys(("start_time", *needs_of(metric), *((by,) if by else ()))))
     within = [*where, Filter("start_time", ">=", (now - window_s,)), Filter("start_time", "<=", (now,))]
     table = table_of(store.scan(Span, names, within), names)
     if not by:
-        return {None: _value(metric, Rows(table))}
+        return {None: value_of(metric, Rows(table), window_s)}
     codes, texts = Rows(table).codes(by)
     found: dict[str | None, Value] = {}
     for code, text in enumerate(texts[:-1]):
-        found[text] = _value(metric, Rows(table.filter(pa.array(codes == code))))
+        found[text] = value_of(metric, Rows(table.filter(pa.array(codes == code))), window_s)
     return found
 
 
-def _value(metric: Metric, rows: Rows) -> Value:
+def needs_of(metric: Metric) -> tuple[str, ...]:
+    """The columns of calls that a value is made of."""
+    return (*metric.needs, "operation_type", "cost_usd") if metric.key in COUNTED else metric.needs
+
+
+def value_of(metric: Metric, rows: Rows, window_s: float) -> Value:
+    """What the metric comes to over the calls of a window."""
+    if metric.key in COUNTED:
+        codes, texts = rows.codes("operation_type")
+        calls = ~np.isin(codes, [code for code, text in enumerate(texts) if text in STEPS])
+        cost = np.nansum(rows.numbers("cost_usd")[calls]) if len(rows) else 0.0
+        sums = {"calls": float(calls.sum()), "cost_usd_sum": float(cost)}
+        return ROLLED[metric.key](sums, window_s), int(calls.sum())
     if metric.measured is None or not len(rows):
         return None, 0
     values = metric.measured(rows)

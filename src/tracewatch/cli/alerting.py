@@ -14,9 +14,11 @@ from tracewatch import settings
 from tracewatch.cli.messages import deliveries, resend, test
 from tracewatch.cli.output import (
     Heading,
+    caught_up_db,
     format_option,
     open_db,
     plain_table,
+    progress_bar,
     safe,
     say,
     show_json,
@@ -70,27 +72,34 @@ Examples:
 def plan(db: str, project: str, file: str | None, since: str, output: str) -> None:
     """Show what the rules of FILE would have told in the past, beside those in force, and what they miss.
 
-    The incidents that are stored are gone through as if they came now; nothing is sent.
+    The incidents that are stored are gone through as if they came now, and conditions are tried on the calls of that
+    time; nothing is sent.
     """
     from tracewatch.alerts import planning
     from tracewatch.alerts.book import Book
     from tracewatch.alerts.deciding import Rules
     from tracewatch.alerts.history import pasts
     from tracewatch.alerts.kept import channels_of, rules_of
+    from tracewatch.checks.trying import days_of, tried
 
     now, addresses = time.time(), settings.load().alert_channels
     begin = parse_time(since, now)
     wanted = _read(file, project) if file else None
-    with open_db(db) as store:
+    with caught_up_db(db, project) as store:
         there, rules, channels = (
             pasts(store, project, begin, now),
             rules_of(store, project),
             channels_of(store, project),
         )
-    plans = {"in force": planning.plan(Rules.of(rules), Book(channels, addresses, rules), there, begin, now)}
+        conditions = [*rules, *(wanted.rules if wanted else ())]
+        with progress_bar("Trying conditions (days)", days_of(conditions, begin, now)) as done:
+            before = tried(store, rules, begin, now, progress=done)
+            after = tried(store, wanted.rules, begin, now, progress=done) if wanted else ()
+    book = Book(channels, addresses, rules)
+    plans = {"in force": planning.plan(Rules.of(rules), book, there, begin, now, before)}
     if wanted is not None:
         book = Book(wanted.channels, addresses, wanted.rules)
-        plans["file"] = planning.plan(Rules.of(wanted.rules), book, there, begin, now)
+        plans["file"] = planning.plan(Rules.of(wanted.rules), book, there, begin, now, after)
     if output == "json":
         show_json({name.replace(" ", "_"): _plan_row(each) for name, each in plans.items()})
         return
@@ -206,13 +215,14 @@ def _show_plan(plans: Mapping[str, Any], titles: Mapping[str, str]) -> None:
             say(f"The rules{of} would have told of every high and critical incident.")
     if last.silent:
         say(f"These rules would have told nothing: {', '.join(last.silent)}")
-    if last.untried:
-        say(f"Conditions are not tried on the past, only on calls to come: {', '.join(last.untried)}")
+    for name, why in last.untried.items():
+        say(f"Of the condition of {name} not all is known: {why}")
     for name, each in last.ruled.items():
         if each.incidents:
+            made = {it.id: f"{show_time(it.started_at)} {it.title}" for it in each.made}
             say(f"{name} would have told of:")
             for id_ in each.incidents[:NAMED]:
-                say(f"  {id_[:8]} {titles.get(id_, '')}")
+                say(f"  {made.get(id_) or f'{id_[:8]} {titles.get(id_, id_)}'}")
             if len(each.incidents) > NAMED:
                 say(f"  and {len(each.incidents) - NAMED} more")
 

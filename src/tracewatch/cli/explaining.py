@@ -64,7 +64,10 @@ def _find(store: Store, project: str, given: str, db: str) -> Anomaly | Incident
     try:
         return find(store, Incident, project, given, db)
     except NotFound:
-        return find(store, Anomaly, project, given, db)
+        finding = find(store, Anomaly, project, given, db)
+    if finding.detector in CHECKED and finding.incident_id:  # of what was checked the incident alone has the words
+        return find(store, Incident, project, finding.incident_id, db)
+    return finding
 
 
 def _show_first_form(store: Store, finding: Anomaly, output: str) -> None:
@@ -173,15 +176,16 @@ def _facts(found: Anomaly | Incident, story: Story, why: Explanation) -> dict[st
     from tracewatch import words
     from tracewatch.explaining.measures import measure_of
     from tracewatch.explaining.saying import named
-    from tracewatch.explaining.telling import beyond, how_sure, usually
+    from tracewatch.explaining.telling import beyond, usually
 
     measure = measure_of(story.metric)
     unit = None if measure.family == "volume" else measure.unit
     waited = None if why.time_effect_s is None else why.time_effect_s * 1000
     return {
         "What came": "" if story.observed is None else words.amount(story.observed, unit),
+        "Limit": _limit(found),
         "Expected": usually(story, measure) or "",
-        "How sure": "" if story.confidence is None else f"{how_sure(story.confidence)}, {story.confidence:.2f} of 1",
+        "How sure": _how_sure(found, story),
         "Since": f"{show_time(story.since)} UTC",
         "Detected": "" if story.detected_at is None else f"{show_time(story.detected_at)} UTC",
         "Closed": "" if story.until is None else f"{show_time(story.until)} UTC",
@@ -193,6 +197,26 @@ def _facts(found: Anomaly | Incident, story: Story, why: Explanation) -> dict[st
         "Incident": (found.incident_id or "") if isinstance(found, Anomaly) else "",
         "Status": found.resolution_status,
     }
+
+
+def _limit(found: Anomaly | Incident) -> str:
+    """The fixed limit that is crossed, of what was checked against one."""
+    from tracewatch.headlines import limit_of
+
+    if not isinstance(found, Incident):
+        return ""
+    limit = limit_of(found)
+    return "" if limit is None else f"{limit}, of the rule {found.rule}" if found.rule else limit
+
+
+def _how_sure(found: Anomaly | Incident, story: Story) -> str:
+    """How sure it is; that a fixed limit is crossed is no question."""
+    from tracewatch.explaining.telling import how_sure
+
+    counted = isinstance(found, Incident) and found.detector in CHECKED and found.confidence_score >= 1.0
+    if story.confidence is None or counted:
+        return ""
+    return f"{how_sure(story.confidence)}, {story.confidence:.2f} of 1"
 
 
 def _compared(causes: Mapping[str, Any]) -> str:

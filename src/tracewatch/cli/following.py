@@ -69,7 +69,7 @@ def watch(db: str, project: str, once: bool, every: int, output: str) -> None:
         pass
     stop = threading.Event()
     _stop_on_signals(stop)
-    telling = _Telling(db, project, output, time.time())
+    telling = _Telling(db, project, output, time.time(), once=once)
     teller = live.Teller(passed=telling.passed, took=telling.took, standing_by=telling.standing_by, lost=telling.lost)
     holder = live.this_process("tracewatch watch")
     live.keep_going(db, project, stop, holder=holder, every_s=float(every), teller=teller, once=once)
@@ -90,8 +90,8 @@ def _stop_on_signals(stop: threading.Event) -> None:
 class _Telling:
     """What is printed of what happens."""
 
-    def __init__(self, db: str, project: str, output: str, started: float) -> None:
-        self.db, self.project, self.output, self.started = db, project, output, started
+    def __init__(self, db: str, project: str, output: str, started: float, *, once: bool) -> None:
+        self.db, self.project, self.output, self.started, self.once = db, project, output, started, once
         self._screen = console()
         self._states: dict[str, str] = {}
         self._documents: list[dict[str, Any]] = []
@@ -100,7 +100,10 @@ class _Telling:
     def took(self, lease: Lease) -> None:
         """That this process watches."""
         self._watched = True
-        say(f"Watching {self.db} (process {os.getpid()}). Stop with Ctrl+C.")
+        if self.once:
+            say(f"Judging what has come to {self.db}.")
+        else:
+            say(f"Watching {self.db} (process {os.getpid()}). Stop with Ctrl+C.")
 
     def standing_by(self, lease: Lease) -> None:
         """That another process watches, since when."""
@@ -132,16 +135,16 @@ class _Telling:
         """The last words."""
         if self.output == "json":
             show_json(self._documents)
-        say("Stopped; what was learned is kept." if self._watched else "Stopped.")
+        ended = "Done" if self.once else "Stopped"
+        say(f"{ended}; what was learned is kept." if self._watched else f"{ended}.")
 
     def _tell_finding(self, project: str, found: Anomaly) -> None:
         if self.output != "lines":
             self._document("finding", as_dict(found))
             return
         style = SEVERITY_STYLES[found.severity]
-        line = (
-            f"[{style}]{found.severity:<8}[/]  {found.id[:SHORT_ID]}  {self._where(project)}{safe(found.description)}"
-        )
+        id_ = (found.incident_id or found.id)[:SHORT_ID]  # what `explain` has most to say of
+        line = f"[{style}]{found.severity:<8}[/]  {id_}  {self._where(project)}{safe(found.description)}"
         self._line(found.detected_at, line)
 
     def _tell_incident(self, project: str, incident: Incident) -> None:

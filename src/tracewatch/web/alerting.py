@@ -19,6 +19,7 @@ from tracewatch.alerts.history import pasts
 from tracewatch.alerts.kept import book_of, channels_of, rules_of
 from tracewatch.alerts.wording import sample
 from tracewatch.channels import mask, open_channel
+from tracewatch.checks.trying import tried
 from tracewatch.errors import BadRules, NotFound, RightMissing
 from tracewatch.records import AlertChannel, AlertRule, Delivery
 from tracewatch.stores.base import Filter, Store
@@ -28,6 +29,7 @@ LONGEST_NAME = 80
 LONGEST_ADDRESS = 2_000
 MOST_CHANNELS = 100
 MOST_TOLD = 100  # messages of an incident
+PLAN_S = 10.0  # that somebody may wait for conditions to be tried on the past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +187,8 @@ def planned(
 ) -> planning.Plan:
     """What rules would have told from a moment on until now."""
     book = Book(channels_of(store, project), addresses, rules)
-    return planning.plan(Rules.of(rules), book, pasts(store, project, since, now), since, now)
+    found = tried(store, rules, since, now, seconds=PLAN_S)
+    return planning.plan(Rules.of(rules), book, pasts(store, project, since, now), since, now, found)
 
 
 def with_rule(store: Store, project: str, rule: AlertRule, was: AlertRule | None) -> list[AlertRule]:

@@ -10,7 +10,7 @@ from tracewatch.alerts.checking import as_duration
 from tracewatch.alerts.conditions import Budget, NoData, Threshold, condition_of
 from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.saying import noun
-from tracewatch.headlines import called
+from tracewatch.metrics.table import METRIC_OF
 from tracewatch.records import AlertRule
 
 MOST_NAMED = 3
@@ -52,11 +52,21 @@ def _condition(condition: Threshold | Budget | NoData) -> str:
             limit = limit.replace(formats.THIN, " ")
             side = "above" if above else "below"
             window = as_duration(condition.window_s)
-            return f"when {called(condition.metric).lower()} is {side} {limit} over {window}{where}"
+            known = METRIC_OF.get(condition.metric)
+            name = known.label if known else condition.metric
+            return f"when '{name}' is {side} {limit} over {window}{where}{_each(condition.by)}"
         case Budget():
-            return f"when more than {formats.money(condition.usd)} is spent in a {condition.per}{where}"
+            usd = condition.usd is not None
+            amount = formats.money(condition.usd) if usd else f"{formats.count(round(condition.tokens or 0))} tokens"
+            amount = amount.replace(formats.THIN, " ")
+            verb = "is spent" if usd else "are used"
+            return f"when more than {amount} {verb} in a {condition.per}, or will be{where}{_each(condition.by)}"
         case NoData():
             return f"when no call comes for {as_duration(condition.for_s)}{where}"
+
+
+def _each(by: str | None) -> str:
+    return f", each {noun(by)} by itself" if by else ""
 
 
 def _manner(rule: AlertRule) -> Iterator[str]:

@@ -87,8 +87,14 @@ class Planned(BaseModel):
     since: str
     until: str
     incidents: int = Field(description="How many there were.")
-    rules: list[dict[str, Any]] = Field(description="By rule: fired, messages, messages_per_week, incidents.")
+    rules: list[dict[str, Any]] = Field(
+        description="By rule: fired, messages, messages_per_week, incidents, and made: those that its condition would "
+        "have made, which are not stored."
+    )
     silent: list[str] = Field(description="Rules that would have told nothing.")
+    untried: list[dict[str, Any]] = Field(
+        description="Rules whose condition could not be tried on all of that time: rule, why."
+    )
     missed: list[dict[str, Any]] = Field(description="High and critical incidents that nobody would have been told of.")
 
 

@@ -168,12 +168,16 @@ def _preview(asked: Asked, server: Serving, rule: AlertRule, was: AlertRule | No
     said += f"{found.a_week(rule.name):.1f} a week."
     if not ruled.fired:
         said = f"It would have told nothing in {DAYS} days, of {formats.plural(found.incidents, 'incident')}."
+    if ruled.made:
+        said += f" The last time: {ruled.made[-1].title}"
+    if why := found.untried.get(rule.name):
+        said += f" Not all of it is known: {why}."
     some = [asked.store.get(Incident, {"project": rule.project, "id": id_}) for id_ in ruled.incidents[:NAMED]]
     missed = len(found.missed)
     return Preview(
         said=said,
         incidents=tuple(each for each in some if isinstance(each, Incident)),
-        more=max(len(ruled.incidents) - NAMED, 0),
+        more=max(len(ruled.incidents) - len(ruled.made) - NAMED, 0),
         missed=f"{formats.plural(missed, 'high or critical incident')} would have been told to nobody."
         if missed
         else "",
