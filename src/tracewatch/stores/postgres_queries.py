@@ -11,7 +11,7 @@ from tracewatch.stores.base import Filter
 from tracewatch.stores.queries import Condition, Dialect
 
 POSTGRES = Dialect(
-    entries="json_array_elements_text({name}) AS entries(value)",
+    holds=queries.entries("json_array_elements_text({name}) AS entries(value)"),
     compared={"json": "{name}::text", "list": "{name}::text", "boolean": "{name}::int::float8"},
 )
 _TOKEN = "postgresql:"  # noqa: S105 (no secret: where reading goes on)

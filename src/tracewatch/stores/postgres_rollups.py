@@ -19,11 +19,12 @@ from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter
 from tracewatch.stores.columns import arrow_schema, from_rows
 from tracewatch.stores.measures import KEYS, MEASURES, Measure
+from tracewatch.stores.merging import Merged
 from tracewatch.stores.postgres_connecting import Connection
 from tracewatch.stores.postgres_queries import condition
 from tracewatch.stores.postgres_schema import ROLL_LOCK, SPAN_KEYS, days_of, partition_name
 from tracewatch.stores.queries import Condition
-from tracewatch.stores.rollups import MINUTE_S, MINUTES_KEPT_S, READ, asked_buckets, measure_schema, roll
+from tracewatch.stores.rollups import MINUTE_S, MINUTES_KEPT_S, READ, asked_buckets, roll
 from tracewatch.stores.sqlite_schema import DIRTY, HOURS, META, MINUTES, SLICE_TABLE
 from tracewatch.stores.values import MOMENTS
 from tracewatch.times import DAY_S, HOUR_S
@@ -157,43 +158,11 @@ def read(
         f"SELECT {keys}, {sums} FROM {SLICE_TABLE} JOIN {table} ON slice = id "
         f"WHERE bucket >= ? AND bucket < ? AND {met.sql} GROUP BY {order} ORDER BY {order}"
     )
-    found: dict[tuple[Any, ...], list[Any]] = {}
-    for row in connection.execute(sql, (begin, end, *met.values), binary=True):
-        _join(found, row[: len(by) + 1], row[len(by) + 1 :], measures)
+    merged = Merged(by, measures)
+    merged.add(connection.execute(sql, (begin, end, *met.values), binary=True))
     if table == MINUTES:
-        _join_older_minutes(connection, found, begin, end, step_s=step_s, by=by, met=met, measures=measures)
-    fields = [pa.field("bucket", pa.int64()), *(pa.field(name, pa.string()) for name in by), *measure_schema(measures)]
-    rows = [(*place, *values) for place, values in sorted(found.items(), key=lambda each: _order(each[0]))]
-    width = len(fields)
-    columns = zip(*(row[:width] for row in rows), strict=True) if rows else ((),) * width
-    arrays = [pa.array(values, field.type) for field, values in zip(fields, columns, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _order(place: Sequence[Any]) -> tuple[Any, ...]:
-    """As databases sort: what is empty comes first."""
-    return tuple((each is not None, each) for each in place)
-
-
-def _join(found: dict[Any, list[Any]], place: Any, values: Sequence[Any], measures: Sequence[Measure]) -> None:
-    """Adds a group's sums and sketches to what there is of it already."""
-    read_values = [
-        sketch.merge(value or ()) if measure.kind == "sketch" else _number(measure, value)
-        for measure, value in zip(measures, values, strict=False)
-    ]
-    there = found.get(place)
-    found[place] = read_values if there is None else _sum(measures, there, read_values)
-
-
-def _number(measure: Measure, value: Any) -> Any:
-    return int(value) if measure.kind == "integer" else float(value)
-
-
-def _sum(measures: Sequence[Measure], one: Sequence[Any], other: Sequence[Any]) -> list[Any]:
-    return [
-        sketch.merge((a, b)) if measure.kind == "sketch" else a + b
-        for measure, a, b in zip(measures, one, other, strict=True)
-    ]
+        _join_older_minutes(connection, merged, begin, end, step_s=step_s, met=met)
+    return merged.table()
 
 
 def _total(measure: Measure) -> str:
@@ -203,15 +172,7 @@ def _total(measure: Measure) -> str:
 
 
 def _join_older_minutes(
-    connection: Connection,
-    found: dict[Any, list[Any]],
-    begin: int,
-    end: int,
-    *,
-    step_s: int,
-    by: Sequence[str],
-    met: Condition,
-    measures: Sequence[Measure],
+    connection: Connection, merged: Merged, begin: int, end: int, *, step_s: int, met: Condition
 ) -> None:
     """Adds what is too old for the table of minutes, made just now from the spans."""
     minutes_from = int(_meta(connection, "minutes_from"))
@@ -219,9 +180,7 @@ def _join_older_minutes(
         return
     here = met.and_(Condition("start_time >= ? AND start_time < ?", (begin, min(end, minutes_from))))
     for spans in _rolled_spans(connection, here):
-        for row in roll(spans, step_s).to_pylist():
-            values = [[row[each.name]] if each.kind == "sketch" else row[each.name] for each in measures]
-            _join(found, (row["bucket"], *(row[name] for name in by)), values, measures)
+        merged.add_spans(spans, step_s)
 
 
 def _add(connection: Connection, spans: pa.RecordBatch) -> None:

@@ -22,8 +22,8 @@ from tracewatch.stores.values import comparable, to_value
 class Dialect:
     """What one database says in words of its own."""
 
-    entries: str
-    """The entries of a list in `{name}`, as rows with the column `value`."""
+    holds: str
+    """Whether the list in `{name}` has an entry that is one of `{marks}`."""
     compared: Mapping[str, str] = field(default_factory=dict)
     """How a column of each kind is written to be compared with a text or a number, where its name alone will not do."""
 
@@ -32,7 +32,12 @@ class Dialect:
         return self.compared.get(column.kind, "{name}").format(name=column.name)
 
 
-SQLITE = Dialect(entries="json_each({name}) WHERE json_valid({name})")
+def entries(rows: str) -> str:
+    """`Dialect.holds` of a database that has the entries of a list as rows with the column `value`."""
+    return f"EXISTS (SELECT 1 FROM (SELECT value FROM {rows}) AS held WHERE value IN ({{marks}}))"
+
+
+SQLITE = Dialect(holds=entries("json_each({name}) WHERE json_valid({name})"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +177,7 @@ def _none_of(name: str, values: Sequence[Any], *, empty_too: bool) -> Condition:
 def _contains(column: Column, given: Filter, dialect: Dialect) -> Condition:
     """A list is asked for what it contains; empty asks for a list that is not there or has no entry."""
     texts = tuple(str(each) for each in given.values if each is not None)
-    entries = f"SELECT value FROM {dialect.entries.format(name=column.name)}"
-    held = f"EXISTS (SELECT 1 FROM ({entries}) AS held WHERE value IN ({', '.join('?' * len(texts))}))"
+    held = dialect.holds.format(name=column.name, marks=", ".join("?" * len(texts)))
     parts = [held] if texts else []
     if len(texts) < len(given.values):
         parts.append(f"coalesce({dialect.named(column)}, '[]') = '[]'")

@@ -42,7 +42,7 @@ class Database(Protocol):
 
 
 # The answer of a trace is what its last call of a model said; a trace without any is judged as a whole, by its root.
-_TARGET = f"""SELECT span_id FROM {Span.table}
+TARGET = f"""SELECT span_id FROM {Span.table}
 WHERE project = ? AND trace_id = ? AND (CAST(? AS TEXT) IS NULL OR span_id = ?)
   AND coalesce(operation_type, '') <> '{SCORE}'
 ORDER BY (model_name IS NOT NULL AND coalesce(model_provider, '') <> 'system') DESC,
@@ -57,7 +57,7 @@ _REMOVE = f"DELETE FROM {Span.table} WHERE project = ? AND trace_id = ? AND span
 def settle(connection: Database, scores: Iterable[Span]) -> Sequence[Span]:
     """Puts scores that have just been written onto their spans, in the same transaction. Returns those without one."""
     early = []
-    for each in map(_as_stored, scores):
+    for each in map(as_stored, scores):
         if _applied(connection, each):
             connection.execute(_REMOVE, (each.project, each.trace_id, each.span_id))
         else:
@@ -65,7 +65,7 @@ def settle(connection: Database, scores: Iterable[Span]) -> Sequence[Span]:
     return early
 
 
-def _as_stored(score: Span) -> Span:
+def as_stored(score: Span) -> Span:
     """The score with its ids as the tables have them, which for some texts is not as they were given."""
     given = {name: getattr(score, name) for name in _IDS}
     kept: dict[str, Any] = {name: text if text is None else clean_text(text) for name, text in given.items()}
@@ -73,28 +73,40 @@ def _as_stored(score: Span) -> Span:
 
 
 def _applied(connection: Database, score: Span) -> bool:
-    wanted = (score.project, score.trace_id, score.parent_span_id, score.parent_span_id)
-    found = connection.execute(_TARGET, wanted).fetchone()
+    found = connection.execute(TARGET, wanted_of(score)).fetchone()
     if found is None:
         return False
-    names = SCORED if score.status == "ok" else (*SCORED, *OUTCOME)
-    given = {name: getattr(score, name) for name in names}
-    changed = {name: value for name, value in given.items() if value is not None}
-    if changed:
-        _update(connection, (score.project, score.trace_id, found[0]), changed)
+    if given := told_by(score):
+        _update(connection, (score.project, score.trace_id, found[0]), given)
     return True
 
 
-def _update(connection: Database, key: tuple[str, str, str], changed: Mapping[str, Any]) -> None:
-    where = "WHERE project = ? AND trace_id = ? AND span_id = ?"
-    names = ", ".join(changed)
-    old = connection.execute(f"SELECT {names} FROM {Span.table} {where}", key).fetchone()
+def wanted_of(score: Span) -> tuple[str | None, ...]:
+    """The values for the question marks of TARGET, which finds the span that this score is about."""
+    return score.project, score.trace_id, score.parent_span_id, score.parent_span_id
+
+
+def told_by(score: Span) -> Mapping[str, Any]:
+    """What a score says of its span, by column."""
+    names = SCORED if score.status == "ok" else (*SCORED, *OUTCOME)
+    given = {name: getattr(score, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def joined(given: Mapping[str, Any], held: Sequence[Any]) -> Mapping[str, Any]:
+    """What a score says, together with the stored values that its span has in those columns; to be stored."""
     known = column_of(Span)
-    values = []
-    for (name, value), held in zip(changed.items(), old, strict=True):
+    together = {}
+    for (name, value), old in zip(given.items(), held, strict=True):
         join = _JOIN.get(known[name].kind)
-        if join is not None and held is not None:
-            value = join(from_value(known[name], held), value)
-        values.append(to_value(Span, known[name], value))
-    set_sql = ", ".join(f"{name} = ?" for name in changed)
+        new = join(from_value(known[name], old), value) if join is not None and old is not None else value
+        together[name] = to_value(Span, known[name], new)
+    return together
+
+
+def _update(connection: Database, key: tuple[str, str, str], given: Mapping[str, Any]) -> None:
+    where = "WHERE project = ? AND trace_id = ? AND span_id = ?"
+    held = connection.execute(f"SELECT {', '.join(given)} FROM {Span.table} {where}", key).fetchone()
+    set_sql = ", ".join(f"{name} = ?" for name in given)
+    values = tuple(joined(given, held).values())
     connection.execute(f"UPDATE {Span.table} SET {set_sql} {where}", (*values, *key))
