@@ -88,8 +88,12 @@ class NotAFile(TracewatchError):
 
 
 class UnknownStore(TracewatchError):
-    """cannot open '{url}' as a store: use a file path, sqlite:///PATH, sqlite:///PATH?durability=full
-    or postgresql://USER@HOST/DATABASE"""
+    """cannot open '{url}' as a store: use a file path, sqlite:///PATH, sqlite:///PATH?durability=full,
+    postgresql://USER@HOST/DATABASE or clickhouse://USER@HOST/DATABASE"""
+
+
+class BadStoreAddress(TracewatchError):
+    """cannot read the address {name}: {why}"""
 
 
 class ImportRefused(TracewatchError):

@@ -21,13 +21,14 @@ __all__ = [
 
 
 def open_store(url: str, *, create: bool = False, durability: str = "normal") -> Store:
-    """The store at an address: a file path, sqlite:///PATH or postgresql://USER@HOST/DATABASE.
+    """The store at an address: a file path, sqlite:///PATH, postgresql://… or clickhouse://USER@HOST/DATABASE.
 
     `durability` is that of a file; sqlite:///PATH?durability=full outweighs it. Raises UnknownStore, StoreNotFound
     (unless `create`), StoreUnreadable, StoreOccupied, StoreTooNew, StoreBusy or MissingExtra.
     """
     if is_database(url):
-        return _postgres(url, create=create)
+        kind = url.partition("://")[0]
+        return (_clickhouse if kind in ("clickhouse", "chdb") else _postgres)(url, create=create)
     address = parse_address(url, durability=durability)
     try:
         from tracewatch.stores.sqlite import SqliteStore
@@ -42,6 +43,15 @@ def _postgres(url: str, *, create: bool) -> Store:
     except ModuleNotFoundError as error:
         raise _missing(error, ("psycopg", "pyarrow"), "A store in PostgreSQL", "postgres") from error
     return PostgresStore(url, create=create)
+
+
+def _clickhouse(url: str, *, create: bool) -> Store:
+    try:
+        from tracewatch.stores.clickhouse import ClickHouseStore
+    except ModuleNotFoundError as error:
+        packages = ("clickhouse_connect", "pyarrow")
+        raise _missing(error, packages, "A store in ClickHouse", "clickhouse") from error
+    return ClickHouseStore(url, create=create)
 
 
 def _missing(error: ModuleNotFoundError, ours: tuple[str, ...], what: str, extra: str) -> Exception:

@@ -20,7 +20,7 @@ class Address:
     durability: Durability
 
 
-DATABASES = ("postgresql", "postgres")
+DATABASES = ("postgresql", "postgres", "clickhouse", "chdb")
 """How addresses of database servers begin."""
 
 

@@ -42,7 +42,9 @@ class Database(Protocol):
 
 
 # The answer of a trace is what its last call of a model said; a trace without any is judged as a whole, by its root.
-TARGET = f"""SELECT span_id FROM {Span.table}
+def target_sql(table: str = Span.table) -> str:
+    """The question for the span that a score is about, whose values are `wanted_of(score)`."""
+    return f"""SELECT span_id FROM {table}
 WHERE project = ? AND trace_id = ? AND (CAST(? AS TEXT) IS NULL OR span_id = ?)
   AND coalesce(operation_type, '') <> '{SCORE}'
 ORDER BY (model_name IS NOT NULL AND coalesce(model_provider, '') <> 'system') DESC,
@@ -73,7 +75,7 @@ def as_stored(score: Span) -> Span:
 
 
 def _applied(connection: Database, score: Span) -> bool:
-    found = connection.execute(TARGET, wanted_of(score)).fetchone()
+    found = connection.execute(target_sql(), wanted_of(score)).fetchone()
     if found is None:
         return False
     if given := told_by(score):
@@ -82,7 +84,7 @@ def _applied(connection: Database, score: Span) -> bool:
 
 
 def wanted_of(score: Span) -> tuple[str | None, ...]:
-    """The values for the question marks of TARGET, which finds the span that this score is about."""
+    """The values for the question marks of `target_sql`."""
     return score.project, score.trace_id, score.parent_span_id, score.parent_span_id
 
 
