@@ -179,24 +179,52 @@ spans = st.fixed_dictionaries(
 fresh_names = (f"fresh-{number}" for number in itertools.count())
 
 
+def any_span_comes_back_as_it_went_in(self, store, values, odd_key):
+    span = Span(**values, project=next(fresh_names), trace_id=odd_key, span_id=odd_key)
+    assert store.add([span]) == 1
+    here = [Filter("project", "=", (span.project,))]
+    assert store.get(Span, key(span)) == span
+    assert store.page(Span, here).records == (span,)
+    assert store.trace(span.project, span.trace_id) == (span,)
+    plain = [each.name for each in columns(Span) if each.kind not in ("json", "list")]
+    assert rows(store.scan(Span, plain, here)) == [{name: getattr(span, name) for name in plain}]
+
+
+def rows_are_stored_as_records_are(self, store, many):
+    project = next(fresh_names)
+    whole = [Span(**values, project=project, trace_id="t", span_id=str(at)) for at, values in enumerate(many)]
+    given = [{**values, "project": project, "trace_id": "t", "span_id": str(at)} for at, values in enumerate(many)]
+    assert store.add_rows(Span, given) == len(whole)
+    assert [store.get(Span, key(each)) for each in whole] == whole
+    assert store.add_rows(Span, [{**given[0], "model_name": "again"}]) == 0
+    assert store.get(Span, key(whole[0])) == whole[0]
+    again = [to_values(Span, {**each, "trace_id": "converted"}) for each in given]
+    assert (store.add_values(Span, again), store.add_values(Span, again), store.add_values(Span, [])) == (
+        len(given),
+        0,
+        0,
+    )
+    assert [store.get(Span, key(each) | {"trace_id": "converted"}) for each in whole] == [
+        dataclasses.replace(each, trace_id="converted") for each in whole
+    ]
+
+
+def any_span(examples):
+    """The test of one span, with so many examples: each costs what a store takes for half a dozen questions."""
+    tried = settings(max_examples=examples, deadline=None, suppress_health_check=UNHEEDED)
+    return tried(given(values=spans, odd_key=texts)(any_span_comes_back_as_it_went_in))
+
+
+def some_rows(examples):
+    """The test of some rows, with so many examples."""
+    tried = settings(max_examples=examples, deadline=None, suppress_health_check=UNHEEDED)
+    return tried(given(many=st.lists(spans, min_size=1, max_size=4))(rows_are_stored_as_records_are))
+
+
 class Conformance:
     # What goes in comes out.
 
-    @settings(
-        max_examples=60,
-        deadline=None,
-        suppress_health_check=UNHEEDED,
-    )
-    @given(values=spans, odd_key=texts)
-    def test_any_span_comes_back_as_it_went_in(self, store, values, odd_key):
-        span = Span(**values, project=next(fresh_names), trace_id=odd_key, span_id=odd_key)
-        assert store.add([span]) == 1
-        here = [Filter("project", "=", (span.project,))]
-        assert store.get(Span, key(span)) == span
-        assert store.page(Span, here).records == (span,)
-        assert store.trace(span.project, span.trace_id) == (span,)
-        plain = [each.name for each in columns(Span) if each.kind not in ("json", "list")]
-        assert rows(store.scan(Span, plain, here)) == [{name: getattr(span, name) for name in plain}]
+    test_any_span_comes_back_as_it_went_in = any_span(examples=60)
 
     def test_values_that_no_database_holds_are_kept_as_near_as_they_can_be(self, store, a_span):
         odd = a_span(
@@ -235,29 +263,7 @@ class Conformance:
         assert store.get(Span, key(first)).model_name == "first"
         assert store.add([]) == 0
 
-    @settings(
-        max_examples=60,
-        deadline=None,
-        suppress_health_check=UNHEEDED,
-    )
-    @given(many=st.lists(spans, min_size=1, max_size=4))
-    def test_rows_are_stored_as_records_are(self, store, many):
-        project = next(fresh_names)
-        whole = [Span(**values, project=project, trace_id="t", span_id=str(at)) for at, values in enumerate(many)]
-        given = [{**values, "project": project, "trace_id": "t", "span_id": str(at)} for at, values in enumerate(many)]
-        assert store.add_rows(Span, given) == len(whole)
-        assert [store.get(Span, key(each)) for each in whole] == whole
-        assert store.add_rows(Span, [{**given[0], "model_name": "again"}]) == 0
-        assert store.get(Span, key(whole[0])) == whole[0]
-        again = [to_values(Span, {**each, "trace_id": "converted"}) for each in given]
-        assert (store.add_values(Span, again), store.add_values(Span, again), store.add_values(Span, [])) == (
-            len(given),
-            0,
-            0,
-        )
-        assert [store.get(Span, key(each) | {"trace_id": "converted"}) for each in whole] == [
-            dataclasses.replace(each, trace_id="converted") for each in whole
-        ]
+    test_rows_are_stored_as_records_are = some_rows(examples=60)
 
     def test_rows_that_no_database_holds_are_treated_as_records_are(self, store):
         at = {"trace_id": "t", "start_time": NOW}

@@ -16,12 +16,14 @@ from tracewatch.stores.clickhouse_marks import Marks
 from tracewatch.stores.clickhouse_queries import condition, decode_token, encode_token, groups_sql
 from tracewatch.stores.clickhouse_schema import SPAN_KEYS, VERSION, prepare
 from tracewatch.stores.clickhouse_turns import turn
-from tracewatch.stores.clickhouse_writing import ClickHouseWriter, keyed, matching, of_span_key, rows_of
+from tracewatch.stores.clickhouse_writing import ClickHouseWriter, keyed, matching, of_span_key
 from tracewatch.stores.columns import arrow_schema, conform, from_rows, stored_batch
 from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.queries import GROUPED, Condition, decode_cursor, encode_cursor, of_key
 from tracewatch.stores.values import from_row, to_row, to_values
 from tracewatch.times import HOUR_S
+
+FEW_ROWS = 200_000  # that are sorted in memory
 
 
 class ClickHouseStore(Store):
@@ -135,10 +137,10 @@ class ClickHouseStore(Store):
     ) -> Iterator[pa.RecordBatch]:
         schema = arrow_schema(record_type, names)
         met = condition(record_type, where)  # says what is wrong with a filter before the first batch is asked for
+        asked = f"SELECT {', '.join(schema.names) or 'NULL'} FROM"
         if after is not None:
-            met = met.and_(decode_token(after).after())
-        asked = ", ".join(schema.names) or "NULL"
-        return self._connection.batches(f"SELECT {asked} FROM {record_type.table} WHERE {met.sql}", met.values, schema)
+            return self._scan_new(record_type, decode_token(after).after(), asked, met, schema)
+        return self._connection.batches(f"{asked} {record_type.table} WHERE {met.sql}", met.values, schema)
 
     def tip(self) -> str:
         return encode_token(self._marks.tip())
@@ -224,6 +226,21 @@ class ClickHouseStore(Store):
 
     def _roll_up(self, progress: Progress | None, least: Callable[[], float]) -> int:
         return clickhouse_rollups.roll_up(self._connection, self._marks, self._clock(), progress, least=least)
+
+    def _scan_new(
+        self, record_type: type[Record], new: Condition, asked: str, met: Condition, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Of few new rows only these are looked at; which of many hold is told by all rows of their partitions."""
+        table, values = record_type.table, (*new.values, *met.values)
+        count = f"SELECT count() FROM {table} WHERE {new.sql} SETTINGS final = 0"
+        if self._connection.number(count, new.values) > FEW_ROWS:
+            sql = f"{asked} {table} WHERE {new.sql} AND {met.sql}"
+        else:
+            place = [*key_of(record_type), *(["start_time"] if record_type is Span else [])]
+            last = f"ORDER BY row_version DESC LIMIT 1 BY {', '.join(place)}"
+            latest = f"(SELECT * FROM {table} WHERE {new.sql} {last})"
+            sql = f"{asked} {latest} WHERE row_gone = 0 AND {met.sql} SETTINGS final = 0"
+        yield from self._connection.batches(sql, values, schema)
 
     def _number(self, record_type: type[Record], where: Sequence[Filter], number: str) -> int:
         met = condition(record_type, where)

@@ -1,4 +1,4 @@
-"""How far things have come in a ClickHouse store: what has been written, rolled up, forgotten, and what somebody read."""
+"""How far things have come in a ClickHouse store: what has been written, rolled up, forgotten, and been read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracewatch.stores.clickhouse_queries import (
     encode_token,
     literal,
 )
-from tracewatch.stores.clickhouse_schema import META
+from tracewatch.stores.sqlite_schema import META
 from tracewatch.times import DAY_S, HOUR_S
 
 _LOOKED_BACK_S = 2 * OVERLAP_NS // 10**9
@@ -30,7 +30,8 @@ class Marks:
         """What has been written so far."""
         now = self._connection.now_ns()
         recent = " UNION ALL ".join(
-            f"SELECT row_batch, max(row_written) AS latest FROM {table} WHERE row_written >= {now - OVERLAP_NS} GROUP BY row_batch"
+            f"SELECT row_batch, max(row_written) AS latest FROM {table} "
+            f"WHERE row_written >= {now - OVERLAP_NS} GROUP BY row_batch"
             for table in self._written_lately()
         )
         if not recent:

@@ -1,8 +1,8 @@
 """Rollups in ClickHouse: an hour in which something was written is measured again from its spans, and replaced whole.
 
-So nothing counts twice, whoever rolls up, how many at once, and wherever one is killed: docs/decisions/0026-clickhouse.md.
-The new measures of an hour are one insert into one partition, with a revision, and the latest revision holds. Sketches
-are merged here, for the database has no function that could.
+So nothing counts twice, whoever rolls up, how many at once, and wherever one is killed (decision 27). The new measures
+of an hour are one insert into one partition, with a revision, and the latest revision holds. Sketches are merged here,
+for the database has no function that could.
 """
 
 from __future__ import annotations

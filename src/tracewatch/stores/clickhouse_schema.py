@@ -1,8 +1,8 @@
 """The tables of a ClickHouse store, read off the records, and the way from an older form of them to this one.
 
-Each table keeps of rows with the same key the one with the highest version, and none where that is a deletion. Spans lie
-in partitions of a day, in order of project and time; their keys lie beside them, in order of traces:
-docs/decisions/0026-clickhouse.md.
+Each table keeps of rows with the same key the one with the highest version, and none where that is a deletion. Spans
+lie in partitions of a day, in order of project and time; their keys lie beside them, in order of traces:
+docs/decisions/0027-clickhouse.md.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ def tables(address: ClickHouseAddress) -> Iterator[Table]:
     )  # fmt: skip
     for record_type in RECORDS:
         yield _spans(address) if record_type is Span else _records(record_type)
-    keys = {name: "String" for name in key_of(Span)}
+    keys = dict.fromkeys(key_of(Span), "String")
     hidden = {name: HIDDEN[name] for name in ("row_version", "row_gone")}
     yield Table(
         name=SPAN_KEYS,
         columns={**keys, "start_time": "Float64", **hidden},
-        partition=f"toInt32(intDiv(toInt64(floor(start_time)), {_MONTH_S}))",
+        partition=_part_of("start_time", _MONTH_S),
         primary=", ".join(keys),
         order=", ".join((*keys, "start_time")),
     )
@@ -111,7 +111,7 @@ def tables(address: ClickHouseAddress) -> Iterator[Table]:
 
 def types_of(record_type: type[Record]) -> Mapping[str, str]:
     """The type of each column of a record, and of what its rows say of themselves."""
-    return {each.name: _type(record_type, each) for each in columns(record_type)} | HIDDEN
+    return {**{each.name: _type(record_type, each) for each in columns(record_type)}, **HIDDEN}
 
 
 def rollup_types() -> Mapping[str, str]:
@@ -190,22 +190,18 @@ def _missing(wanted: Iterable[Table], there: Mapping[str, set[str]], cluster: st
 
 
 def _records(record_type: type[Record]) -> Table:
-    return Table(
-        name=record_type.table, columns=_columns(record_type), order=", ".join(key_of(record_type))
-    )
+    return Table(name=record_type.table, columns=_columns(record_type), order=", ".join(key_of(record_type)))
 
 
 def _spans(address: ClickHouseAddress) -> Table:
-    day = f"intDiv(toInt64(floor(start_time)), {DAY_S})"
-    begin, end = (int(each) for each in PARTED)
     ttl = ""
     if address.ttl_days:
-        moment = f"toDateTime(toUInt32(greatest(0, least(start_time, {end}))))"
+        moment = f"toDateTime(toUInt32(greatest(0, least(start_time, {int(PARTED[1])}))))"
         ttl = f"{moment} + toIntervalDay({address.ttl_days})"
     return Table(
         name=Span.table,
         columns=_columns(Span),
-        partition=f"if(start_time >= {begin} AND start_time < {end}, toInt32({day}), {OTHER_DAYS})",
+        partition=_part_of("start_time", DAY_S),
         primary="project, start_time",
         order="project, start_time, trace_id, span_id",
         ttl=ttl,
@@ -217,12 +213,20 @@ def _spans(address: ClickHouseAddress) -> Table:
     )
 
 
+def _part_of(time: str, length_s: int) -> str:
+    """The number of the day, or of another length of time, that a time lies in; 0 for all that is out of the way."""
+    begin, end = (int(each) for each in PARTED)
+    return (
+        f"if({time} >= {begin} AND {time} < {end}, toInt32(intDiv(toInt64(floor({time})), {length_s})), {OTHER_DAYS})"
+    )
+
+
 def _rollups(name: str) -> Table:
     return Table(
         name=name,
         columns=rollup_types(),
         engine="ReplacingMergeTree(revision)",
-        partition=f"toInt32(intDiv(hour, {_MONTH_S}))",
+        partition=_part_of("hour", _MONTH_S),
         order="project, hour, bucket, place",
     )
 

@@ -1,8 +1,8 @@
 """Turns: what only one of all servers may do at a time, where nothing can be compared and set.
 
 Who wants a turn writes a ticket, waits until it can be seen, and then reads all tickets. It is its turn if there is no
-other. Two cannot both have it: the one whose ticket was seen later has read the earlier one. Where there are others, all
-but the one with the smallest number take theirs back, and try again.
+other. Two cannot both have it: the one whose ticket was seen later has read the earlier one. Where there are others,
+all but the one with the smallest number take theirs back, and try again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def turn(connection: Connection, name: str, wait: Callable[[float], object] = ti
 
 
 def _taken(connection: Connection, name: str, ticket: int, wait: Callable[[float], object]) -> bool:
-    connection.execute(f"INSERT INTO {TURNS} (name, ticket, row_version) VALUES (?, ?, {time.time_ns()})", (name, ticket))
+    connection.execute(
+        f"INSERT INTO {TURNS} (name, ticket, row_version) VALUES (?, ?, {time.time_ns()})", (name, ticket)
+    )
     until = time.monotonic() + VALID_S / 2
     while time.monotonic() < until:
         others = _tickets(connection, name)

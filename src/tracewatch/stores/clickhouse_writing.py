@@ -29,7 +29,7 @@ INSERT_BYTES = 64 * 2**20
 KEYS_ASKED = 20_000  # at once
 
 ADDED, PUT = 2**62, 2**63
-"""Versions of what was added lie below this, the first one highest; of what was put above that, the last one highest."""
+"""Versions of what was added lie below the one, the first highest; of what was put over the other, the last."""
 
 _HIDDEN = pa.schema(
     [("row_seq", pa.int64()), ("row_batch", pa.uint64()), ("row_version", pa.uint64()), ("row_gone", pa.uint8())]
@@ -203,7 +203,7 @@ class ClickHouseWriter:
         if given := told_by(score):
             (row,) = stored_rows(self._connection, Span, [key]).rows.values()
             together = joined(given, [row[name] for name in given])
-            self._put_spans({key: tuple((row | together).values())})
+            self._put_spans({key: tuple({**row, **together}.values())})
         own = (score.project, score.trace_id, score.span_id)
         for start, held in span_places(self._connection, [own]).get(own, {}).items():
             batch = from_rows(arrow_schema(Span), [_gone(Span, own, start)])
@@ -244,7 +244,9 @@ def held_of(connection: Connection, record_type: type[Record], keys: Sequence[Ke
     """What the table of a record has of those keys."""
     assert record_type is not Span, "spans lie by their time, too"
     names = ", ".join(key_of(record_type))
-    schema = pa.schema([*arrow_schema(record_type, key_of(record_type)), _HIDDEN.field("row_version"), ("gone", pa.bool_())])
+    schema = pa.schema(
+        [*arrow_schema(record_type, key_of(record_type)), _HIDDEN.field("row_version"), ("gone", pa.bool_())]
+    )
     held: dict[Key, Held] = {}
     for asked in _slices(keys):
         met = any_of_keys(key_of(record_type), asked)

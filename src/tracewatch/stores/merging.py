@@ -1,4 +1,4 @@
-"""Rollups that a database cannot merge by itself, for want of a function that adds sketches: merged here, on reading."""
+"""Rollups of databases that have no function which adds sketches: merged here, on reading."""
 
 from __future__ import annotations
 
