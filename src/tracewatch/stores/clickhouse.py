@@ -20,7 +20,7 @@ from tracewatch.stores.clickhouse_writing import ClickHouseWriter, keyed, matchi
 from tracewatch.stores.columns import arrow_schema, conform, from_rows, stored_batch
 from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.queries import GROUPED, Condition, decode_cursor, encode_cursor, of_key
-from tracewatch.stores.values import from_row, to_row, to_values
+from tracewatch.stores.values import MOMENTS, from_row, to_row, to_values
 from tracewatch.times import HOUR_S
 
 FEW_ROWS = 200_000  # that are sorted in memory
@@ -197,13 +197,17 @@ class ClickHouseStore(Store):
         )
 
     def retain(self, before: float) -> int:
-        self._connection.check_lease()
-        hour, least = before // HOUR_S * HOUR_S, self._marks.retained()
-        self.roll_up()
-        if hour > least:
-            self._marks.set_retained(hour)
-            self._roll_up(None, lambda: least)  # what came between the two; from now on nothing older comes
+        hour = before // HOUR_S * HOUR_S
+        self._take_none_before(hour)
         return clickhouse_rollups.delete_spans_before(self._connection, hour)
+
+    def retained(self) -> float | None:
+        hour = self._marks.retained()
+        return None if hour <= MOMENTS[0] else hour
+
+    def keep_hours(self, hours: pa.Table, since: float, until: float) -> None:
+        self._take_none_before(until)
+        clickhouse_rollups.keep_hours(self._connection, hours, since, until)
 
     def describe(self) -> Mapping[str, str]:
         parts = "SELECT sum(bytes_on_disk) FROM system.parts WHERE database = currentDatabase() AND active"
@@ -223,6 +227,15 @@ class ClickHouseStore(Store):
 
     def close(self) -> None:
         self._connection.close()
+
+    def _take_none_before(self, hour: float) -> None:
+        """From now on no span from before that hour is taken in: its hours could not be made again from the spans."""
+        self._connection.check_lease()
+        self.roll_up()
+        least = self._marks.retained()
+        if hour > least:
+            self._marks.set_retained(hour)
+            self._roll_up(None, lambda: least)  # what came between the two
 
     def _roll_up(self, progress: Progress | None, least: Callable[[], float]) -> int:
         return clickhouse_rollups.roll_up(self._connection, self._marks, self._clock(), progress, least=least)

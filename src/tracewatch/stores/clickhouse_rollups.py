@@ -128,6 +128,19 @@ def read(
     return merged.table()
 
 
+def keep_hours(connection: Connection, hours: pa.Table, since: float, until: float) -> None:
+    """Puts these rollups in place of those from one hour to another, of which no spans are to come."""
+    sql = f"SELECT DISTINCT project, hour FROM {HOURS} WHERE hour >= ? AND hour < ?"
+    there = {(project.decode(), hour) for project, hour in connection.rows(sql, (int(since), int(until)))}
+    given = zip(hours["project"].to_pylist(), hours["bucket"].to_pylist(), strict=True)
+    _replace(connection, HOURS, sorted(there.union(given)), hours, _revision(connection))
+
+
+def _revision(connection: Connection) -> int:
+    """What is measured later has seen all that was measured earlier. No two have the same one, by chance."""
+    return connection.now_ns() // 1024 * 1024 + secrets.randbits(10)
+
+
 def _stale(connection: Connection, before: Token, least: float) -> list[Hour]:
     """The hours of which something was written since, oldest first."""
     new = before.after().and_(Condition("start_time >= ?", (least,)))
@@ -157,8 +170,7 @@ def _chunks(connection: Connection, stale: Sequence[Hour]) -> Iterator[list[Hour
 
 def _measure(connection: Connection, marks: Marks, hours: Sequence[Hour], least: Callable[[], float]) -> int:
     """Replaces what these hours come to. Returns how many spans were read."""
-    # What is measured later has seen all that was measured earlier. No two have the same revision, by chance.
-    revision = connection.now_ns() // 1024 * 1024 + secrets.randbits(10)
+    revision = _revision(connection)
     batches = list(_spans(connection, _within(hours)))
     spans = pa.Table.from_batches(batches, _SCHEMA).combine_chunks()
     oldest = least()
