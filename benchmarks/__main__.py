@@ -14,7 +14,7 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent / "results"
 NAMES = (
     *("speed", "scaling", "quality", "live", "calibration", "series", "incidents", "attribution"),
-    *("capture", "clients", "otlp", "ingest", "startup", "pages", "listeners", "promptness", "soak"),
+    *("capture", "clients", "otlp", "ingest", "startup", "pages", "listeners", "promptness", "soak", "segments"),
 )
 
 

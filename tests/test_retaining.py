@@ -3,7 +3,7 @@
 import pytest
 from workload import DAY, HOUR
 
-from tracewatch.live.retaining import RETAIN_S, retain
+from tracewatch.live.retaining import LIMIT_S, RETAIN_S, Limits, keep_within, retain
 from tracewatch.live.rounds import Rounds
 from tracewatch.records import Project, Span
 from tracewatch.stores import Filter, open_store
@@ -83,3 +83,48 @@ def test_a_project_that_has_only_been_described_holds_nothing(store):
     keep(store, "default", 10)
     keep(store, "planned", None)
     assert retain(store, NOW) == 1
+
+
+def hours_left(store):
+    return [each.start_time for each in store.page(Span, limit=500).records]
+
+
+def test_of_too_many_the_oldest_hours_go_and_their_sums_stay(store):
+    store.add(spans("default", *(hour / 24 for hour in range(50))))
+    store.add(spans("other", 5))
+    store.roll_up()
+    assert keep_within(store, Limits(spans=51)) == 0
+    assert keep_within(store, Limits(spans=20)) == 31
+    assert min(hours_left(store)) == NOW - 19 * HOUR
+    assert sums(store) == 51
+    assert keep_within(store, Limits(spans=20)) == 0
+
+
+def test_the_last_hour_stays_however_much_it_holds(store):
+    store.add([Span(trace_id=str(n), span_id="1", start_time=NOW - n, source="sdk") for n in range(30)])
+    store.add(spans("default", 1))
+    store.roll_up()
+    assert keep_within(store, Limits(spans=10)) == 1
+    assert len(hours_left(store)) == 30
+
+
+def test_a_store_that_is_too_large_becomes_smaller(store, monkeypatch):
+    store.add(spans("default", *(hour / 24 for hour in range(100))))
+    store.roll_up()
+    monkeypatch.setattr(type(store), "size", lambda self: 40_000_000 * self.count(Span))
+    assert keep_within(store, Limits(gigabytes=4)) == 0
+    assert keep_within(store, Limits(gigabytes=2)) == 53  # to 95 % of it, so that not each hour something has to go
+    assert keep_within(store, Limits(gigabytes=2)) == 0
+
+
+def test_rounds_look_every_hour(store):
+    store.add(spans("default", *(hour / 24 for hour in range(10))))
+    rounds = Rounds(store, limits=Limits(spans=5))
+    rounds.go(NOW)
+    assert left(store) == 5
+    store.add(spans("default", *(20 + hour / 24 for hour in range(5))))
+    rounds.go(NOW + LIMIT_S - 60)
+    assert left(store) == 5  # from before what was let go: it does not come back
+    store.add([Span(trace_id=f"new{n}", span_id="1", start_time=NOW + n * HOUR, source="sdk") for n in range(1, 4)])
+    rounds.go(NOW + LIMIT_S)
+    assert left(store) == 5

@@ -82,6 +82,10 @@ class LeaseLost(TracewatchError):
     Nothing of this write was kept"""
 
 
+class CompactedElsewhere(TracewatchError):
+    """{path} is being compacted by another process ({holder}): wait until it has done, or stop it"""
+
+
 class NotAFile(TracewatchError):
     """{name} is a database server, which an app does not write to by itself. Run tracewatch serve on it,
     and give the app the address of that server: http://HOST:4319"""

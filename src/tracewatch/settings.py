@@ -34,6 +34,24 @@ class Settings:
         "normal",
         DURABILITIES,
     )
+    compact_after: int = setting(
+        "After how many days spans of a database file go into compressed files beside it, where there are many; 0 is "
+        "never.",
+        3,  # late spans and scores have come by then, see docs/decisions/0027
+        within=range(3_651),
+    )
+    keep_spans: int = setting(
+        "How many spans are kept at most, of all projects together: the oldest hours go first, sums by the hour stay; "
+        "0 is no limit.",
+        0,
+        within=range(10**12),
+    )
+    keep_gb: int = setting(
+        "How many GB the database and the files beside it take at most: the oldest spans go first, as above; "
+        "0 is no limit.",
+        0,
+        within=range(1_000_001),
+    )
     metrics: str = setting(
         "Numbers of your own to watch, with the direction that is bad: 'metadata.judge_score:down, quality.tone'.", ""
     )

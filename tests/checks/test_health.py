@@ -1,6 +1,7 @@
 """tracewatch notices by itself what it loses, what comes late, and what it cannot price."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -141,6 +142,18 @@ def test_calls_without_a_price_are_told_with_their_models(store):
     assert found.bad
     assert found.observed == pytest.approx(0.4)
     assert found.factors == ("40 calls of nobody-knows",)
+
+
+@pytest.mark.parametrize(
+    ("free", "bad", "severity"), [(20, False, "medium"), (9, True, "medium"), (4, True, "high"), (1, True, "critical")]
+)
+def test_a_disk_that_fills_up_is_told_before_it_is_full(store, monkeypatch, free, bad, severity):
+    usage = shutil.disk_usage("/")._replace(total=100 * 10**9, used=(100 - free) * 10**9, free=free * 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    found = checked(store)["disk_used_share", None]
+    assert (found.bad, found.severity) == (bad, severity)
+    assert f"{free}.0 GB are left" in found.title
+    assert ("disk_used_share", None) not in checked(store, alone=False)
 
 
 def test_an_old_price_table_is_told_in_one_project(store):

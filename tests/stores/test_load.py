@@ -237,6 +237,7 @@ def test_nothing_is_left_behind(store, children, end):
             raise RuntimeError
 
     list(store.load(Span, batches(1)))
+    store.count(Span)  # the store keeps a connection for reading
     before = open_files()
     counts = store.load(Span, source())
     with contextlib.suppress(RuntimeError):

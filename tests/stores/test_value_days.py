@@ -91,6 +91,7 @@ STEPS = st.one_of(
     st.tuples(st.just("roll"), st.just(0), st.just(0)),
     st.tuples(st.just("wait"), st.integers(0, 40), st.just(0)),
     st.tuples(st.just("retain"), st.integers(1, 12), st.integers(0, 23)),
+    st.tuples(st.just("close"), st.integers(0, 12), st.just(0)),
 )
 
 
@@ -108,6 +109,8 @@ def take(store, verb, one, other):
         store.roll_up()
     elif verb == "wait":
         store._clock.now += one * DAY
+    elif verb == "close":
+        store.compact(NOW - one * DAY, least=1)
     else:
         store.retain(NOW - one * DAY - other * 3600)
 
@@ -169,7 +172,10 @@ def test_a_file_of_before_is_brought_forward_day_by_day(store):
     with contextlib.closing(sqlite3.connect(store.path)) as plainly, plainly:
         plainly.execute("DROP TABLE tracewatch_value_days")
         plainly.execute("DROP TABLE tracewatch_stale_days")
-        plainly.execute("DELETE FROM tracewatch_meta WHERE name = 'valued_from'")
+        for table in ("segments", "reopened", "closed_hours", "changed"):
+            plainly.execute(f"DROP TABLE tracewatch_{table}")
+        later = ("valued_from", "closing", "closing_by", "moved")
+        plainly.executemany("DELETE FROM tracewatch_meta WHERE name = ?", [(each,) for each in later])
         plainly.execute("UPDATE tracewatch_meta SET value = 2 WHERE name = 'schema'")
     with open_store(store.path) as again:
         assert is_right(again)

@@ -7,7 +7,7 @@ import sys
 from conformance import a_batch
 
 from tracewatch.records import Span
-from tracewatch.stores import open_store, sqlite_claims, sqlite_rollups, sqlite_schema
+from tracewatch.stores import open_store, segments, sqlite_claims, sqlite_closing, sqlite_rollups, sqlite_schema
 from tracewatch.stores.sqlite_writing import SqliteWriter
 
 SPANS_A_BATCH = 50
@@ -56,6 +56,43 @@ def roll_up_and_die(path, chunks):
 
     sqlite_rollups._set_meta = dying
     open_store(path).roll_up()
+
+
+def close_and_die(path, at):
+    """Closes all spans, and is killed at one of the moments between the first byte of a file and the last step."""
+    sqlite_closing.STEP_ROWS = 40
+    left = [int(at)]
+
+    def die_if_it_is_time():
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying(function):
+        def do(*args, **more):
+            die_if_it_is_time()
+            found = function(*args, **more)
+            die_if_it_is_time()
+            return found
+
+        return do
+
+    for module, names in (
+        (segments, ("_confirm",)),
+        (sqlite_closing, ("_begin", "note", "_move_some", "_end")),
+    ):
+        for name in names:
+            setattr(module, name, dying(getattr(module, name)))
+    open_store(path).compact(1e12, least=1)
+    print("alive", flush=True)
+
+
+def compact(path, times):
+    """Closes all spans again and again, as another process than the one that writes them."""
+    sqlite_closing.STEP_ROWS = 20
+    with open_store(path) as store:
+        for _ in range(int(times)):
+            print(store.compact(1e12, least=1), flush=True)
 
 
 def migrate_and_die(path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tracewatch import pricing, words
 from tracewatch.checks.base import SELF, Check
 from tracewatch.checks.losses import Dropped, OrphanWatch, dropped
 from tracewatch.checks.serving import ServersWatch, undelivered
 from tracewatch.records import MESSAGES_SOURCE, Headway
+from tracewatch.stores.address import file_of
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S, HOUR_S
 
@@ -20,6 +23,7 @@ LATE_SHARE = 0.01
 LATE_ROWS = 20
 UNPRICED_SHARE = 0.05
 UNPRICED_CALLS = 20
+FULL = (("medium", 0.9), ("high", 0.95), ("critical", 0.98))  # of a disk
 # Of a share that is lost: any is worth knowing, a twentieth bends figures, a quarter makes them useless.
 LOST = (("medium", 0.0), ("high", 0.05), ("critical", 0.25))
 
@@ -58,6 +62,7 @@ class Health:
         yield from undelivered(self.store, self.project, now)
         if vitals.alone:
             yield from self._servers.checks(now)
+            yield from _full_disk(self.store, now)
             yield _old_prices(now)
 
     def _late(self, vitals: Vitals, now: float) -> Check:
@@ -124,6 +129,27 @@ def _behind(headway: Headway, now: float) -> Check:
         severity="high" if behind > HOUR_S else "medium", since=now - behind, kind="level_shift",
         title=f"Detection is {behind / 60:,.0f} min behind: findings come so much later.",
         actions=("Give the machine more room, or send fewer spans: tracewatch doctor says how many wait.",),
+    )  # fmt: skip
+
+
+def _full_disk(store: Store, now: float) -> Iterator[Check]:
+    """How full the disk of a database file is."""
+    path = file_of(store.url)
+    if path is None:
+        return
+    disk = shutil.disk_usage(Path(path).absolute().parent)
+    used = disk.used / max(disk.used + disk.free, 1)
+    severity = next((name for name, least in reversed(FULL) if used >= least), "medium")
+    yield Check(
+        detector=SELF, metric="disk_used_share", bad=used >= FULL[0][1], observed=used, limit=FULL[0][1],
+        severity=severity, since=now, kind="level_shift",
+        title=f"The disk that holds the database is {_percent(used)} full, {disk.free / 1e9:,.1f} GB are left: when it "
+        "is full, calls are turned away.",
+        factors=(f"the database and its segments take {(store.size() or 0) / 1e9:,.1f} GB",),
+        actions=(
+            "Put older calls into compressed files with: tracewatch compact",
+            "Keep less: TRACEWATCH_KEEP_GB for all projects, or a number of days for one on its page of settings.",
+        ),
     )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "keys": "keys:keys",
     "export": "exporting:export",
     "copy": "copying:copy",
+    "compact": "compacting:compact",
     "doctor": "doctor:doctor",
 }
 

@@ -26,7 +26,7 @@ from tracewatch.cli.times import show_time
 from tracewatch.errors import DemoInDatabase, DemoOccupied, DemoWorkloadMissing
 from tracewatch.records import SEVERITIES, Span
 from tracewatch.stores.address import is_database, without_secrets
-from tracewatch.stores.sqlite_schema import META
+from tracewatch.stores.sqlite_schema import FOLDER, META
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,6 +110,8 @@ def _is_a_demo(path: Path) -> bool:
     """Whether the demo made this file and nothing else has been put into it since."""
     marked = f"SELECT count(*) FROM {META} WHERE name = '{MARK}'"
     others = f"SELECT count(*) FROM {Span.table} WHERE service_name IS NOT ?"
+    if Path(f"{path}{FOLDER}").exists():
+        return False  # a demo is too small to be compacted
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             made_here = connection.execute(marked).fetchone() == (1,)

@@ -11,6 +11,7 @@ from tracewatch.errors import ImportRefused
 from tracewatch.imports.base import CHUNK_ROWS, Chunk, Kind, Source
 from tracewatch.imports.jsonl import array_of
 from tracewatch.records import Span
+from tracewatch.stores.sqlite_schema import SEGMENTS
 
 MAGIC = b"SQLite format 3\0"
 
@@ -20,6 +21,10 @@ TABLES: dict[str, Kind] = {"llm_usage": "usage-db", "llm_traces": "traces", "mes
 # The number a store of ours gives to each row as it comes in: it means nothing in another one.
 OWN_SEQUENCE = "seq"
 
+_COMPACTED = (
+    "some of its spans lie in segments beside it. Write all of them to a file with: tracewatch export calls.parquet, "
+    "and import that"
+)
 BUSY_S = 30.0  # as long as an app's longest write is likely to hold its lock
 
 
@@ -37,6 +42,8 @@ class Database(Source):
                 self.table = _table(connection, kind)
                 if self.table is None:
                     raise ImportRefused(path=path, why=f"this SQLite file has none of the tables {', '.join(TABLES)}")
+                if self.table == Span.table and _is_compacted(connection):
+                    raise ImportRefused(path=path, why=_COMPACTED)
                 self.total = connection.execute(f'SELECT count(*) FROM "{self.table}"').fetchone()[0]
                 self.names = names_of(connection, self.table)
         except sqlite3.Error as error:
@@ -85,6 +92,13 @@ def rows_after(connection: sqlite3.Connection, table: str, after: int | None, do
     if table == Span.table:
         columns.pop(OWN_SEQUENCE, None)
     return Chunk(columns=columns, numbers=numbers, done=done + len(rows))
+
+
+def _is_compacted(connection: sqlite3.Connection) -> bool:
+    """Whether spans of a store of ours lie in segments beside it, where this reader does not look."""
+    if not names_of(connection, SEGMENTS):
+        return False
+    return connection.execute(f"SELECT 1 FROM {SEGMENTS} WHERE gone_at IS NULL LIMIT 1").fetchone() is not None
 
 
 def _table(connection: sqlite3.Connection, kind: Kind | None) -> str | None:

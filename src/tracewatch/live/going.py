@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from tracewatch import settings
 from tracewatch.alerts.sending import sending
 from tracewatch.errors import LeaseLost, StoreBusy, StoreUnreadable, StoreUnwritable
+from tracewatch.live.compacting import compacting
 from tracewatch.live.leasing import Tenure
 from tracewatch.live.passing import Passed
+from tracewatch.live.retaining import Limits
 from tracewatch.live.rounds import Rounds
 from tracewatch.metrics.custom import parse
 from tracewatch.records import Lease
@@ -151,6 +153,9 @@ def keep_going(
         # One of its own: what is written through the other is bound to the lease, and a slow receiver must not matter.
         open_store(db, durability=given.durability) as outbox,
         sending(outbox, given.alert_channels) as sender,
+        # And one that is bound to a lease of its own.
+        open_store(db, durability=given.durability) as closing,
+        compacting(closing, holder, 0 if once else given.compact_after, clock=clock),
     ):
         going = Going(
             lambda: Rounds(
@@ -159,6 +164,7 @@ def keep_going(
                 parse(given.metrics),
                 alert_channels=given.alert_channels,
                 public_url=given.public_url,
+                limits=Limits(spans=given.keep_spans, gigabytes=given.keep_gb),
             ),
             Tenure(store, holder, clock=clock),
             stop,

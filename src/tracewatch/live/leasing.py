@@ -43,11 +43,12 @@ class Tenure:
         store: Store,
         holder: str,
         *,
+        name: str = WATCHING,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` only says when, for people; `steady` (seconds, going forward alone) is what counts."""
-        self.store, self.holder = store, holder
+        self.store, self.holder, self.name = store, holder, name
         self.lease: Lease | None = None
         self.lost = threading.Event()
         """Set when another process has taken the lease."""
@@ -62,9 +63,9 @@ class Tenure:
             return False
         now = self._clock()
         mine = Lease(
-            name=WATCHING, holder=self.holder, epoch=there.epoch + 1 if there else 1, taken_at=now, renewed_at=now
+            name=self.name, holder=self.holder, epoch=there.epoch + 1 if there else 1, taken_at=now, renewed_at=now
         )
-        where = [Filter("name", "=", (WATCHING,))]
+        where = [Filter("name", "=", (self.name,))]
         if there is not None:
             where += [Filter("epoch", "=", (there.epoch,)), Filter("beat", "=", (there.beat,))]
         if not self.store.swap(Lease, where, [mine], expected=0 if there is None else 1):
@@ -86,20 +87,20 @@ class Tenure:
 
     def current(self) -> Lease | None:
         """The lease as it stands; None when it was never taken."""
-        return current_lease(self.store)
+        return current_lease(self.store, self.name)
 
     def renew(self) -> None:
         """Says that the holder lives. Raises LeaseLost."""
         assert self.lease is not None, "only who holds the lease renews it"
         self.lease = replace(self.lease, beat=self.lease.beat + 1, renewed_at=self._clock())
         values = {"beat": self.lease.beat, "renewed_at": self.lease.renewed_at}
-        self.store.annotate(Lease, {"name": WATCHING}, values)
+        self.store.annotate(Lease, {"name": self.name}, values)
 
     def give_back(self) -> None:
         """Lets the next one take it at once; does nothing where it is lost."""
         if self.lease is not None:
             with contextlib.suppress(LeaseLost, StoreBusy, StoreUnreadable, StoreUnwritable):
-                self.store.annotate(Lease, {"name": WATCHING}, {"holder": "", "renewed_at": self._clock()})
+                self.store.annotate(Lease, {"name": self.name}, {"holder": "", "renewed_at": self._clock()})
         self.lease = None
         self.store.fence(None)
 
@@ -134,7 +135,7 @@ class Tenure:
                 _log.warning("%s", error)  # the others cannot write either
 
 
-def current_lease(store: Store) -> Lease | None:
+def current_lease(store: Store, name: str = WATCHING) -> Lease | None:
     """The lease of a store as it stands; None when it was never taken."""
-    found = store.get(Lease, {"name": WATCHING})
+    found = store.get(Lease, {"name": name})
     return found if isinstance(found, Lease) else None

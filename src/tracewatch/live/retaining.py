@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from tracewatch.records import Project, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S, HOUR_S
 
 RETAIN_S = 86_400.0  # so often
+LIMIT_S = 3_600.0  # so often it is looked whether there is too much
+ROOM = 0.95  # of what a limit allows is kept when something has to go: or else some would go every hour
 CENTURIES_S = 400 * 365 * int(DAY_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is kept at most, of all projects together; 0 is no limit."""
+
+    spans: int = 0
+    gigabytes: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What they are, for people."""
+        told = ((f"{self.spans:,} spans", self.spans), (f"{self.gigabytes:,} GB", self.gigabytes))
+        return " and ".join(text for text, limit in told if limit)
+
 
 _log = logging.getLogger("tracewatch.live")
 
@@ -39,6 +57,42 @@ def kept_since(store: Store, now: float) -> float | None:
             reach = store.extent(Span, [Filter("project", "=", (name,))])
             bounds.append(now if reach is None else reach[0])
     return min(bounds) // HOUR_S * HOUR_S if any_limit else None
+
+
+def keep_within(store: Store, limits: Limits) -> int:
+    """Deletes the oldest hours of all projects until the rest is within the limits. Returns how many spans went."""
+    before = _first_hour_within(store, limits)
+    if before is None:
+        return 0
+    gone = store.retain(before)
+    if gone:
+        _log.warning("%s spans were deleted, the oldest of all: the rest is within %s", f"{gone:,}", limits.sentence)
+    return gone
+
+
+def _first_hour_within(store: Store, limits: Limits) -> float | None:
+    """The first hour that is kept; None where all are. The last hour with spans always is."""
+    there = store.count(Span) if limits.spans or limits.gigabytes else 0
+    most = min(limits.spans or there, _most_within(store, there, limits.gigabytes))
+    reach = store.extent(Span) if most < there else None
+    if reach is None:
+        return None
+    hours = store.rollup(reach[0], reach[1] + 1, measures=("calls",))
+    kept, first = 0, int(reach[1] // HOUR_S * HOUR_S)
+    counted = zip(hours["bucket"].to_pylist(), hours["calls"].to_pylist(), strict=True)
+    for hour, calls in sorted(counted, reverse=True):
+        kept += calls
+        if kept > most:
+            return float(min(hour + HOUR_S, first))
+    return None
+
+
+def _most_within(store: Store, there: int, gigabytes: int) -> int:
+    """About how many spans there is room for, by what one of those that are there takes."""
+    size = store.size() if gigabytes else None
+    if not size or size <= gigabytes * 1e9:
+        return there
+    return int(there * gigabytes * 1e9 / size * ROOM)
 
 
 def retain(store: Store, now: float) -> int:

@@ -15,7 +15,7 @@ from tracewatch.alerts.telling import Alerting
 from tracewatch.checks import RULES, SELF, Conditions, Health, Vitals, settle
 from tracewatch.errors import TracewatchError
 from tracewatch.live.passing import Passed, Watcher
-from tracewatch.live.retaining import RETAIN_S, retain
+from tracewatch.live.retaining import LIMIT_S, RETAIN_S, Limits, keep_within, retain
 from tracewatch.metrics.custom import Custom
 from tracewatch.records import MESSAGES_SOURCE, Headway, columns
 from tracewatch.stores import Store
@@ -42,6 +42,7 @@ class Rounds:
         *,
         alert_channels: str = "",
         public_url: str = "",
+        limits: Limits | None = None,
     ) -> None:
         """`project` is the one that rows of a usage table in the same file come to; the rest is as in the settings."""
         self.store, self.project, self.customs = store, project, tuple(customs)
@@ -51,7 +52,9 @@ class Rounds:
         self._unsaved: set[str] = set()
         self._saved_at: float | None = None
         self._went_at = -inf
+        self._limits = limits or Limits()
         self._retained_at = -RETAIN_S
+        self._limited_at = -LIMIT_S
         self._headway: dict[str, Headway] = {}
         self._health: dict[str, Health] = {}
         self._conditions: dict[str, Conditions] = {}
@@ -79,6 +82,9 @@ class Rounds:
         if now - self._retained_at >= RETAIN_S:
             self._retained_at = now
             retain(self.store, now)  # after all that came has been judged
+        if now - self._limited_at >= LIMIT_S:
+            self._limited_at = now
+            keep_within(self.store, self._limits)
         return passed
 
     def due(self) -> float | None:

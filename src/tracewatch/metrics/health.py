@@ -47,6 +47,10 @@ HEALTH = (
         ("cost_status", "model_name"), "calls with tokens and without a cost / calls", "share",
     ),
     _own(
+        "disk_used_share", "Disk used", "How full the disk is that holds the database: when it is, nothing is stored.",
+        (), "used / (used + free)", "share",
+    ),
+    _own(
         "price_table_age_days", "Age of the price table", "How long ago the newest price in the price table was set.",
         (), "now - newest price", "days",
     ),

@@ -302,6 +302,30 @@ class Store(ABC):
     def retain(self, before: float) -> int:
         """Deletes spans that began before that moment (whole hours); rollups stay. Returns how many went."""
 
+    def compact(
+        self,
+        before: float,
+        *,
+        least: int | None = None,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Puts spans that began before a moment (whole hours) where they take less room, if there are `least` of them.
+
+        Every question is answered as before. Returns how many; a store that has no such place does nothing. May be
+        killed anywhere, or told to `stop`, and goes on from there the next time; only one process at a time (see
+        `fence`). Raises StoreUnwritable.
+        """
+        return 0
+
+    def size(self) -> int | None:
+        """How many bytes the store takes on this machine's disk; None where that is not known."""
+        return None
+
+    def is_shared(self) -> bool:
+        """Whether an application keeps tables of its own beside ours."""
+        return False
+
     @abstractmethod
     def retained(self) -> float | None:
         """The hour (epoch s) before which spans were deleted and only rollups stay; None when all were kept."""

@@ -14,15 +14,13 @@ from typing import Any
 import pyarrow as pa
 
 from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
-from tracewatch.records import Lease, Record, Span, columns
-from tracewatch.stores import sqlite_claims, sqlite_groups, sqlite_rollups, sqlite_value_days
+from tracewatch.records import RECORDS, Lease, Record, Span, columns
+from tracewatch.stores import closed, sqlite_claims, sqlite_groups, sqlite_rollups, sqlite_value_days
 from tracewatch.stores.address import Durability
 from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.queries import (
-    EVERYTHING,
-    Condition,
     changes,
     condition,
     decode_cursor,
@@ -31,12 +29,15 @@ from tracewatch.stores.queries import (
     encode_token,
     of_key,
 )
+from tracewatch.stores.sqlite_closing import LEAST_ROWS, Closer, Stopped
 from tracewatch.stores.sqlite_days import KnownDays
 from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_load import Loaded, Loader
-from tracewatch.stores.sqlite_order import in_order
-from tracewatch.stores.sqlite_plans import Walk, span_walk
-from tracewatch.stores.sqlite_schema import VERSION
+from tracewatch.stores.sqlite_order import end, in_order
+from tracewatch.stores.sqlite_plans import span_walk
+from tracewatch.stores.sqlite_reopening import Reopening, reopen_keys, without_closed
+from tracewatch.stores.sqlite_schema import VERSION, tables_of
+from tracewatch.stores.sqlite_segments import HELD_SQL, any_held, broken, held, moved, segments_of, totals
 from tracewatch.stores.sqlite_stream import stream
 from tracewatch.stores.sqlite_writing import BULK, SqliteWriter, add_sql, open_connection, put_sql, told
 from tracewatch.stores.values import from_row, to_row
@@ -44,6 +45,7 @@ from tracewatch.times import HOUR_S
 
 INSERT_ROWS = 2_000  # Python objects of 2 000 rows are some 4 MB; larger slices gained nothing (measured)
 FETCH_ROWS = 8_192
+LOOKED_UP = 2_000  # records that are changed at a time
 SMALL_ROWS = 100_000  # up to here sqlite3 (5 µs a row) is done before a child process has started and answered
 TURN_S = 0.1  # the longest that SQLite waits before it looks again whether a lock is free
 READER_CACHE_KIB = 16_384  # the upper pages of all indexes of a million rows
@@ -66,6 +68,7 @@ class SqliteStore(Store):
         self._clock = clock
         self._durability = durability
         self._writer = SqliteWriter(path, create=create, durability=durability, room=BULK)
+        self._writer.closed = Reopening()
         sqlite_rollups.teach(self._writer.connection)
         self._version = self._others()
         self._idle: list[sqlite3.Connection] = []
@@ -88,6 +91,7 @@ class SqliteStore(Store):
         rows = stored_batch(record_type, batch)
         sql = add_sql(record_type, tuple(rows.schema.names))
         with self._writer.transaction() as connection:
+            rows = without_closed(connection, rows) if record_type is Span else rows
             before = _last_seq(connection)
             added = sum(connection.executemany(sql, part).rowcount for part in row_slices(rows, INSERT_ROWS))
             if record_type is Span and added == rows.num_rows and rolled(connection) == before:
@@ -106,8 +110,11 @@ class SqliteStore(Store):
     def get(self, record_type: type[Record], key: Mapping[str, Any]) -> Record | None:
         met = of_key(record_type, key)
         sql = f"SELECT {_names(record_type)} FROM {record_type.table} WHERE {met.sql}"
-        with self._reading() as connection:
+        with self._reading() as connection, _snapshot(connection):
             row = connection.execute(sql, met.values).fetchone()
+            if row is None and record_type is Span and (segments := held(connection)):
+                places = closed.places_of(segments, [met.values])
+                row = next((each[2:] for each in closed.whole(list(places.values()))), None)
         return None if row is None else from_row(record_type, row)
 
     def annotate(self, record_type: type[Record], key: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -116,8 +123,13 @@ class SqliteStore(Store):
     def annotate_all(
         self, record_type: type[Record], changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
     ) -> int:
+        done, rest = 0, iter(changes)
         with self._writer.transaction() as connection:
-            return sum(_annotate(connection, record_type, key, values) for key, values in changes)
+            while some := list(islice(rest, LOOKED_UP)):
+                if record_type is Span and any_held(connection):
+                    reopen_keys(connection, [of_key(Span, key).values for key, _ in some])
+                done += sum(_annotate(connection, record_type, key, values) for key, values in some)
+        return done
 
     def swap(
         self, record_type: type[Record], where: Sequence[Filter], records: Iterable[Record], *, expected: int
@@ -142,14 +154,12 @@ class SqliteStore(Store):
         self, record_type: type[Record], where: Sequence[Filter] = (), *, limit: int = 50, cursor: str | None = None
     ) -> Page:
         assert limit > 0, "a page has at least one record"
-        time = record_type.newest_by
-        beyond = EVERYTHING
+        beyond = None
         if cursor is not None:
-            last_time, last_seq = decode_cursor(record_type, cursor)
-            beyond = Condition(f"({time}, seq) < (?, ?)", (last_time, last_seq))
-            where = (*where, Filter(time, "<=", (last_time,)))
+            beyond = decode_cursor(record_type, cursor)
+            where = (*where, Filter(record_type.newest_by, "<=", beyond[:1]))
         with self._reading() as connection, _snapshot(connection):
-            rows = list(islice(in_order(connection, record_type, where, beyond, limit + 1), limit + 1))
+            rows = in_order(connection, record_type, where, limit + 1, beyond=beyond)
         more = len(rows) > limit
         last = rows[limit - 1] if more else None
         return Page(
@@ -160,9 +170,12 @@ class SqliteStore(Store):
     def trace(self, project: str, trace_id: str) -> tuple[Span, ...]:
         # Left to itself SQLite would walk all spans in order of time, to save itself the sorting of a few.
         of_trace = f"FROM {Span.table} INDEXED BY {Span.table}_key WHERE project = ? AND trace_id = ?"
-        sql = f"SELECT {_names(Span)} {of_trace} ORDER BY start_time, seq"
-        with self._reading() as connection:
-            return tuple(from_row(Span, row) for row in connection.execute(sql, (project, trace_id)))
+        sql = f"SELECT start_time, seq, {_names(Span)} {of_trace}"
+        with self._reading() as connection, _snapshot(connection):
+            rows = connection.execute(sql, (project, trace_id)).fetchall()
+            if segments := held(connection):
+                rows = _once(rows, closed.of_trace(segments, project, trace_id))
+        return tuple(from_row(Span, row[2:]) for row in sorted(rows, key=lambda row: row[:2]))
 
     def scan(
         self,
@@ -182,14 +195,15 @@ class SqliteStore(Store):
 
     def extent(self, record_type: type[Record], where: Sequence[Filter] = ()) -> tuple[float, float] | None:
         with self._reading() as connection, _snapshot(connection):
-            oldest = next(in_order(connection, record_type, where, EVERYTHING, 1, newest=False), None)
-            newest = next(in_order(connection, record_type, where, EVERYTHING, 1), None)
-        return (oldest[0], newest[0]) if oldest and newest else None
+            oldest = end(connection, record_type, where, newest=False)
+            newest = end(connection, record_type, where, newest=True)
+        return None if oldest is None or newest is None else (oldest, newest)
 
     def count(self, record_type: type[Record], where: Sequence[Filter] = ()) -> int:
         met = condition(record_type, where)
-        with self._reading() as connection:
-            return _number(connection, f"SELECT count(*) FROM {record_type.table} WHERE {met.sql}", met.values)
+        with self._reading() as connection, _snapshot(connection):
+            found = _number(connection, f"SELECT count(*) FROM {record_type.table} WHERE {met.sql}", met.values)
+            return found + (closed.count(held(connection), where) if record_type is Span else 0)
 
     def distinct(self, record_type: type[Record], name: str, where: Sequence[Filter] = ()) -> int:
         met = condition(record_type, where)
@@ -203,10 +217,10 @@ class SqliteStore(Store):
 
     def exists(self, record_type: type[Record], where: Sequence[Filter] = ()) -> bool:
         met = condition(record_type, where)
-        with self._reading() as connection:
-            return bool(
-                _number(connection, f"SELECT EXISTS (SELECT 1 FROM {record_type.table} WHERE {met.sql})", met.values)
-            )
+        sql = f"SELECT EXISTS (SELECT 1 FROM {record_type.table} WHERE {met.sql})"
+        with self._reading() as connection, _snapshot(connection):
+            found = bool(_number(connection, sql, met.values))
+            return found or (record_type is Span and closed.exists(held(connection), where))
 
     def groups(
         self, name: str, where: Sequence[Filter] = (), *, order: GroupOrder = "cost_usd", limit: int = 50, skip: int = 0
@@ -264,10 +278,10 @@ class SqliteStore(Store):
         hour = before // HOUR_S * HOUR_S
         with self._writer.transaction() as connection:
             sqlite_rollups.forget_spans_before(connection, hour)
-        gone = 0
+            gone = sqlite_rollups.forget_closed_before(connection, hour, self._clock())
         while some := self._rolling(lambda connection: sqlite_rollups.delete_spans_before(connection, hour)):
             gone += some
-        self._writer.give_back()
+        self._writer.give_back(self._let_others_write)
         return gone
 
     def retained(self) -> float | None:
@@ -277,20 +291,68 @@ class SqliteStore(Store):
     def keep_hours(self, hours: pa.Table, since: float, until: float) -> None:
         self._rolling(lambda connection: sqlite_rollups.keep_hours(connection, hours, since, until))
 
+    def compact(
+        self,
+        before: float,
+        *,
+        least: int | None = None,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
+        done = 0
+
+        def pause(closed_by_a_step: int) -> None:
+            nonlocal done
+            done += closed_by_a_step
+            _tell(progress, closed_by_a_step)
+            if stop():
+                raise Stopped
+            self._let_others_write()
+
+        closer = Closer(self._writer, self._clock, pause)
+        with suppress(Stopped):
+            closer.tidy()
+            self.roll_up()  # what is closed is counted
+            while closer.close_next(before, least=LEAST_ROWS if least is None else least):
+                self._writer.give_back(self._let_others_write)
+            while closer.renew_next():
+                pause(0)
+        return done
+
+    def size(self) -> int:
+        files = (self.path, f"{self.path}-wal")
+        with self._reading() as connection:
+            in_segments = totals(connection)[2]
+        return in_segments + sum(os.path.getsize(each) for each in files if os.path.exists(each))
+
+    def is_shared(self) -> bool:
+        with self._reading() as connection:
+            ours = {each.table for each in RECORDS}
+            return any(
+                name not in ours and not name.startswith(("tracewatch_", "sqlite_")) for name in tables_of(connection)
+            )
+
     def describe(self) -> Mapping[str, str]:
         files = (self.path, f"{self.path}-wal")
         size = sum(os.path.getsize(each) for each in files if os.path.exists(each))
-        return {
+        about = {
             "SQLite": sqlite3.sqlite_version,
             "at": self.path,
             "schema": str(VERSION),
             "size": f"{size / 1e6:,.1f} MB",
         }
+        with self._reading() as connection, _snapshot(connection):
+            files_of_segments, spans, octets = totals(connection)
+        if files_of_segments:
+            about["segments"] = f"{files_of_segments:,} with {spans:,} spans, {octets / 1e6:,.1f} MB"
+        return about
 
     def verify(self) -> str | None:
         with self._reading() as connection:
             found = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
-        return None if found == ["ok"] else f"{self.path} is damaged: {'; '.join(found)}"
+            if found == ["ok"]:
+                return broken(connection)
+        return f"{self.path} is damaged: {'; '.join(found)}"
 
     def close(self) -> None:
         self._writer.close()
@@ -379,6 +441,9 @@ class SqliteStore(Store):
             for batch in batches:
                 rows = stored_batch(record_type, batch)
                 yield from self._loaded(record_type, under_way, loader)
+                if record_type is Span:
+                    with self._reading() as connection, _snapshot(connection):
+                        loader.moved, rows = moved(connection), without_closed(connection, rows)
                 loader.send(add_sql(record_type, tuple(rows.schema.names)), rows)
                 under_way.append(rows)
             yield from self._loaded(record_type, under_way, loader)
@@ -403,24 +468,36 @@ class SqliteStore(Store):
         with self._writer.transaction() as connection:
             # Between the commit and this transaction others may have written. They may have changed these very rows,
             # which nothing marks as long as they are not rolled up; then the rollups are made from what is stored.
-            if rolled(connection) == done.before and loader.version() == done.version:
+            unmoved = moved(connection) == loader.moved
+            if unmoved and rolled(connection) == done.before and loader.version() == done.version:
                 sqlite_rollups.add_rolled(connection, rows, done.after, self._clock())
 
     def _scan(
         self, record_type: type[Record], schema: pa.Schema, where: Sequence[Filter], after: int | None
     ) -> Iterator[pa.RecordBatch]:
+        if record_type is not Span:
+            met = condition(record_type, where)
+            sql = f"SELECT {', '.join(schema.names) or 'NULL'} FROM {record_type.table} WHERE {met.sql}"
+            with self._reading() as connection:
+                yield from _fetch(connection, schema, sql, met.values)
+            return
         with self._reading() as connection:
-            walk = (
-                span_walk(connection, where, after)
-                if record_type is Span
-                else Walk("", condition(record_type, where), 0)
-            )
-            names = ", ".join(schema.names) or "NULL"
-            sql = f"SELECT {names} FROM {record_type.table} {walk.by} WHERE {walk.met.sql}"
-            if walk.rows <= SMALL_ROWS:
-                yield from _fetch(connection, schema, sql, walk.met.values)
-                return
-        yield from stream(self.path, schema, sql, walk.met.values)
+            connection.execute("BEGIN")
+            try:
+                walk = span_walk(connection, where, after)
+                names = ", ".join(schema.names) or "NULL"
+                sql = f"SELECT {names} FROM {Span.table} {walk.by} WHERE {walk.met.sql}"
+                if walk.rows <= SMALL_ROWS:
+                    segments = held(connection)
+                    yield from _fetch(connection, schema, sql, walk.met.values)
+            finally:
+                connection.execute("ROLLBACK")
+        if walk.rows > SMALL_ROWS:
+            told: list[list[Any]] = []
+            yield from stream(self.path, schema, sql, walk.met.values, HELD_SQL, told.extend)
+            with self._reading() as connection:
+                segments = segments_of(connection, told)
+        yield from closed.scan(segments, schema, where, after=after)
 
 
 def _all(record_type: type[Record]) -> tuple[str, ...]:
@@ -439,6 +516,13 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         connection.execute("ROLLBACK")
+
+
+def _once(rows: Sequence[tuple[Any, ...]], others: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Closed spans, and those beside them that are not there already: a recording program cannot know."""
+    span_at = 2 + _all(Span).index("span_id")
+    there = {row[span_at] for row in others}
+    return [*others, *(row for row in rows if row[span_at] not in there)]
 
 
 def _tell(progress: Progress | None, rows: int) -> None:

@@ -16,6 +16,7 @@ from tracewatch.records import Span
 from tracewatch.stores import sqlite_rollups
 from tracewatch.stores.rollups import MINUTE_S, roll
 from tracewatch.stores.sqlite_hours import rolled
+from tracewatch.stores.sqlite_reopening import settle_arrivals
 from tracewatch.stores.sqlite_schema import CLAIM_CHANGED, META
 from tracewatch.stores.sqlite_value_days import Summed, sum_values
 from tracewatch.times import HOUR_S
@@ -45,6 +46,7 @@ class Measured:
 def claim(connection: sqlite3.Connection, now: float) -> Claim | None:
     """Claims the next spans; None where they are so few that they are added sooner than claimed."""
     last = rolled(connection)
+    settle_arrivals(connection, last, sqlite_rollups.last_of_next(connection, last, CLAIM_ROWS))
     behind = f"SELECT seq FROM {Span.table} WHERE seq > ? ORDER BY seq LIMIT {CLAIM_ROWS}"
     count, upto = connection.execute(f"SELECT count(*), max(seq) FROM ({behind})", (last,)).fetchone()
     if count < sqlite_rollups.CHUNK_ROWS:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from tracewatch.stores.base import Filter
 from tracewatch.stores.measures import Measure
-from tracewatch.stores.queries import Condition
 from tracewatch.stores.sqlite_schema import META
 
 DAY_S = 86_400
@@ -28,7 +28,7 @@ class Asked:
 
     step_s: int
     by: tuple[str, ...]
-    met: Condition
+    where: tuple[Filter, ...]
     measures: tuple[Measure, ...]
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow.compute as pc
 
 from tracewatch.records import Span
+from tracewatch.stores import closed
 from tracewatch.stores.base import Filter, Group, GroupOrder
+from tracewatch.stores.closed import Segment
+from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.queries import GROUPED, Condition, condition
 from tracewatch.stores.sqlite_plans import choose
 from tracewatch.stores.sqlite_schema import INDEXES, VALUE_DAYS
+from tracewatch.stores.sqlite_segments import held
 from tracewatch.stores.sqlite_told import Told, told
-from tracewatch.stores.sqlite_value_days import added_up
+from tracewatch.stores.sqlite_value_days import sums_of_parts
+from tracewatch.stores.summing import SUMMED_FROM, added_up
 
 LOOKED_AT = 20_000  # of the newest spans: a page of sessions is found among some hundreds, that of few users may not be
+CLOSED_TABLE = "temp.closed_sums"
 FEW_SPANS = 5_000  # of a page of values are read one by one, in 20 ms; for more of them days are
 
 
@@ -23,20 +32,27 @@ def groups(
     """The groups of a page: which ones they are is found first, and then all that is told of them."""
     met = condition(Span, where).and_(Condition(f"{column} IS NOT NULL"))
     days = told(connection, column, where)
-    page = _latest(connection, column, where, met, limit + skip, days) if order == "last" else None
+    segments = held(connection)
+    page = _latest(connection, column, where, met, limit + skip, days, segments) if order == "last" else None
     if page is not None:
         page = page[skip : skip + limit]
     elif days is not None:
-        page = _ranked(connection, column, met, days, order, limit, skip)
+        closed_sums = _of_closed(connection, column, segments, days.closed)
+        page = _ranked(connection, column, met, days, closed_sums, order, limit, skip)
     else:
-        return _summed(connection, _of_spans(column, "", met), order, limit, skip)
+        closed_sums = _of_closed(connection, column, segments, (where,))
+        return _summed(connection, _together(_of_spans(column, "", met), closed_sums), order, limit, skip)
     if not page:
         return ()
     # The values alone, not that there is one: SQLite takes either as the way into an index, and the other is all of it.
     some = condition(Span, where).and_(Condition(f"{column} IN ({', '.join('?' * len(page))})", tuple(page)))
-    if days is None or (order == "last" and _are_few(connection, column, some)):
-        return _summed(connection, _of_spans(column, _by(column), some), order, limit, 0)
-    return _summed(connection, _of_days(column, days, days.days_of(page), some), order, limit, 0)
+    named = Filter(column, "=", tuple(page))
+    if days is None or (order == "last" and not segments and _are_few(connection, column, some)):
+        closed_sums = _of_closed(connection, column, segments, ((*where, named),))
+        source = _together(_of_spans(column, _by(column), some), closed_sums)
+        return _summed(connection, source, order, limit, 0)
+    closed_sums = _of_closed(connection, column, segments, [(*each, named) for each in days.closed])
+    return _summed(connection, _of_days(column, days, days.days_of(page), some, closed_sums), order, limit, 0)
 
 
 def rows_of_days(connection: sqlite3.Connection, column: str, where: Sequence[Filter], most: int) -> int | None:
@@ -53,9 +69,15 @@ def distinct(connection: sqlite3.Connection, column: str, where: Sequence[Filter
     """How many values of a column of spans there are, by days where they tell."""
     met = condition(Span, where).and_(Condition(f"{column} IS NOT NULL"))
     days = told(connection, column, where)
-    source = Condition(f"SELECT {column} AS value FROM {Span.table} WHERE {met.sql}", met.values)
+    segments = held(connection)
     if days is not None:
-        source = _of_days(column, days, days.days, met, ())
+        closed_sums = _of_closed(connection, column, segments, days.closed)
+        source = _of_days(column, days, days.days, met, closed_sums, ())
+    else:
+        source = Condition(f"SELECT {column} AS value FROM {Span.table} WHERE {met.sql}", met.values)
+        if segments:
+            _keep_closed(connection, ((each,) for each in _closed_values(column, segments, where)), ("value",))
+            source = Condition(f"{source.sql} UNION ALL SELECT value FROM {CLOSED_TABLE}", source.values)
     (found,) = connection.execute(f"SELECT count(DISTINCT value) FROM ({source.sql})", source.values).fetchone()
     return int(found)
 
@@ -65,8 +87,52 @@ def _of_spans(column: str, by: str, met: Condition) -> Condition:
     return Condition(f"SELECT {_sums(column)} FROM {Span.table} {by} WHERE {met.sql} GROUP BY {column}", met.values)
 
 
+def _of_closed(
+    connection: sqlite3.Connection, column: str, segments: Sequence[Segment], asked: Sequence[Sequence[Filter]]
+) -> str:
+    """Where the sums of closed spans lie that meet any of the questions; each meets one at most. Empty: nowhere."""
+    if not segments or not asked:
+        return ""
+    schema = arrow_schema(Span, list(dict.fromkeys((*SUMMED_FROM, column))))
+    some = Filter(column, "!=", (None,))
+    batches = (batch for where in asked for batch in closed.scan(segments, schema, (*where, some)))
+    _keep_closed(connection, added_up(batches, (column,)), tuple(GROUPED))
+    return CLOSED_TABLE
+
+
+def _closed_values(column: str, segments: Sequence[Segment], where: Sequence[Filter]) -> set[Any]:
+    schema = arrow_schema(Span, [column])
+    some = Filter(column, "!=", (None,))
+    return {
+        value
+        for batch in closed.scan(segments, schema, (*where, some))
+        for value in pc.unique(batch[column]).to_pylist()
+    }
+
+
+def _keep_closed(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]], names: Sequence[str]) -> None:
+    """Puts rows where a question finds them beside those of the database."""
+    connection.execute(f"DROP TABLE IF EXISTS {CLOSED_TABLE}")
+    connection.execute(f"CREATE TABLE {CLOSED_TABLE} ({', '.join(names)})")
+    connection.executemany(f"INSERT INTO {CLOSED_TABLE} VALUES ({', '.join('?' * len(names))})", rows)
+
+
+def _together(spans: Condition, closed_sums: str) -> Condition:
+    """The groups of spans, those of the table and closed ones."""
+    if not closed_sums:
+        return spans
+    names = tuple(GROUPED)[1:]
+    both = f"{spans.sql} UNION ALL SELECT {', '.join(GROUPED)} FROM {closed_sums}"
+    return Condition(f"SELECT {', '.join(('value', *sums_of_parts(names)))} FROM ({both}) GROUP BY value", spans.values)
+
+
 def _of_days(
-    column: str, days: Told, rows: Condition, met: Condition, names: Sequence[str] = tuple(GROUPED)[1:]
+    column: str,
+    days: Told,
+    rows: Condition,
+    met: Condition,
+    closed_sums: str,
+    names: Sequence[str] = tuple(GROUPED)[1:],
 ) -> Condition:
     """A question for some sums of the groups of those rows of days and of the spans beside them."""
     parts = [Condition(f"SELECT {', '.join(('value', *names))} FROM {VALUE_DAYS} WHERE {rows.sql}", rows.values)]
@@ -76,9 +142,11 @@ def _of_days(
         cut = within.and_(beside)
         spans = f"SELECT {_sums(column, ('value', *names))} FROM {Span.table} {walk} WHERE {cut.sql} GROUP BY {column}"
         parts.append(Condition(spans, cut.values))
+    if closed_sums:
+        parts.append(Condition(f"SELECT {', '.join(('value', *names))} FROM {closed_sums}"))
     together = " UNION ALL ".join(each.sql for each in parts)
     return Condition(
-        f"SELECT {', '.join(('value', *added_up(names)))} FROM ({together}) GROUP BY value",
+        f"SELECT {', '.join(('value', *sums_of_parts(names)))} FROM ({together}) GROUP BY value",
         tuple(value for each in parts for value in each.values),
     )
 
@@ -88,10 +156,17 @@ def _sums(column: str, names: Sequence[str] = tuple(GROUPED)) -> str:
 
 
 def _ranked(
-    connection: sqlite3.Connection, column: str, met: Condition, days: Told, order: GroupOrder, limit: int, skip: int
+    connection: sqlite3.Connection,
+    column: str,
+    met: Condition,
+    days: Told,
+    closed_sums: str,
+    order: GroupOrder,
+    limit: int,
+    skip: int,
 ) -> list[str]:
     """The values of a page. Sorting two numbers for each takes a third of the time that all of them would."""
-    source = _of_days(column, days, days.days, met, (order,))
+    source = _of_days(column, days, days.days, met, closed_sums, (order,))
     sql = f"{source.sql} ORDER BY {order} DESC, value LIMIT ? OFFSET ?"
     return [row[0] for row in connection.execute(sql, (*source.values, limit, skip))]
 
@@ -105,15 +180,23 @@ def _summed(
 
 
 def _latest(
-    connection: sqlite3.Connection, column: str, where: Sequence[Filter], met: Condition, count: int, days: Told | None
+    connection: sqlite3.Connection,
+    column: str,
+    where: Sequence[Filter],
+    met: Condition,
+    count: int,
+    days: Told | None,
+    segments: Sequence[Segment],
 ) -> list[str] | None:
     """The values whose newest span is newest, `count` of them and those of the same moment as the last one.
 
-    None where no one walk leads to them, or they are not among the newest spans and days tell as well.
+    None where no one walk leads to them, closed spans may be among them, or they are not among the newest spans and
+    days tell as well.
     """
     lanes = choose(connection, where).lanes
     if len(lanes) != 1:
         return None
+    closed_until = max((each.until for each in segments), default=None)
     index, cut = lanes[0]
     both = cut.and_(met)
     sql = f"SELECT {column}, start_time FROM {Span.table} INDEXED BY {index.name} WHERE {both.sql}"
@@ -126,6 +209,11 @@ def _latest(
             return None
         if value not in found:
             found[value] = last = at
+    else:
+        if segments:
+            return None
+    if closed_until is not None and last <= closed_until:
+        return None
     return sorted(found, key=lambda value: (-found[value], value))
 
 

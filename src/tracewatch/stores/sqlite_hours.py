@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tracewatch.records import STATUSES, Span
@@ -12,14 +13,24 @@ from tracewatch.stores import sketch
 from tracewatch.stores.base import Filter
 from tracewatch.stores.measures import KEYS, SKETCHED
 from tracewatch.stores.queries import Condition, condition
-from tracewatch.stores.sqlite_schema import DIRTY, HOURS, META, SLICE_TABLE
+from tracewatch.stores.sqlite_schema import (
+    CLOSED_HOURS,
+    DIRTY,
+    HOURS,
+    META,
+    SLICE_TABLE,
+    STALE_DAYS,
+    VALUE_DAYS,
+    VALUED,
+)
+from tracewatch.times import DAY_S
 
 NEW_ROWS = 20_000  # so many spans may be newer than the rollups: they are looked through one by one
 _TOLD = {*KEYS, "status", "start_time", *SKETCHED}
 
 
-def told_hours(connection: sqlite3.Connection, where: Sequence[Filter], *, newest: bool) -> Iterator[Condition] | None:
-    """Conditions for the hours that hold matching spans, in order of time; None when the rollups cannot tell.
+def told_hours(connection: sqlite3.Connection, where: Sequence[Filter], *, newest: bool) -> list[int] | None:
+    """The hours that hold matching spans, in order of time; None when the rollups cannot tell.
 
     They tell about spans up to `rolled`, and only when all filters ask for slices, statuses, times, and for numbers
     that are larger than one.
@@ -36,8 +47,37 @@ def told_hours(connection: sqlite3.Connection, where: Sequence[Filter], *, newes
         f"SELECT bucket FROM {SLICE_TABLE} CROSS JOIN {HOURS} ON slice = id "
         f"WHERE {met.sql} GROUP BY bucket HAVING sum({number}) > 0 ORDER BY bucket {order}"
     )
-    rows = connection.execute(sql, met.values).fetchall()
-    return (Condition("start_time >= ? AND start_time < ?", (hour, hour + 3600)) for (hour,) in rows)
+    return [hour for (hour,) in connection.execute(sql, met.values)]
+
+
+def closed_hours(connection: sqlite3.Connection, where: Sequence[Filter]) -> set[int]:
+    """Hours outside of which no closed span matches, as far as projects, rollups, users and sessions tell."""
+    met = condition(Span, [each for each in where if each.name == "project"])
+    sql = f"SELECT DISTINCT hour FROM {CLOSED_HOURS} WHERE {met.sql}"
+    hours = {hour for (hour,) in connection.execute(sql, met.values)}
+    if can_tell(where) and (told := told_hours(connection, where, newest=True)) is not None:
+        hours &= set(told)
+    for each in where:
+        if met.values and each.name in VALUED and each.operator == "=" and None not in each.values:
+            hours = _hours_of_values(connection, hours, met, each)
+    return hours
+
+
+def _hours_of_values(connection: sqlite3.Connection, hours: set[int], projects: Condition, asked: Filter) -> set[int]:
+    """Those of the hours that lie in a day with one of the values, or in one of which that is not known."""
+    (first,) = connection.execute(f"SELECT value FROM {META} WHERE name = 'valued_from'").fetchone()
+    days = {hour // DAY_S * DAY_S for hour in hours}
+    unknown = {day for day in days if day < first}
+    unknown |= {day for (day,) in connection.execute(f"SELECT day FROM {STALE_DAYS}")}
+    unknown |= {hour // DAY_S * DAY_S for (hour,) in connection.execute(f"SELECT hour FROM {DIRTY}")}
+    marks = ", ".join("?" * len(asked.values))
+    sql = (
+        f"SELECT DISTINCT day FROM {VALUE_DAYS} WHERE {projects.sql} AND name = ? "
+        f"AND day IN (SELECT value FROM json_each(?)) AND value IN ({marks})"
+    )
+    values = (*projects.values, asked.name, json.dumps(sorted(days - unknown)), *map(str, asked.values))
+    found = {day for (day,) in connection.execute(sql, values)} | unknown
+    return {hour for hour in hours if hour // DAY_S * DAY_S in found}
 
 
 def rolled(connection: sqlite3.Connection) -> int:

@@ -49,6 +49,8 @@ class Loader:
         """Starts the child, which waits so many milliseconds for a lock of others. Raises StoreUnwritable."""
         self.path = path
         self._busy_ms = busy_ms
+        self.moved = 0
+        """How often spans had been closed or reopened when the last batch was looked through for closed ones."""
         setting = json.dumps({"path": path, "table": table, "durability": durability, "busy_ms": busy_ms})
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)}
         try:

@@ -6,13 +6,18 @@ import heapq
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from tracewatch.records import Record, Span, columns
+from tracewatch.stores import closed
 from tracewatch.stores.base import Filter
+from tracewatch.stores.closed import Seen
 from tracewatch.stores.queries import EVERYTHING, Condition, condition
-from tracewatch.stores.sqlite_hours import can_tell, rolled, told_hours
+from tracewatch.stores.sqlite_hours import can_tell, closed_hours, rolled, told_hours
 from tracewatch.stores.sqlite_plans import PROBE_ROWS, Lane, choose
+from tracewatch.stores.sqlite_segments import held
+from tracewatch.times import HOUR_S
 
 PATIENCE_STEPS = 60_000  # of SQLite's machine: some 5 000 rows looked at, in 5 to 10 ms
 
@@ -24,15 +29,62 @@ def in_order(
     connection: sqlite3.Connection,
     record_type: type[Record],
     where: Sequence[Filter],
-    beyond: Condition,
     limit: int,
     *,
+    beyond: tuple[float, int] | None = None,
     newest: bool = True,
-) -> Iterator[Found]:
-    """Rows that match and lie beyond a cursor; only the first `limit` of them are sure to be all there are."""
-    met = condition(record_type, where).and_(beyond)
+) -> list[Found]:
+    """The first `limit` rows that match and come before a time and number, closed spans among them."""
+    met = condition(record_type, where)
+    if beyond is not None:
+        met = met.and_(Condition(f"({record_type.newest_by}, seq) < (?, ?)", beyond))
     if record_type is not Span:
-        return _merged(connection, record_type, ((None, EVERYTHING),), met, limit, newest=newest)
+        way = ((None, EVERYTHING),)
+        return list(islice(_merged(connection, record_type, way, met, limit, newest=newest), limit))
+    found = list(islice(_of_table(connection, where, met, limit, newest=newest), limit))
+    seen = _closed(connection, where, limit, found, beyond, newest=newest)
+    closed_ones = closed.whole([(part, row) for _, _, part, row in seen])
+    return list(islice(heapq.merge(found, closed_ones, key=_place, reverse=newest), limit))
+
+
+def end(
+    connection: sqlite3.Connection, record_type: type[Record], where: Sequence[Filter], *, newest: bool
+) -> float | None:
+    """The time of the newest, or the oldest, of the matching rows."""
+    met = condition(record_type, where)
+    if record_type is not Span:
+        found = list(_merged(connection, record_type, ((None, EVERYTHING),), met, 1, newest=newest))
+        return found[0][0] if found else None
+    found = list(islice(_of_table(connection, where, met, 1, newest=newest), 1))
+    times = [row[0] for row in (*found, *_closed(connection, where, 1, found, None, newest=newest))]
+    return (max if newest else min)(times, default=None)
+
+
+def _closed(
+    connection: sqlite3.Connection,
+    where: Sequence[Filter],
+    limit: int,
+    found: Sequence[Found],
+    beyond: tuple[float, int] | None,
+    *,
+    newest: bool,
+) -> list[Seen]:
+    """The first closed spans, as far as they may stand before the last of those that were found."""
+    return closed.in_order(
+        held(connection),
+        where,
+        limit,
+        newest=newest,
+        beyond=beyond,
+        enough=found[-1][0] if len(found) == limit else None,
+        hours=lambda: closed_hours(connection, where),
+    )
+
+
+def _of_table(
+    connection: sqlite3.Connection, where: Sequence[Filter], met: Condition, limit: int, *, newest: bool
+) -> Iterator[Found]:
+    """Spans of the table in order; only the first `limit` of them are sure to be all there are."""
     choice = choose(connection, where)
     ways = choice.lanes
     if choice.rows < PROBE_ROWS or not can_tell(where):
@@ -50,7 +102,8 @@ def in_order(
     new = _walk(connection, Span, (None, Condition("seq > ?", (mark,))), met, limit, newest=newest)
     # With a plus the hour alone bounds the walk: SQLite takes any one of several bounds, and would walk the whole time.
     old = Condition(met.sql.replace("start_time", "+start_time"), met.values).and_(Condition("seq <= ?", (mark,)))
-    by_hour = (_merged(connection, Span, ways, old.and_(hour), limit, newest=newest) for hour in hours)
+    each_hour = (Condition("start_time >= ? AND start_time < ?", (hour, hour + HOUR_S)) for hour in hours)
+    by_hour = (_merged(connection, Span, ways, old.and_(hour), limit, newest=newest) for hour in each_hour)
     told = (row for rows in by_hour for row in rows)
     return heapq.merge(new, told, key=_place, reverse=newest)
 

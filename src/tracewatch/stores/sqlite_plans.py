@@ -11,6 +11,7 @@ from tracewatch.records import Span, column_of
 from tracewatch.stores.base import Filter
 from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.sqlite_schema import BY_TIME, INDEXES, NOT_PRICED, Index
+from tracewatch.stores.sqlite_segments import closed_ends, closed_projects
 from tracewatch.stores.values import comparable
 
 BY_KEY = Index(name=f"{Span.table}_key", columns=("project", "trace_id", "span_id"))
@@ -93,15 +94,29 @@ def _number(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()
 
 
 def all_projects(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """Every project that has spans, by jumping through the index from one to the next."""
+    """Every project that has spans, closed ones too, by jumping through the index from one to the next."""
     sql = f"SELECT min(project) FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE project > ?"
     found: list[str] = []
     following = connection.execute(sql, ("",)).fetchone()[0]
     while following is not None:
         found.append(following)
         following = connection.execute(sql, (following,)).fetchone()[0]
-    empty_name = connection.execute(f"SELECT 1 FROM {Span.table} WHERE project = '' LIMIT 1").fetchone()
-    return ("", *found) if empty_name else tuple(found)
+    if connection.execute(f"SELECT 1 FROM {Span.table} WHERE project = '' LIMIT 1").fetchone():
+        found.append("")
+    return tuple(sorted({*found, *closed_projects(connection)}))
+
+
+def ends_of(connection: sqlite3.Connection, project: str) -> tuple[float, float] | None:
+    """Between which times the spans of a project began, or a little more where they are closed; None without any."""
+    # Each end on its own is one step down the index; SQLite would walk all of it for both in one SELECT.
+    of_table = f"FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE project = ?"
+    (first,), (last,) = (
+        connection.execute(f"SELECT {end}(start_time) {of_table}", (project,)).fetchone() for end in ("min", "max")
+    )
+    ends = [] if first is None else [(first, last)]
+    if closed := closed_ends(connection, project):
+        ends.append(closed)
+    return (min(each[0] for each in ends), max(each[1] for each in ends)) if ends else None
 
 
 def _choice(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tracewatch.records import Span
-from tracewatch.stores import sketch
+from tracewatch.stores import closed, sketch
 from tracewatch.stores.base import Filter
 from tracewatch.stores.columns import arrow_schema, from_rows
 from tracewatch.stores.measures import KEYS, MEASURES, Measure
@@ -22,8 +22,21 @@ from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.rollups import MINUTE_S, MINUTES_KEPT_S, READ, asked_buckets, measure_schema, roll
 from tracewatch.stores.sqlite_days import Asked, KnownDays, Row
 from tracewatch.stores.sqlite_hours import rolled
-from tracewatch.stores.sqlite_plans import all_projects
-from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, HOURS, META, MINUTES, SLICE_TABLE, TOO_OLD, rollup_sql
+from tracewatch.stores.sqlite_plans import all_projects, ends_of
+from tracewatch.stores.sqlite_reopening import settle_arrivals
+from tracewatch.stores.sqlite_schema import (
+    BY_TIME,
+    CLOSED_HOURS,
+    DIRTY,
+    HOURS,
+    META,
+    MINUTES,
+    SEGMENTS,
+    SLICE_TABLE,
+    TOO_OLD,
+    rollup_sql,
+)
+from tracewatch.stores.sqlite_segments import have_moved, held, put_away
 from tracewatch.stores.sqlite_value_days import Summed, add_values, forget_values, mark_stale, put_values
 from tracewatch.stores.values import MOMENTS
 from tracewatch.times import HOUR_S
@@ -49,7 +62,9 @@ def pending(connection: sqlite3.Connection) -> int:
     new = _number(connection, f"SELECT count(*) FROM {Span.table} WHERE seq > ?", (rolled(connection),))
     hour = f"start_time >= hour AND start_time < hour + {HOUR_S} AND {Span.table}.project = {DIRTY}.project"
     again = f"SELECT count(*) FROM {DIRTY} CROSS JOIN {Span.table} INDEXED BY {BY_TIME.name} ON {hour}"
-    return new + _number(connection, f"{again} WHERE seq <= ?", (rolled(connection),))
+    of_closed = f"SELECT coalesce(sum(spans), 0) FROM {DIRTY} CROSS JOIN {CLOSED_HOURS} USING (project, hour)"
+    old = _number(connection, f"{again} WHERE seq <= ?", (rolled(connection),))
+    return new + old + _number(connection, of_closed, ())
 
 
 def add_rolled(connection: sqlite3.Connection, spans: pa.RecordBatch, upto: int, now: float) -> None:
@@ -74,11 +89,20 @@ def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Ta
 def roll_next(connection: sqlite3.Connection, now: float) -> int:
     """Rolls up the next spans, if there are any. Returns how many."""
     keep_minutes_from(connection, now)
-    spans, upto = next_spans(connection, rolled(connection), CHUNK_ROWS)
+    after = rolled(connection)
+    settle_arrivals(connection, after, last_of_next(connection, after, CHUNK_ROWS))
+    spans, upto = next_spans(connection, after, CHUNK_ROWS)
     if spans.num_rows:
         _add(connection, spans)
         _have_rolled(connection, upto)
     return int(spans.num_rows)
+
+
+def last_of_next(connection: sqlite3.Connection, after: int, most: int) -> int:
+    """The number of the last of the next spans behind a number, `most` of them; that number where there are none."""
+    behind = f"SELECT seq FROM {Span.table} WHERE seq > ? ORDER BY seq LIMIT ?"
+    (last,) = connection.execute(f"SELECT max(seq) FROM ({behind})", (after, most)).fetchone()
+    return after if last is None else int(last)
 
 
 def next_spans(connection: sqlite3.Connection, after: int, most: int) -> tuple[pa.RecordBatch, int]:
@@ -104,8 +128,7 @@ def redo_next(connection: sqlite3.Connection) -> int | None:
     change_past(connection)
     mark_stale(connection, project, hour)
     done = 0
-    here = Condition("project = ? AND start_time >= ? AND start_time < ?", (project, hour, hour + HOUR_S))
-    for spans in rolled_spans(connection, here):
+    for spans in rolled_spans(connection, of_hour(project, hour)):
         _add(connection, spans)
         done += spans.num_rows
     return done
@@ -146,8 +169,7 @@ def recover_minutes(connection: sqlite3.Connection) -> None:
         return
     hour = min(kept_from, int(newest // HOUR_S * HOUR_S) + HOUR_S) - HOUR_S
     for project in all_projects(connection):
-        here = Condition("project = ? AND start_time >= ? AND start_time < ?", (project, hour, hour + HOUR_S))
-        for spans in rolled_spans(connection, here):
+        for spans in rolled_spans(connection, of_hour(project, hour)):
             _merge(connection, MINUTES, roll(spans, MINUTE_S))
     _set_meta(connection, "minutes_from", hour)
     change_past(connection)  # hours from here on are no past any more, and may change without a word
@@ -166,9 +188,8 @@ def _first_minute(newest: float) -> int:
 
 def _newest(connection: sqlite3.Connection) -> float | None:
     """When the newest span of all projects began."""
-    sql = f"SELECT max(start_time) FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE project = ?"
-    times = [connection.execute(sql, (project,)).fetchone()[0] for project in all_projects(connection)]
-    return max((each for each in times if each is not None), default=None)
+    ends = [ends_of(connection, project) for project in all_projects(connection)]
+    return max((each[1] for each in ends if each), default=None)
 
 
 def forget_spans_before(connection: sqlite3.Connection, hour: float) -> None:
@@ -198,6 +219,24 @@ def keep_hours(connection: sqlite3.Connection, hours: pa.Table, since: float, un
     change_past(connection)
 
 
+def forget_closed_before(connection: sqlite3.Connection, hour: float, now: float) -> int:
+    """Has the closed spans from before that hour count no more. Returns how many there were."""
+    gone = 0
+    for segment in held(connection):
+        begun = closed.first_row_from(segment, hour)
+        if begun == segment.begun:
+            continue
+        stays = sum(row >= begun for row in segment.reopened)
+        gone += begun - segment.begun - (len(segment.reopened) - stays)
+        connection.execute(f"UPDATE {SEGMENTS} SET begun = ? WHERE id = ?", (begun, segment.id))
+        connection.execute(f"DELETE FROM {CLOSED_HOURS} WHERE segment = ? AND hour < ?", (segment.id, hour))
+        if begun == segment.rows:
+            put_away(connection, segment.id, now)
+    if gone:
+        have_moved(connection)
+    return gone
+
+
 def delete_spans_before(connection: sqlite3.Connection, hour: float) -> int:
     """Deletes the next spans before that hour which are in the rollups. Returns how many."""
     old = f"SELECT seq FROM {Span.table} WHERE project = ? AND start_time < ? AND seq <= ? LIMIT {DELETE_ROWS}"
@@ -210,9 +249,16 @@ def delete_spans_before(connection: sqlite3.Connection, hour: float) -> int:
     return gone
 
 
-def rolled_spans(connection: sqlite3.Connection, met: Condition) -> Iterator[pa.RecordBatch]:
-    """The columns READ of those spans, as far as they are in the rollups."""
-    here = met.and_(Condition("seq <= ?", (rolled(connection),)))
+def of_hour(project: str, hour: float) -> tuple[Filter, ...]:
+    """The spans of a project that began in an hour."""
+    since, until = Filter("start_time", ">=", (hour,)), Filter("start_time", "<", (hour + HOUR_S,))
+    return Filter("project", "=", (project,)), since, until
+
+
+def rolled_spans(connection: sqlite3.Connection, where: Sequence[Filter]) -> Iterator[pa.RecordBatch]:
+    """The columns READ of those spans, as far as they are in the rollups; closed ones always are."""
+    yield from closed.scan(held(connection), _SCHEMA, where)
+    here = condition(Span, where).and_(Condition("seq <= ?", (rolled(connection),)))
     cursor = connection.execute(
         f"SELECT {_NAMES} FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE {here.sql}", here.values
     )
@@ -233,8 +279,7 @@ def read(
 ) -> pa.Table:
     """The rollups of these buckets, merged over all columns that are not in `by`. Raises UnknownColumn, BadStep."""
     begin, end = asked_buckets(since, until, step_s, by, where)
-    met = condition(Span, where)
-    asked = Asked(step_s=step_s, by=tuple(by), met=met, measures=tuple(measures))
+    asked = Asked(step_s=step_s, by=tuple(by), where=tuple(where), measures=tuple(measures))
     rows = [row for part in days.parts(connection, begin, end, asked, _rows) for row in part]
     fields = [pa.field("bucket", pa.int64()), *(pa.field(name, pa.string()) for name in by), *measure_schema(measures)]
     width = len(fields)
@@ -245,8 +290,8 @@ def read(
 
 def _rows(connection: sqlite3.Connection, begin: int, end: int, asked: Asked) -> list[Row]:
     """The merged rows of whole buckets, in order of time."""
-    step_s, met = asked.step_s, asked.met
-    source = _source(connection, begin, end, step_s, met)
+    step_s, met = asked.step_s, condition(Span, asked.where)
+    source = _source(connection, begin, end, step_s, asked.where)
     bucket = f"bucket - ((bucket % {step_s} + {step_s}) % {step_s})"
     keys = ", ".join((bucket, *asked.by))
     sums = ", ".join(_total(each) for each in asked.measures) or "NULL"
@@ -257,7 +302,7 @@ def _rows(connection: sqlite3.Connection, begin: int, end: int, asked: Asked) ->
     return connection.execute(sql, (begin, end, *met.values)).fetchall()
 
 
-def _source(connection: sqlite3.Connection, begin: int, end: int, step_s: int, met: Condition) -> str:
+def _source(connection: sqlite3.Connection, begin: int, end: int, step_s: int, where: Sequence[Filter]) -> str:
     """The table to read: hours, minutes, or minutes and those made just now from spans that are too old for them."""
     if step_s % HOUR_S == 0:
         return HOURS
@@ -266,8 +311,8 @@ def _source(connection: sqlite3.Connection, begin: int, end: int, step_s: int, m
         return MINUTES
     connection.execute("DROP TABLE IF EXISTS temp.older_minutes")
     connection.execute(rollup_sql("temp.older_minutes"))
-    here = met.and_(Condition("start_time >= ? AND start_time < ?", (begin, min(end, minutes_from))))
-    for spans in rolled_spans(connection, here):
+    until = Filter("start_time", "<", (min(end, minutes_from),))
+    for spans in rolled_spans(connection, (*where, Filter("start_time", ">=", (begin,)), until)):
         _merge(connection, "temp.older_minutes", roll(spans, MINUTE_S))
     names = ", ".join(("slice", "bucket", *_MEASURE_NAMES))
     return f"(SELECT {names} FROM temp.older_minutes UNION ALL SELECT {names} FROM {MINUTES})"

@@ -12,7 +12,7 @@ from tracewatch.stores.measures import KEYS, MEASURES, Measure
 from tracewatch.stores.values import defaults_of, may_be_empty
 from tracewatch.times import DAY_S, HOUR_S
 
-VERSION = 3
+VERSION = 4
 META = "tracewatch_meta"
 HOURS = "tracewatch_hours"
 MINUTES = "tracewatch_minutes"
@@ -20,6 +20,10 @@ SLICE_TABLE = "tracewatch_slices"
 DIRTY = "tracewatch_dirty"
 VALUE_DAYS = "tracewatch_value_days"
 STALE_DAYS = "tracewatch_stale_days"
+SEGMENTS = "tracewatch_segments"
+CLOSED_HOURS = "tracewatch_closed_hours"
+REOPENED = "tracewatch_reopened"
+CHANGED = "tracewatch_changed"
 
 VALUED = ("user_id", "session_id", "conversation_id")
 """Columns of many values, by which spans are added up for each day (see `sqlite_value_days`)."""
@@ -187,9 +191,55 @@ BY_VALUE = (
 SELECT 'valued_from', coalesce({bucket_sql("max(bucket)", DAY_S)} + {DAY_S}, -1e11) FROM {HOURS}""",
 )
 
+FOLDER = ".segments"
+"""What the folder of a database's segments is called, behind the name of the database."""
+
+NEVER = -1e300  # before every time that is stored
+
+# Which Parquet files beside the database count, and which of their rows (see `sqlite_segments`). An older tracewatch
+# would see half of the spans, and refuses the file by the version of its schema.
+CLOSED = (
+    f"""CREATE TABLE {SEGMENTS} (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL,
+  rows INTEGER NOT NULL,
+  begun INTEGER NOT NULL DEFAULT 0,
+  shown INTEGER NOT NULL DEFAULT 0,
+  reopened INTEGER NOT NULL DEFAULT 0,
+  last_seq INTEGER NOT NULL,
+  groups TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  digest TEXT NOT NULL,
+  made_at REAL NOT NULL,
+  gone_at REAL
+)""",
+    f"CREATE TABLE {REOPENED} (id INTEGER PRIMARY KEY, segment INTEGER NOT NULL, place INTEGER NOT NULL)",
+    f"CREATE INDEX {REOPENED}_by_segment ON {REOPENED} (segment)",
+    f"""CREATE TABLE {CLOSED_HOURS} (
+  project TEXT NOT NULL,
+  hour INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  spans INTEGER NOT NULL,
+  PRIMARY KEY (project, hour, segment)
+) WITHOUT ROWID""",
+    f"CREATE TABLE {CHANGED} (seq INTEGER PRIMARY KEY)",
+    f"INSERT INTO {META} (name, value) VALUES ('closing', {NEVER!r}), ('closing_by', ''), ('moved', 0)",
+)
+
+# Made when spans are closed for the first time: what changes while its copy is on the way into a segment is noted.
+CLOSING_CHANGED = tuple(
+    f"""CREATE TRIGGER IF NOT EXISTS llm_traces_closing_{event.lower()} AFTER {event} ON {Span.table}
+WHEN OLD.start_time < (SELECT value FROM {META} WHERE name = 'closing')
+BEGIN
+  INSERT OR IGNORE INTO {CHANGED} (seq) VALUES (OLD.seq);
+END"""
+    for event in ("UPDATE", "DELETE")
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=2, what="rollups, and what marks them as out of date", statements=ROLLUPS),
     Migration(version=3, what="what users, sessions and conversations came to by day", statements=BY_VALUE),
+    Migration(version=4, what="closed spans in files beside the database", statements=CLOSED),
 )
 
 
@@ -252,6 +302,8 @@ def _missing_in_rollups(connection: sqlite3.Connection) -> Iterator[str]:
     if added:
         hours = f"SELECT DISTINCT project, {bucket_sql('start_time', HOUR_S)} FROM {Span.table} {_ROLLED}"
         yield f"INSERT OR IGNORE INTO {DIRTY} {hours}"
+        if CLOSED_HOURS in tables_of(connection):
+            yield f"INSERT OR IGNORE INTO {DIRTY} SELECT DISTINCT project, hour FROM {CLOSED_HOURS}"
 
 
 def table_sql(record_type: type[Record]) -> Sequence[str]:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,18 @@ BATCH_ROWS = 32_768  # 14 numeric columns are then 4 MB a batch: the pipe stays 
 _TYPED = {pa.float64(): "0.5", pa.int64(): "0", pa.bool_(): "0", pa.string(): "''", pa.binary(): "x''"}
 
 
-def stream(path: str, schema: pa.Schema, sql: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+def stream(
+    path: str,
+    schema: pa.Schema,
+    sql: str,
+    values: Sequence[Any],
+    beside: str = "",
+    told: Callable[[list[list[Any]]], None] = lambda rows: None,
+) -> Iterator[pa.RecordBatch]:
     """Rows of one SELECT as batches of `schema`, from one consistent view. Raises StoreUnreadable.
 
-    Memory is a few batches. An iterator that is dropped half way takes its child with it.
+    The rows of another SELECT, `beside`, are told from the same view before the first batch comes. Memory is a few
+    batches. An iterator that is dropped half way takes its child with it.
     """
     child = subprocess.Popen(
         # -P: or else a json.py in the current directory would be run in place of Python's own
@@ -39,7 +47,8 @@ def stream(path: str, schema: pa.Schema, sql: str, values: Sequence[Any]) -> Ite
     )
     with child:  # closes the pipes and waits, so that no zombie stays
         try:
-            yield from _batches(child, path, schema, {"path": path, "sql": _typed(schema, sql), "values": list(values)})
+            question = {"path": path, "sql": _typed(schema, sql), "values": list(values), "beside": beside}
+            yield from _batches(child, path, schema, question, told)
         finally:
             child.kill()
 
@@ -58,6 +67,11 @@ def main() -> None:
             dbapi.connect(address) as connection,
             connection.cursor(adbc_stmt_kwargs={rows: str(BATCH_ROWS)}) as cursor,
         ):
+            # The first of the two begins the transaction, and so settles what both of them see.
+            if question["beside"]:
+                cursor.execute(question["beside"])
+                sys.stdout.write(json.dumps(cursor.fetchall()) + "\n")
+                sys.stdout.flush()
             cursor.execute(question["sql"], question["values"] or None)
             _send(cursor.fetch_record_batch())
     except adbc_driver_manager.Error as error:
@@ -79,7 +93,11 @@ def _send(reader: pa.RecordBatchReader) -> None:
 
 
 def _batches(
-    child: subprocess.Popen[bytes], path: str, schema: pa.Schema, question: dict[str, Any]
+    child: subprocess.Popen[bytes],
+    path: str,
+    schema: pa.Schema,
+    question: dict[str, Any],
+    told: Callable[[list[list[Any]]], None],
 ) -> Iterator[pa.RecordBatch]:
     assert child.stdin is not None
     assert child.stdout is not None
@@ -87,6 +105,8 @@ def _batches(
     try:
         child.stdin.write(json.dumps(question).encode())
         child.stdin.close()
+        if question["beside"] and (line := child.stdout.readline()).endswith(b"\n"):
+            told(json.loads(line))
         for batch in pa.ipc.open_stream(child.stdout):
             if batch.num_rows:
                 yield conform(schema, batch)

@@ -12,7 +12,7 @@ from tracewatch.records import Span
 from tracewatch.stores.base import Filter
 from tracewatch.stores.queries import NOTHING, Condition, condition
 from tracewatch.stores.sqlite_hours import rolled
-from tracewatch.stores.sqlite_plans import all_projects
+from tracewatch.stores.sqlite_plans import all_projects, ends_of
 from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, STALE_DAYS, VALUED, bucket_sql
 from tracewatch.stores.sqlite_value_days import valued_from
 from tracewatch.times import DAY_S
@@ -31,6 +31,8 @@ class Told:
     begin: int
     end: int
     beside: tuple[Beside, ...]
+    closed: tuple[tuple[Filter, ...], ...]
+    """What is asked of closed spans; each matching one meets one of these."""
 
     @property
     def days(self) -> Condition:
@@ -52,9 +54,10 @@ def told(connection: sqlite3.Connection, column: str, where: Sequence[Filter]) -
     if column not in VALUED or not all(map(_is_bound, times)) or not all(_is_kept(each, column) for each in where):
         return None
     projects = _projects(connection, where)
-    newest = _newest(connection, projects)
-    if newest is None:
+    ends = [found for each in projects if (found := ends_of(connection, each))]
+    if not ends:
         return None
+    newest = max(each[1] for each in ends)
     _, until = _ends(where)
     begin = max(_first_whole(times), valued_from(connection), newest // DAY_S * DAY_S - MOST_DAYS * DAY_S)
     # Where no span begins at the end of the time or later, its last day is a whole one.
@@ -72,15 +75,18 @@ def _parts(
     mark = rolled(connection)
     since, until = _ends(where)
     after = math.nextafter(until, math.inf)  # what begins at the end itself may be asked for
+    ends = [each for each in ((since, begin), (end, after)) if each[0] < each[1]]
+    closed = [(*where, *_filters(*each)) for each in ends]
     beside = [
-        *((by_time, named.and_(_between(*each))) for each in ((since, begin), (end, after)) if each[0] < each[1]),
+        *((by_time, named.and_(_between(*each))) for each in ends),
         ("NOT INDEXED", Condition("seq > ?", (mark,)).and_(_between(begin, end))),
     ]
     for project, day in connection.execute(_STALE, (begin, end, begin, end)):
         days = days.and_(Condition("NOT (project = ? AND day = ?)", (project, day)))
         again = Condition("project = ? AND seq <= ?", (project, mark))
         beside.append((by_time, again.and_(_between(day, day + DAY_S))))
-    return Told(days, begin, end, tuple(beside))
+        closed.append((*where, Filter("project", "=", (project,)), *_filters(day, day + DAY_S)))
+    return Told(days, begin, end, tuple(beside), tuple(closed))
 
 
 _DIRTY_DAY = bucket_sql("hour", DAY_S)
@@ -139,13 +145,13 @@ def _projects(connection: sqlite3.Connection, where: Sequence[Filter]) -> list[s
     return [each for (each,) in connection.execute(sql, (*all_projects(connection), *met.values))]
 
 
-def _newest(connection: sqlite3.Connection, projects: Sequence[str]) -> float | None:
-    sql = f"SELECT max(start_time) FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE project = ?"
-    return max((connection.execute(sql, (each,)).fetchone()[0] for each in projects), default=None)
-
-
 def _between(begin: float, end: float) -> Condition:
     return Condition("start_time >= ? AND start_time < ?", (begin, end))
+
+
+def _filters(begin: float, end: float) -> tuple[Filter, ...]:
+    since, until = Filter("start_time", ">=", (begin,)), Filter("start_time", "<", (end,))
+    return (*((since,) if math.isfinite(begin) else ()), *((until,) if math.isfinite(end) else ()))
 
 
 def _in(name: str, values: Sequence[Any]) -> Condition:

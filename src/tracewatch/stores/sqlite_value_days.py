@@ -12,10 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracewatch.records import Span
+from tracewatch.stores import closed, summing
+from tracewatch.stores.base import Filter
+from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.queries import GROUPED, SUMMED, Condition
 from tracewatch.stores.sqlite_hours import rolled
-from tracewatch.stores.sqlite_plans import all_projects
+from tracewatch.stores.sqlite_plans import all_projects, ends_of
 from tracewatch.stores.sqlite_schema import BY_TIME, META, STALE_DAYS, VALUE_DAYS, VALUED, bucket_sql
+from tracewatch.stores.sqlite_segments import held
+from tracewatch.stores.summing import SUMMED_FROM
 from tracewatch.times import DAY_S, HOUR_S
 
 DAYS_KEPT = 90
@@ -49,8 +54,7 @@ def sum_values(connection: sqlite3.Connection, after: int, upto: int) -> Summed:
 def put_values(connection: sqlite3.Connection, summed: Summed) -> None:
     """Adds what spans were summed up to, as far as their days are kept."""
     first, day = valued_from(connection), _KEYS.index("day")
-    marks = ", ".join("?" * len(_KEYS + _NAMES))
-    connection.executemany(_merge_sql(f"VALUES ({marks})"), [row for row in summed if row[day] >= first])
+    _put(connection, [row for row in summed if row[day] >= first])
 
 
 def valued_from(connection: sqlite3.Connection) -> float:
@@ -117,20 +121,21 @@ def _set_from(connection: sqlite3.Connection, day: float) -> None:
 
 def _wanted_from(connection: sqlite3.Connection, now: float) -> float | None:
     """The first day to be kept: of the last ones that there are spans of, no further back than DAYS_KEPT."""
-    ends = f"SELECT min(start_time), max(start_time) FROM {Span.table} INDEXED BY {BY_TIME.name} WHERE project = ?"
-    # Each on its own is one step down the index; SQLite would walk all of it for both in one SELECT.
-    oldest, newest = (ends.replace(away, "") for away in (", max(start_time)", "min(start_time), "))
-    projects = all_projects(connection)
-    if not projects:
+    ends = [found for each in all_projects(connection) if (found := ends_of(connection, each))]
+    if not ends:
         return None
-    first = min(connection.execute(oldest, (each,)).fetchone()[0] for each in projects)
-    last = min(now, max(connection.execute(newest, (each,)).fetchone()[0] for each in projects))
+    first, last = min(each[0] for each in ends), min(now, max(each[1] for each in ends))
     (retained,) = connection.execute(f"SELECT value FROM {META} WHERE name = 'retained'").fetchone()
     kept = last // DAY_S * DAY_S - DAYS_KEPT * DAY_S
     forgotten = -(-retained // DAY_S) * DAY_S
     begun = first // DAY_S * DAY_S
     # A store that keeps less than it may has nothing to forget, and nothing to make.
     return float(max(kept, forgotten, min(begun, valued_from(connection))))
+
+
+def _put(connection: sqlite3.Connection, summed: Summed) -> None:
+    marks = ", ".join("?" * len(_KEYS + _NAMES))
+    connection.executemany(_merge_sql(f"VALUES ({marks})"), summed)
 
 
 def _make(connection: sqlite3.Connection, project: str, day: int) -> None:
@@ -142,6 +147,24 @@ def _make(connection: sqlite3.Connection, project: str, day: int) -> None:
         (project, day, day + DAY_S, rolled(connection)),
     )
     _add(connection, f"INDEXED BY {BY_TIME.name}", here, day)
+    _put(connection, _closed_sums(connection, project, day))
+
+
+def _closed_sums(connection: sqlite3.Connection, project: str, day: int) -> Summed:
+    """What the closed spans of a day come to."""
+    segments = held(connection)
+    where = (
+        Filter("project", "=", (project,)),
+        Filter("start_time", ">=", (day,)),
+        Filter("start_time", "<", (day + DAY_S,)),
+    )
+    summed: Summed = []
+    for name in VALUED if segments else ():
+        schema = arrow_schema(Span, [*SUMMED_FROM, "source", name])
+        found = closed.scan(segments, schema, (*where, Filter(name, "!=", (None,))))
+        sums = summing.added_up(found, ("source", name))
+        summed += [(name, project, source or "", day, value, *rest) for source, value, *rest in sums]
+    return summed
 
 
 def _add(connection: sqlite3.Connection, by: str, met: Condition, first: float) -> None:
@@ -181,6 +204,6 @@ def _merged(name: str) -> str:
     return f"CASE WHEN {new} IS NULL THEN {name} ELSE coalesce({name}, 0) + {new} END"
 
 
-def added_up(names: Sequence[str]) -> list[str]:
+def sums_of_parts(names: Sequence[str]) -> list[str]:
     """SQL that adds up rows of days, or of groups: those fields of Group."""
     return [f"{SUMMED[name]}({name}) AS {name}" for name in names]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tracewatch.errors import LeaseLost, StoreBusy, StoreNotFound, StoreUnreadable, StoreUnwritable
 from tracewatch.records import SCORE, Lease, Record, Span, columns, key_of
@@ -21,6 +21,7 @@ from tracewatch.stores.values import Row, from_values, to_row, to_values
 
 BUSY_S = 30  # a writer's turn comes within 2 s even under heavy contention (measured); 30 s is a process that hangs
 EARLY_SCORES = 100  # that are tried again with every write; those before stay rows of their own
+VACUUM_PAGES = 1_000  # that are given back in one transaction: 4 MB
 LOG_LIMIT_BYTES = 64 * 2**20  # a log that a long reader or a large import made longer is cut back to this
 
 
@@ -37,6 +38,9 @@ GUEST = Room(cache_mib=16, checkpoint_pages=2_000)  # inside somebody else's pro
 # written in half the time (docs/storage.md, "Indexes"); it is taken only as far as it is used.
 BULK = Room(cache_mib=128, checkpoint_pages=32_000)
 
+Statement = Callable[[type[Record], tuple[str, ...]], str]
+"""What inserts those columns of a record."""
+
 _SYNCHRONOUS: dict[Durability, str] = {"normal": "NORMAL", "full": "FULL"}
 
 # SQLite's primary result codes: https://sqlite.org/rescode.html
@@ -52,6 +56,18 @@ _REASONS = {
 }
 
 
+class Closed(Protocol):
+    """What is known of spans that lie in files beside the database (see `sqlite_reopening`). A guest knows nothing."""
+
+    def before(
+        self, connection: sqlite3.Connection, names: Sequence[str], rows: Iterable[Sequence[Any]], *, replaces: bool
+    ) -> Iterator[Sequence[Any]]:
+        """The rows that are to be written, of spans with those columns."""
+
+    def reopen_traces(self, connection: sqlite3.Connection, scores: Iterable[Span]) -> None:
+        """Puts back the spans of the traces that scores are about."""
+
+
 class SqliteWriter:
     """One connection that writes, whole transactions only; threads take turns, processes wait for one another."""
 
@@ -64,6 +80,7 @@ class SqliteWriter:
         self._turn = threading.RLock()
         self.lease: Lease | None = None
         """What every write is bound to, if anything."""
+        self.closed: Closed | None = None
         self._early: Sequence[Span] = ()  # scores that are stored, and whose span has not come yet
         try:
             with told(path, StoreUnreadable):
@@ -75,11 +92,11 @@ class SqliteWriter:
 
     def add(self, records: Iterable[Record]) -> int:
         """Stores those records of one type whose key is not there yet. Returns how many were new."""
-        return self._write(records, add_sql)
+        return self._write(records, add_sql, replaces=False)
 
     def put(self, records: Iterable[Record]) -> int:
         """Stores records of one type, replacing those with the same key. Returns how many were given."""
-        return self._write(records, put_sql)
+        return self._write(records, put_sql, replaces=True)
 
     def add_rows(self, record_type: type[Record], rows: Iterable[Mapping[str, Any]]) -> int:
         """Like `add`, from values by the names of columns; columns that no row has are left out of the statement.
@@ -97,7 +114,8 @@ class SqliteWriter:
         names = tuple(each.name for each in columns(record_type) if each.name in there)
         scores = [each for each in rows if each.get("operation_type") == SCORE] if record_type is Span else ()
         values = (tuple(map(each.get, names)) for each in rows)
-        return self._execute(add_sql(record_type, names), values, [from_values(Span, each) for each in scores])
+        given = [from_values(Span, each) for each in scores]
+        return self._execute(record_type, names, values, given, add_sql, replaces=False)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -113,12 +131,18 @@ class SqliteWriter:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    def give_back(self) -> None:
-        """Returns the pages of deleted rows to the file system, as far as nobody is reading."""
+    def give_back(self, pause: Callable[[], None] = lambda: None) -> None:
+        """Returns the pages of deleted rows to the file system, as far as nobody is reading; pauses between steps."""
         with self._turn, told(self.path, StoreUnwritable):
             # A script is run to its end; a statement without columns only to its first step, which frees one page.
-            self.connection.executescript("PRAGMA incremental_vacuum")
+            while self.connection.execute("PRAGMA freelist_count").fetchone()[0] and self._auto_vacuums():
+                self.connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+                pause()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _auto_vacuums(self) -> bool:
+        """Whether the file was made so that pages can be given back; in an app's own one they are used again."""
+        return bool(self.connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -134,24 +158,38 @@ class SqliteWriter:
         if epoch != self.lease.epoch:
             raise LeaseLost(path=self.path, holder=holder or "nobody")
 
-    def _write(self, records: Iterable[Record], statement: Callable[[type[Record], tuple[str, ...]], str]) -> int:
+    def _write(self, records: Iterable[Record], statement: Statement, *, replaces: bool) -> int:
         rest = iter(records)
         first = next(rest, None)
         if first is None:
             return 0
         record_type = type(first)
-        sql = statement(record_type, tuple(each.name for each in columns(record_type)))
+        names = tuple(each.name for each in columns(record_type))
         scores: list[Span] = []
-        return self._execute(sql, _rows(record_type, chain((first,), rest), scores), scores)
+        rows = _rows(record_type, chain((first,), rest), scores)
+        return self._execute(record_type, names, rows, scores, statement, replaces=replaces)
 
-    def _execute(self, sql: str, rows: Iterable[Sequence[Any]], scores: Sequence[Span]) -> int:
+    def _execute(
+        self,
+        record_type: type[Record],
+        names: tuple[str, ...],
+        rows: Iterable[Sequence[Any]],
+        scores: Sequence[Span],
+        statement: Statement,
+        *,
+        replaces: bool,
+    ) -> int:
         """Writes the rows, and puts the scores among them onto their spans. Returns how many rows were written."""
         with self.transaction() as connection:
-            written = connection.executemany(sql, rows).rowcount
+            if self.closed is not None and record_type is Span:
+                rows = self.closed.before(connection, names, rows, replaces=replaces)
+            written = connection.executemany(statement(record_type, names), rows).rowcount
             waiting = [*self._early, *scores]
+            if self.closed is not None and scores:
+                self.closed.reopen_traces(connection, scores)
             early = settle(connection, waiting) if waiting else ()
         self._early = early[-EARLY_SCORES:]
-        return written
+        return max(written, 0)  # of no row at all sqlite3 says -1
 
 
 def add_sql(record_type: type[Record], names: tuple[str, ...]) -> str:
