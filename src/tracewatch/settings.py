@@ -37,7 +37,7 @@ class Settings:
     compact_after: int = setting(
         "After how many days spans of a database file go into compressed files beside it, where there are many; 0 is "
         "never.",
-        3,  # late spans and scores have come by then, see docs/decisions/0027
+        3,  # late spans and scores have come by then, see docs/decisions/0028
         within=range(3_651),
     )
     keep_spans: int = setting(

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tracewatch.records import SCORE, Span
 from tracewatch.stores.closed import Key, of_trace, places_of, traces_in
-from tracewatch.stores.scores import settle
+from tracewatch.stores.scores import as_stored, settle
 from tracewatch.stores.segments import NAMES
 from tracewatch.stores.sqlite_segments import held, keys_of, reopen
 from tracewatch.stores.values import from_row
@@ -51,7 +51,9 @@ class Reopening:
         segments = held(connection)
         if not segments:
             return
-        for project, trace_id in sorted(traces_in(segments, {(each.project, each.trace_id) for each in scores})):
+        for project, trace_id in sorted(
+            traces_in(segments, {(each.project, each.trace_id) for each in map(as_stored, scores)})
+        ):
             _reopen_trace(connection, project, trace_id)
 
 
