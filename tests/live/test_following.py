@@ -67,7 +67,7 @@ def test_people_get_lines(tmp_path):
         for batch in calls(start=time.time() - 9 * DAY).to_batches():
             store.add_batch(Span, batch)
     said = run("watch", "--once", db=path)
-    assert "Watching" in said.stderr
+    assert "Judging what has come" in said.stderr
     lines = said.stdout.splitlines()
     assert any("closed" in line for line in lines)
     assert all(line.startswith("20") for line in lines)
