@@ -1,13 +1,13 @@
 """Live detection: how long the engine takes for five minutes of calls with many active segments, and what it keeps.
 
 Two midnights are crossed: one after which every segment is learned anew, as all are young, and one after which a third
-are. Times are processor time, so that other work on the machine does not count.
+are. Between two steps come rounds without one, as the live process makes them every second or so: each does a part of
+what the next step needs. Times are processor time, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
 
 import gc
-import pickle
 import resource
 import sys
 import time
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tracewatch.detectors.adaptive import Engine
+from tracewatch.live.baselines import opened, sealed
 
 OPERATIONS, MODELS = 25, 20  # each with each: 500 segments, 546 slices
 SPANS = 500  # of a batch
@@ -34,8 +35,9 @@ def run() -> Iterator[str]:
     now = START
     for days, what in ((YOUNG, "all segments young"), (OLD, "a third of them due")):
         now = advanced(engine, rng, now, START + days * DAY_S - BEFORE * TICK_S)
-        ends, within = [], []
+        ends, within, between = [], [], []
         for _ in range(BATCHES):
+            between += prepared(engine)
             two = both(engine, rng, now)
             within.append(two[0])
             ends.append(two[1])
@@ -49,16 +51,17 @@ def run() -> Iterator[str]:
         yield f"  a batch that ends 5 minutes  median {median:6.1f} ms, at most {longest:.0f} ms (goal {GOAL_MS})"
         yield f"  the one at midnight                 {midnight:6.0f} ms"
         yield f"  a batch within 5 minutes     median {np.median(within):6.1f} ms"
+        yield f"  a round in between           median {np.median(between):6.1f} ms, at most {max(between):.0f} ms"
     gc.collect()
     started = time.process_time()
-    kept = pickle.dumps(engine, 5)
+    kept, size = sealed(engine)
     saved = time.process_time() - started
     # Before it is loaded beside itself, which nothing but this does.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1000 if sys.platform != "darwin" else 1_000_000)
     started = time.process_time()
-    pickle.loads(kept)
+    opened(kept, size)
     loaded = time.process_time() - started
-    yield f"state: {len(kept) / 1e6:.0f} MB, saved in {saved:.2f} s, loaded in {loaded:.2f} s"
+    yield f"state: {size / 1e6:.0f} MB, {sum(map(len, kept)) / 1e6:.0f} MB compressed, saved in {saved:.2f} s, loaded in {loaded:.2f} s"
     yield f"peak memory with the saved state: {peak:.0f} MB (goal 700)"
 
 
@@ -82,6 +85,16 @@ def both(engine: Engine, rng: np.random.Generator, now: float) -> tuple[float, f
         engine.advance(until)
         took.append((time.process_time() - started) * 1000)
     return took[0], took[1]
+
+
+def prepared(engine: Engine) -> list[float]:
+    """Milliseconds of each round of live detection that comes between two steps and has something to do."""
+    took = []
+    while True:
+        started = time.process_time()
+        if not engine.prepare():
+            return took
+        took.append((time.process_time() - started) * 1000)
 
 
 def calls(rng: np.random.Generator, since: float, seconds: float, rows: int) -> dict[str, np.ndarray]:

@@ -7,10 +7,12 @@ import pytest
 
 from tracewatch.detectors.adaptive import Engine
 from tracewatch.detectors.adaptive.clumps import SERIES, Clumps
+from tracewatch.detectors.adaptive.expectations import GRAIN
 from tracewatch.detectors.adaptive.intake import WORDS
 from tracewatch.detectors.adaptive.memory import CELLS, COLUMNS, Memory, sampled
 from tracewatch.detectors.adaptive.rates import R
 from tracewatch.detectors.adaptive.series import Series
+from tracewatch.detectors.adaptive.windows import HISTORY
 
 DAY = 86400.0
 MONDAY = 1_772_409_600.0  # 2026-03-02
@@ -150,11 +152,25 @@ def test_samples_are_even(size, most):
 def test_keeping_totals_needs_hardly_more_memory_than_what_is_kept():
     series = Series()
     series.grow(100)
-    series.total[-1] = 1.0
+    series.total += np.arange(len(series.total))[:, None, None] ** 2
     tracemalloc.start()
     try:
-        kept = series.__getstate__()["ticks"]
+        state = series.__getstate__()
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert kept.nbytes < most < 1.1 * kept.nbytes
+    kept = state["there"].nbytes + state["grains"].nbytes
+    assert series.total[: HISTORY + 1].nbytes / 3 < kept < most < 1.1 * kept
+
+
+def test_totals_come_back_from_what_changed():
+    series, numbers = Series(), np.random.default_rng(1)
+    series.grow(5)
+    steps = numbers.integers(-3, 4, series.total.shape) * (numbers.random(series.total.shape) < 0.1)
+    series.total += np.cumsum(steps, 0) / GRAIN
+    series.end = len(series.total) - 1
+    found = Series()
+    found.__setstate__(series.__getstate__())
+    day = series.total[series.end - HISTORY : series.end + 1, :5]
+    assert (found.total[: HISTORY + 1, :5] == day - day[0]).all()
+    assert found.slices == 5

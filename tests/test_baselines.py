@@ -1,6 +1,7 @@
 """What was learned, kept in the store: whole or not at all, and never trusted more than its bytes deserve."""
 
 import dataclasses
+import io
 import os
 import pickle
 import pickletools
@@ -17,7 +18,6 @@ from workload import DAY, MONDAY, calls
 from tracewatch.judge import NEEDS, Judge, chosen
 from tracewatch.live import baselines, sealing
 from tracewatch.live.baselines import Restored, forget, restore, revision_of, save
-from tracewatch.live.sealing import seal, unseal
 from tracewatch.live.state import State
 from tracewatch.records import Baseline, as_dict, json_schema
 from tracewatch.stores import Filter, open_store
@@ -42,6 +42,18 @@ def state():
 def store(tmp_path):
     with open_store(str(tmp_path / "watch.db"), create=True) as store:
         yield store
+
+
+def seal(state):
+    """The bytes of a state."""
+    sealed = io.BytesIO()
+    sealing.seal(state, sealed)
+    return sealed.getvalue()
+
+
+def unseal(data):
+    """What these bytes hold."""
+    return sealing.unseal(io.BytesIO(data))
 
 
 def parts_of(store, project="default"):

@@ -142,6 +142,10 @@ class Judge:
             known_days=known_days,
         )
 
+    def prepare(self) -> bool:
+        """Does a part of what the next step needs, if there is any left: between two steps there is time for it."""
+        return self.engine.prepare()
+
     @property
     def learned_days(self) -> int:
         """How many days have been learned from, of WARMUP_DAYS that it takes."""

@@ -1,5 +1,6 @@
 """Series of aggregates: what is told, what is not, and what they cost."""
 
+import io
 import pickle
 import random
 from dataclasses import replace
@@ -159,7 +160,9 @@ def watched(batches, until=BEGIN + 10 * 24 * HOUR + 1):
     for batch in batches:
         hourly.feed(batch)
         found += hourly.advance(batch["start_time"][-1])
-        hourly = unseal(seal(hourly))
+        sealed = io.BytesIO()
+        seal(hourly, sealed)
+        hourly = unseal(io.BytesIO(sealed.getvalue()))
     return found + hourly.advance(until)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import isfinite
+from typing import Any
 
 import pyarrow as pa
 
@@ -59,10 +61,8 @@ def save(store: Store, project: str, state: State, after: Restored, now: float) 
 
     Returns what is there now; None when another process has saved meanwhile, and then its state stays.
     """
-    sealed = seal(state)
-    compressed = pa.compress(sealed, codec=CODEC, asbytes=True)
-    pieces = [compressed[at : at + PART_BYTES] for at in range(0, len(compressed), PART_BYTES)]
-    checksum = _checksum(compressed)
+    pieces, size = sealed(state)
+    checksum = _checksum(pieces)
     revision = after.revision + 1
     judged = state.reading.judged
     parts = [
@@ -74,7 +74,7 @@ def save(store: Store, project: str, state: State, after: Restored, now: float) 
             revision=revision,
             version=version(),
             checksum=checksum,
-            size=len(sealed),
+            size=size,
             updated_at=now,
             learned_rows=state.reading.rows,
             learned_until=judged if isfinite(judged) else None,
@@ -104,15 +104,99 @@ def _state_of(parts: Sequence[Baseline]) -> tuple[State | None, str]:
     first = parts[0]
     if first.version != version():
         return None, "another version of tracewatch wrote it"
-    compressed = b"".join(each.state for each in parts)
-    if len(parts) != first.parts or _checksum(compressed) != first.checksum or not 0 < first.size <= LARGEST:
+    pieces = [each.state for each in parts]
+    if len(parts) != first.parts or _checksum(pieces) != first.checksum or not 0 < first.size <= LARGEST:
         return None, "it is damaged"
     try:
-        state = unseal(pa.decompress(compressed, first.size, CODEC, asbytes=True))
+        state = opened(pieces, first.size)
     except (pa.ArrowException, OSError, pickle.UnpicklingError) as error:
         return None, f"it cannot be read: {error}"
     return (state, "") if isinstance(state, State) and state.whole else (None, "it is no state of ours")
 
 
-def _checksum(compressed: bytes) -> str:
-    return blake2b(compressed, digest_size=16).hexdigest()
+def _checksum(pieces: Iterable[bytes]) -> str:
+    digest = blake2b(digest_size=16)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def sealed(state: object) -> tuple[list[bytes], int]:
+    """A state, compressed as it is written so that it is there once, in pieces; and its bytes before that."""
+    pieces = _Pieces()
+    with pa.CompressedOutputStream(pa.PythonFile(pieces, "w"), CODEC) as compressed:
+        counted = _Counted(compressed)
+        seal(state, counted)
+    return pieces.all(), counted.size
+
+
+def opened(pieces: Iterable[bytes], size: int) -> Any:
+    """What was sealed, read as it is decompressed. Raises UnpicklingError, and Arrow's errors and OSError."""
+    with pa.CompressedInputStream(pa.BufferReader(b"".join(pieces)), CODEC) as compressed:
+        return unseal(_Bounded(compressed, size))
+
+
+class _Counted:
+    """Counts the bytes that are written."""
+
+    def __init__(self, into: pa.NativeFile) -> None:
+        self.into, self.size = into, 0
+
+    def write(self, data: Any, /) -> None:
+        """Writes and counts them."""
+        self.into.write(data)
+        self.size += memoryview(data).nbytes
+
+
+class _Pieces(io.RawIOBase):
+    """Cuts what is written into pieces of PART_BYTES."""
+
+    def __init__(self) -> None:
+        self.whole: list[bytes] = []
+        self.last = bytearray()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Takes some bytes."""
+        self.last += data
+        while len(self.last) >= PART_BYTES:
+            self.whole.append(bytes(self.last[:PART_BYTES]))
+            del self.last[:PART_BYTES]
+        return len(data)
+
+    def all(self) -> list[bytes]:
+        """The pieces; all but the last are full."""
+        return [*self.whole, bytes(self.last)] if self.last else self.whole
+
+
+class _Bounded:
+    """Reads no more than it was said to hold."""
+
+    def __init__(self, sealed: pa.NativeFile, size: int) -> None:
+        self.sealed, self.left = sealed, size
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes. Raises UnpicklingError where fewer are left."""
+        if size > self.left:
+            raise pickle.UnpicklingError("it is longer than it says")
+        self.left -= size
+        data: bytes = self.sealed.read(size)
+        return data
+
+    def readinto(self, room: Any, /) -> int:
+        """Fills the room. Raises UnpicklingError where fewer are left."""
+        if len(room) > self.left:
+            raise pickle.UnpicklingError("it is longer than it says")
+        self.left -= len(room)
+        filled: int = self.sealed.readinto(room)
+        return filled
+
+    def readline(self) -> bytes:
+        """Up to the next end of a line: only pickles of others have lines."""
+        line = bytearray()
+        while not line.endswith(b"\n") and (more := self.read(1)):
+            line += more
+        return bytes(line)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import copyreg
-import io
 import math
 import pickle
 import re
@@ -19,7 +18,8 @@ from functools import cache
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from pickle import PickleBuffer
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ ROOMS = (
 )
 """Modules whose classes make up the state; a package stands for all its modules."""
 
-FORM = 1  # to be raised when this file writes the same state in another way
+FORM = 2  # to be raised when this file writes the same state in another way
 _KIND = re.compile("[<|](?:b1|[iu][1248]|f[248])")  # numbers and truth; everything else has fields, pointers or dates
 _OBJECTS = "O"
 _CODES = "bBhHiIlLqQfd"  # kinds of Python's arrays of numbers
@@ -74,17 +74,32 @@ def version() -> str:
     return f"{FORM}-{digest.hexdigest()}"
 
 
-def seal(state: object) -> bytes:
-    """The state as bytes."""
-    sealed = io.BytesIO()
-    _Sealer(sealed).dump(state)
-    return sealed.getvalue()
+class Writing(Protocol):
+    """Where bytes are written."""
+
+    def write(self, data: Any, /) -> object:
+        """Takes what has bytes."""
 
 
-def unseal(data: bytes) -> Any:
+class Reading(Protocol):
+    """Where bytes are read."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, or those that are left."""
+
+    def readline(self) -> bytes:
+        """Those up to the next end of a line."""
+
+
+def seal(state: object, into: Writing) -> None:
+    """Writes the state as bytes, the numbers of arrays from where they are: of what there is nothing is there twice."""
+    _Sealer(into).dump(state)
+
+
+def unseal(sealed: Reading) -> Any:
     """The state that was sealed. Raises UnpicklingError for whatever is no state of ours."""
     try:
-        return _Unsealer(io.BytesIO(data)).load()
+        return _Unsealer(sealed).load()
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # damaged or hostile bytes may fail in any way that Python code can
@@ -94,8 +109,8 @@ def unseal(data: bytes) -> Any:
 class _Sealer(pickle.Pickler):
     """Writes arrays and numpy's numbers as calls of our own functions."""
 
-    def __init__(self, sealed: io.BytesIO) -> None:
-        super().__init__(sealed, protocol=5)
+    def __init__(self, into: Writing) -> None:
+        super().__init__(into, protocol=5)
         self.dispatch_table = {
             **copyreg.dispatch_table,
             np.ndarray: lambda array: (make_array, _parts(array)),
@@ -126,18 +141,22 @@ Kind = str | tuple[tuple[str, str], ...]
 """What numpy calls the kind of an array's numbers, or of each field of its rows."""
 
 
-def make_array(kind: Kind, shape: tuple[int, ...], order: str, data: bytes | list[Any]) -> NDArray[Any]:
-    """An array of numbers from its bytes, or of objects from a list of them. Raises UnpicklingError."""
+def make_array(kind: Kind, shape: tuple[int, ...], order: str, data: bytes | bytearray | list[Any]) -> NDArray[Any]:
+    """An array of numbers from its bytes, or of objects from a list of them. Raises UnpicklingError.
+
+    Bytes that may be changed become the array's own.
+    """
     if kind == _OBJECTS and isinstance(data, list) and shape == (len(data),):
         objects = np.empty(len(data), object)
         objects[:] = data
         return objects
-    if not isinstance(data, bytes) or not _is_plain(kind) or order not in ("C", "F"):
+    if not isinstance(data, bytes | bytearray) or not _is_plain(kind) or order not in ("C", "F"):
         raise pickle.UnpicklingError("it holds an array that is none of ours")
     numbers = np.frombuffer(data, kind if isinstance(kind, str) else list(kind))
     if len(numbers) != math.prod(shape):
         raise pickle.UnpicklingError("it holds an array whose numbers do not fill it")
-    return np.array(numbers.reshape(shape, order="F" if order == "F" else "C"), order="K")
+    whole = numbers.reshape(shape, order="F" if order == "F" else "C")
+    return whole if whole.flags.writeable else np.array(whole, order="K")
 
 
 def make_number(kind: Kind, data: bytes) -> Any:
@@ -161,7 +180,7 @@ def _is_plain(kind: Kind) -> bool:
     return bool(kinds) and all(_KIND.fullmatch(each) for each in kinds)
 
 
-def _parts(array: NDArray[Any]) -> tuple[Kind, tuple[int, ...], str, bytes | list[Any]]:
+def _parts(array: NDArray[Any]) -> tuple[Kind, tuple[int, ...], str, PickleBuffer | list[Any]]:
     """What `make_array` takes. The order in memory is kept, because sums depend on it in their last digits."""
     if array.dtype == object and array.ndim == 1:
         return _OBJECTS, array.shape, "C", array.tolist()
@@ -169,7 +188,7 @@ def _parts(array: NDArray[Any]) -> tuple[Kind, tuple[int, ...], str, bytes | lis
     kind: Kind = fields or array.dtype.str
     assert _is_plain(kind), f"state must not hold an array of {array.dtype}"
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-    return kind, array.shape, order, array.tobytes("F" if order == "F" else "C")
+    return kind, array.shape, order, PickleBuffer(cast("Any", array if order == "F" else np.ascontiguousarray(array)))
 
 
 def _files(room: str) -> list[Path]:

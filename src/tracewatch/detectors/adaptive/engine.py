@@ -52,6 +52,7 @@ COSTS = {
     "segment": 1,
 }  # in such segments
 BLOCK = 64  # slices whose wobble is learned at once, if not all is
+LIMITS = 256  # segments whose limits of single calls are learned at once, if not all are
 AT_ONCE = 50_000  # rows measured at a time, unless one tick has more: 100 MB
 SILENT = 30 * DAY  # ticks after which nothing remembered applies: words, segments, and in the end everything
 MANY_TICKS = 24  # of a run are worth being looked at by a second process
@@ -85,6 +86,7 @@ class Engine:
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
         self.lessons: list[Lesson] = []  # left of the last midnight's
+        self.owed: list[tuple[str, int]] = []  # steps to be done before the next tick is read, and the tick they are of
 
     def feed(self, batch: Waiting) -> None:
         """Take rows as a dict of equally long columns, in any order; those before the last moment count as now.
@@ -105,6 +107,8 @@ class Engine:
             return out
         assert self.now is not None
         while self.now < end:
+            while self.prepare():
+                pass
             if self.now - self.last_row > SILENT and not self.skip(end):
                 break
             stop = min(end, (self.now // DAY + 1) * DAY, self.now + self.known.series.run)
@@ -112,11 +116,37 @@ class Engine:
             stop = self.now + 1 if self.lessons else stop
             out += self.run(self.now, stop)
             self.now = stop
-            if self.lessons:
-                self.go_on_learning(stop, A_TICK)
-            if stop % DAY == 0:
-                self.learn(stop)
+            self.owe(stop)
         return out
+
+    def owe(self, tick: int) -> None:
+        """What is to be done before the next tick is read, though not before the alerts of this one are told."""
+        if self.lessons:
+            self.owed.append(("lessons", tick))
+        if tick % DAY == 0:
+            self.owed.append(("day", tick))
+        if self.known.series.full:
+            self.owed.append(("room", tick))
+
+    def prepare(self) -> bool:
+        """Does a part of what the next tick needs: with very many segments 20 ms of it. Returns whether there was any.
+
+        Who has time between two steps of five minutes asks for it, so that the next one has less to do.
+        """
+        if not self.owed:
+            return False
+        (step, tick), self.owed = self.owed[0], self.owed[1:]
+        if step == "lessons":
+            self.go_on_learning(tick, A_TICK)
+        elif step == "day":
+            self.learn(tick)
+        elif step == "close":
+            self.close_day(tick)
+        elif step == "forget":
+            self.forget(tick)
+        else:
+            self.known.series.forget()
+        return True
 
     def share_with(self, second: Second | None) -> None:
         """Has a second process do a share of the work: it takes less time and says the same."""
@@ -264,7 +294,8 @@ class Engine:
 
     def learn(self, tick: int) -> None:
         """A day is over."""
-        known, day, today = self.known, tick // DAY, self.known.memory.today
+        known, day = self.known, tick // DAY
+        self.parts.close_day(known.memory.today)
         known.memory.close_day(day, known.settings.rows_a_day, known.settings.remember_days)
         due = self.due(day)
         self.incidents.close_day(tick)
@@ -275,6 +306,8 @@ class Engine:
         wobble = soon and (day % 2 == 0 or tick - REMEMBER <= start)  # natural movement changes slowly
         blocks = [("wobble", low) for low in range(0, slices, slices if small else BLOCK)] if wobble else []
         shares = [("slices", 0), ("rates", 0)]
+        segments = len(known.intake.segments)
+        points = [("points", low) for low in range(0, segments, max(segments, 1) if small else LIMITS)]
         self.lessons = [
             # Where they take an hour: the samples of the hour that comes take the place of those they learn from.
             *((*shares, *blocks) if small else (*blocks, *shares)),
@@ -284,20 +317,22 @@ class Engine:
         # What nobody waits for comes after what is waited for.
         self.users.ask(Users.learn, self.incidents.reported_users(tick - DAY))
         self.beside.extras.ask(Extras.learn, day, soon)
-        self.close_day(tick, today)
-        if elsewhere:
-            self.go_on_learning(tick, NEVER)
-            elsewhere()
-        self.lessons += [("points", 0)]
-        if small:
-            self.go_on_learning(tick, NEVER)
+        if not elsewhere:
+            self.lessons += points
+            self.owed[:0] = [("close", tick), ("forget", tick)]
+            return
+        self.close_day(tick)
+        self.go_on_learning(tick, NEVER)
+        elsewhere()
+        self.lessons += points
+        self.go_on_learning(tick, NEVER)
         self.forget(tick)
 
-    def close_day(self, tick: int, today: list[Rows]) -> None:
-        """What the day that is over changes at once; today are its rows."""
+    def close_day(self, tick: int) -> None:
+        """What the day that is over changes at once."""
         known, day = self.known, tick // DAY
         known.clumps.close_day()
-        self.parts.learn(day, today)
+        self.parts.learn(day)
         self.routes.learn(known, day)
         known.wobble.watch(self.incidents.live, tick)
 
@@ -357,7 +392,9 @@ class Engine:
             elif name == "volume":
                 self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
             else:
-                self.points.learn(known.memory, known.expect.known)
+                self.points.learn(
+                    known.memory, known.expect.known, slice(which, None if most > A_TICK else which + LIMITS)
+                )
 
     def learn_wobble(self, midnight: int, slices: slice) -> None:
         """How much some slices move by themselves."""

@@ -307,8 +307,15 @@ class Parts:
             table[column, series] *= 1 + 0.15 * max(len(days) - 1, 0)
         return table
 
-    def learn(self, day: int, rows: list[Rows]) -> None:
-        """A day is over: how parts usually differ, without what was borne out today; rows are the day's."""
+    def close_day(self, rows: list[Rows]) -> None:
+        """Which value of each column most calls of the day had, that is over; rows are its."""
+        for column, word in enumerate(PARTS) if rows else ():
+            codes = np.concatenate([each[word] for each in rows])
+            count = np.bincount(codes[codes >= 0], minlength=1)
+            self.main[column] = int(count.argmax()) if count.max() > MAIN * len(codes) else -2
+
+    def learn(self, day: int) -> None:
+        """A day is over: how parts usually differ, without what was borne out today."""
         bank = self.bank
         for column, code, series in self.borne:
             if (column, code) in bank.index:
@@ -316,10 +323,6 @@ class Parts:
                 bank.days[0, bank.index[column, code], alike] = 0.0
             self.told.setdefault((column, series), []).append(day)
         self.borne = set()
-        for column, word in enumerate(PARTS) if rows else ():
-            codes = np.concatenate([each[word] for each in rows])
-            count = np.bincount(codes[codes >= 0], minlength=1)
-            self.main[column] = int(count.argmax()) if count.max() > MAIN * len(codes) else -2
         bank.last[(bank.days[0, :, :, 0] > 0).any(1)] = day
         n, s = np.ascontiguousarray(np.moveaxis(bank.days, -1, 0))  # half the time
         enough = n >= 3

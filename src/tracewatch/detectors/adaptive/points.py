@@ -29,9 +29,12 @@ class Points:
     def __init__(self) -> None:
         self.limit: dict[tuple[int, int], float] = {}
 
-    def learn(self, memory: Memory, known: Floats) -> None:
-        """Renew the limits; known is the rows each channel of a segment was learned from."""
-        for g, days in memory.days.items():
+    def learn(self, memory: Memory, known: Floats, segments: slice) -> None:
+        """Renew the limits of some segments; known is the rows each channel of a segment was learned from."""
+        for g in range(len(known))[segments]:
+            if g not in memory.days:
+                continue
+            days = memory.days[g]
             both = np.concatenate([rows["r"] for _, rows in days[-DAYS:]])
             for channel, highest in ((INFERENCE, HIGH), (DURATION, HIGHEST)):
                 r = both[:, SINGLE.index(channel)]

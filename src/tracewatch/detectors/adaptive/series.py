@@ -55,6 +55,11 @@ class Series:
         """Ticks that may be read at once."""
         return len(self.total) - HISTORY - 1
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another tick."""
+        return self.end + 1 >= len(self.total)
+
     def grow(self, slices: int) -> None:
         """Room for so many slices, and a quarter more: a copy of all for each new one would be felt."""
         if slices > self.total.shape[1]:
@@ -97,24 +102,31 @@ class Series:
             before = now
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a snapshot keeps: the last day, tick by tick, as whole numbers of grains."""
+        """What a snapshot keeps: of the last day, tick by tick, what was not nothing, in whole numbers of grains."""
         day = self.total[self.end - HISTORY : self.end + 1, : self.slices]
-        # Tick by tick: tables of the difference would be some times what is kept.
-        ticks = pairwise(day)
-        largest = max((float(np.abs(now - before).max(initial=0)) for before, now in ticks), default=0.0) * GRAIN
-        grains = np.empty((HISTORY, *day.shape[1:]), np.int32 if largest < 2**31 else np.int64)
-        for kept, before, now in zip(grains, day, day[1:], strict=False):
-            kept[:] = (now - before) * GRAIN
-        return {"ticks": grains}
+        # Tick by tick, and twice: a table of all changes would be some times what is kept.
+        many = [np.count_nonzero(now != before) for before, now in pairwise(day)]
+        largest = max((float(np.abs(now - before).max(initial=0)) for before, now in pairwise(day)), default=0.0)
+        there = np.zeros((HISTORY, -(-day[0].size // 8)), np.uint8)
+        grains: Ints = np.zeros(sum(many), "i4" if largest * GRAIN < 2**31 else "i8")
+        ends = np.cumsum(many)
+        for bits, first, last, (before, now) in zip(there, ends - many, ends, pairwise(day), strict=True):
+            change = now - before
+            bits[:] = np.packbits(change != 0)
+            grains[first:last] = change[change != 0] * GRAIN
+        return {"slices": self.slices, "there": there, "grains": grains}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """As it was, but for what lies further back than a day."""
-        ticks = state["ticks"]
-        self.slices, self.end = ticks.shape[1], HISTORY
+        self.slices, self.end = state["slices"], HISTORY
         self.shared, self.sharing = None, False
-        self.total = room_for(self.slices)
-        for grains, before, now in zip(ticks, self.total, self.total[1:], strict=False):
-            np.add(before, grains / GRAIN, out=now)
+        self.total, first = room_for(self.slices), 0
+        for bits, before, now in zip(state["there"], self.total, self.total[1:], strict=False):
+            something = np.unpackbits(bits, count=now.size).view(bool).reshape(now.shape)
+            last = first + np.count_nonzero(something)
+            now[:] = before
+            now[something] += state["grains"][first:last] / GRAIN
+            first = last
 
     def forget(self) -> None:
         """All but the last day; totals start again from zero, lest they grow beyond what a float holds exactly."""
