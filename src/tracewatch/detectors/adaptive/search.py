@@ -1,6 +1,6 @@
 """Which windows of which series are beyond their limits: all are looked at, most of them as cheaply as can be."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from .rates import ROOM as RATE_ROOM
 from .rates import TYPICAL_99, R, unusual_of
 from .series import TOTALS, K
 from .windows import CERTAIN, HISTORY, HOUR, STEPS, WINDOWS, deviance_root
+
+AT_ONCE = 1 << 20  # totals taken out of a table at a time: 8 MB of each kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +95,21 @@ class Search:
 
     def run(self, alarming: bool) -> tuple[Floats, list[NDArray[Any]]]:
         """What `search` returns."""
-        if alarming:
-            self.means(STEPS)
-        self.rates(STEPS if alarming else (HOUR,) * len(STEPS), alarming)
+        for some in self.portions(self.mean) if alarming else ():
+            self.means(STEPS, *some)
+        for some in self.portions(self.rate):
+            self.rates(STEPS if alarming else (HOUR,) * len(STEPS), alarming, *some)
         found = np.concatenate(self.found) if self.found else np.zeros((0, 7))
         order = np.lexsort((found[:, 2], found[:, 1], found[:, 2] >= C, found[:, 3], found[:, 0]))
         return found[order], self.unusual
+
+    def portions(self, columns: tuple[Ints, Ints]) -> Iterator[tuple[Ints, Ints]]:
+        """The same columns, fewer at a time where many ticks are read: what is taken out would be some 100 MB."""
+        ticks = self.sight.ticks
+        most = AT_ONCE // (ticks + min(HISTORY, ticks * len(WINDOWS)))
+        slices, series = columns
+        for low in range(0, len(slices), most):
+            yield slices[low : low + most], series[low : low + most]
 
     def take(self, steps: Sequence[int], columns: Ints) -> tuple[Floats, list[Look]]:
         """The rows of running totals that windows begin or end with (rows x columns), and where in them each does."""
@@ -116,9 +127,9 @@ class Search:
             return flat[rows[0] : rows[-1] + 1].take(columns, axis=1), looks
         return flat[rows[:, None], columns], looks
 
-    def means(self, steps: Sequence[int]) -> None:
-        """Means whose |z| is over the limit."""
-        (slices, series), sight = self.mean, self.sight
+    def means(self, steps: Sequence[int], slices: Ints, series: Ints) -> None:
+        """Means of some series whose |z| is over the limit."""
+        sight = self.sight
         calls, many = slices * TOTALS + series, len(slices)
         total, looks = self.take(steps, np.concatenate([calls, calls + K]))
         for look in looks:
@@ -137,9 +148,9 @@ class Search:
             z = s / (g[c] * np.sqrt(n * (noise[c] + n * s2[c])))
             self.keep(over, look.ticks[i], slices[c], series[c], look.w, z, n, s)
 
-    def rates(self, steps: Sequence[int], alarming: bool) -> None:
-        """Rates whose z is over the limit; those of whole hours that are unusual are remembered."""
-        (slices, series), sight = self.rate, self.sight
+    def rates(self, steps: Sequence[int], alarming: bool, slices: Ints, series: Ints) -> None:
+        """Rates of some series whose z is over the limit; those of whole hours that are unusual are remembered."""
+        sight = self.sight
         calls, margin = slices * TOTALS + C + series, sight.margin[slices, series]
         total, looks = self.take(steps, np.concatenate([calls, calls + K, calls + K + R]))
         n, k, e = np.split(total, 3, axis=1)

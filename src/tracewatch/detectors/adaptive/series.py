@@ -23,7 +23,7 @@ from .windows import DAY, HISTORY, HOUR
 K = C + R  # channels, then rates
 TOTALS = 2 * K + R  # of a slice and tick: calls and sums (of residuals or hits) of K series, expected hits of R
 MANY = 150  # slices: with more, shorter runs take less room
-LONG_RUN, SHORT_RUN = DAY, DAY // 3  # ticks read at once
+LONG_RUN, SHORT_RUN = DAY, DAY // 6  # ticks read at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
