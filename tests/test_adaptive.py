@@ -108,6 +108,19 @@ def in_batches(stream, hours, engine):
     return out + engine.advance(end_of(stream))
 
 
+class Prepared(Engine):
+    """One that does a part of what the next step needs whenever calls come."""
+
+    def feed(self, batch):
+        self.prepare()
+        super().feed(batch)
+
+
+def test_what_is_prepared_between_steps_changes_nothing(stream, monkeypatch):
+    monkeypatch.setattr("tracewatch.detectors.adaptive.engine.AT_MIDNIGHT", 1)
+    assert in_batches(stream, 1 / 12, Prepared()) == run(stream)
+
+
 @pytest.mark.parametrize("hours", [1 / 12, 7, 31])
 def test_batches_do_not_matter(stream, found, hours):
     assert in_batches(stream, hours, Engine()) == found

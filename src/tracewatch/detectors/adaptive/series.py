@@ -105,15 +105,16 @@ class Series:
         """What a snapshot keeps: of the last day, tick by tick, what was not nothing, in whole numbers of grains."""
         day = self.total[self.end - HISTORY : self.end + 1, : self.slices]
         # Tick by tick, and twice: a table of all changes would be some times what is kept.
-        many = [np.count_nonzero(now != before) for before, now in pairwise(day)]
+        many = [int(np.count_nonzero(now != before)) for before, now in pairwise(day)]
         largest = max((float(np.abs(now - before).max(initial=0)) for before, now in pairwise(day)), default=0.0)
         there = np.zeros((HISTORY, -(-day[0].size // 8)), np.uint8)
         grains: Ints = np.zeros(sum(many), "i4" if largest * GRAIN < 2**31 else "i8")
-        ends = np.cumsum(many)
-        for bits, first, last, (before, now) in zip(there, ends - many, ends, pairwise(day), strict=True):
+        first = 0
+        for bits, count, (before, now) in zip(there, many, pairwise(day), strict=True):
             change = now - before
             bits[:] = np.packbits(change != 0)
-            grains[first:last] = change[change != 0] * GRAIN
+            grains[first : first + count] = change[change != 0] * GRAIN
+            first += count
         return {"slices": self.slices, "there": there, "grains": grains}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -123,7 +124,7 @@ class Series:
         self.total, first = room_for(self.slices), 0
         for bits, before, now in zip(state["there"], self.total, self.total[1:], strict=False):
             something = np.unpackbits(bits, count=now.size).view(bool).reshape(now.shape)
-            last = first + np.count_nonzero(something)
+            last = first + int(np.count_nonzero(something))
             now[:] = before
             now[something] += state["grains"][first:last] / GRAIN
             first = last
