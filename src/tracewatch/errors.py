@@ -149,6 +149,14 @@ class DemoWorkloadMissing(TracewatchError):
     """the demo's workload is not at {path}. Install tracewatch again, or run the demo from a checkout"""
 
 
+class BadMapping(TracewatchError):
+    """cannot read the mapping {path}: {why}"""
+
+
+class FollowingFailed(TracewatchError):
+    """cannot read the table {table}: {why}. It is tried again"""
+
+
 class CopyRefused(TracewatchError):
     """cannot copy {source} to {target}: {why}"""
 

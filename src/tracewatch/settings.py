@@ -86,6 +86,12 @@ class Settings:
     public_url: str = setting(
         "Under which address people reach the pages, such as https://watch.example.com: messages link to it.", ""
     )
+    follow: str = setting(
+        "A mapping file: rows of a table of your own in PostgreSQL are read as they come (docs/following.md).", ""
+    )
+    follow_db: str = setting(
+        "The address of the database with that table; TRACEWATCH_DB where that is a PostgreSQL database.", ""
+    )
     url: str = setting(
         "Where a program records to: a file like TRACEWATCH_DB, or a tracewatch server such as http://127.0.0.1:4319.",
         "",

@@ -14,7 +14,7 @@ import click
 from tracewatch.cli.output import console, format_option, open_db, safe, show_json, store_options
 from tracewatch.cli.times import show_time
 from tracewatch.errors import TracewatchError
-from tracewatch.records import Span
+from tracewatch.records import Followed, Span
 
 if TYPE_CHECKING:
     from tracewatch.stores.base import Store
@@ -85,6 +85,7 @@ def _database(db: str, project: str) -> Iterator[Check]:
             about = store.describe()
             yield Check(what="database", verdict="ok", found=", ".join(f"{k} {v}" for k, v in about.items()))
             yield from _contents(store, project)
+            yield from _followed(store)
             broken = store.verify()
             if broken:
                 advice = "Copy what can be read to a new file with: sqlite3 OLD .recover | sqlite3 NEW"
@@ -93,6 +94,16 @@ def _database(db: str, project: str) -> Iterator[Check]:
                 yield Check(what="integrity", verdict="ok", found="every page is sound")
     except TracewatchError as error:
         yield Check(what="database", verdict="problem", found=str(error))
+
+
+def _followed(store: Store) -> Iterator[Check]:
+    for each in store.page(Followed).records:
+        assert isinstance(each, Followed)
+        found = f"{each.name}: {each.rows:,} calls, last at {show_time(each.updated_at)} UTC"
+        if each.problem:
+            yield Check(what="following", verdict="warning", found=each.problem, advice=found)
+        else:
+            yield Check(what="following", verdict="ok", found=found)
 
 
 def _contents(store: Store, project: str) -> Iterator[Check]:

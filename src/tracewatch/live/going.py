@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tracewatch import settings
 from tracewatch.alerts.sending import sending
 from tracewatch.errors import LeaseLost, StoreBusy, StoreUnreadable, StoreUnwritable
+from tracewatch.following import follower_of
 from tracewatch.live.compacting import compacting
 from tracewatch.live.leasing import Tenure
 from tracewatch.live.passing import Passed
@@ -165,6 +166,7 @@ def keep_going(
                 alert_channels=given.alert_channels,
                 public_url=given.public_url,
                 limits=Limits(spans=given.keep_spans, gigabytes=given.keep_gb),
+                follower=follower_of(given, store),
             ),
             Tenure(store, holder, clock=clock),
             stop,

@@ -14,6 +14,7 @@ from tracewatch import watch
 from tracewatch.alerts.telling import Alerting
 from tracewatch.checks import RULES, SELF, Conditions, Health, Vitals, settle
 from tracewatch.errors import TracewatchError
+from tracewatch.following import Follower
 from tracewatch.live.passing import Passed, Watcher
 from tracewatch.live.retaining import LIMIT_S, RETAIN_S, Limits, keep_within, retain
 from tracewatch.metrics.custom import Custom
@@ -43,8 +44,10 @@ class Rounds:
         alert_channels: str = "",
         public_url: str = "",
         limits: Limits | None = None,
+        follower: Follower | None = None,
     ) -> None:
         """`project` is the one that rows of a usage table in the same file come to; the rest is as in the settings."""
+        self.follower = follower
         self.store, self.project, self.customs = store, project, tuple(customs)
         self.alert_channels, self.public_url = alert_channels, public_url
         self.watchers: dict[str, Watcher] = {}
@@ -65,6 +68,8 @@ class Rounds:
     def go(self, now: float) -> Mapping[str, Passed]:
         """One round; `now` is the clock. Returns what came of it, by project."""
         self._went_at = now
+        if self.follower is not None:
+            self.follower.go(now)
         watch.catch_up(self.store, project=self.project)
         found = projects(self.store, now)
         for name in set(self.watchers) - set(found):
@@ -92,8 +97,8 @@ class Rounds:
 
         It may have come during that round.
         """
-        coming = [due for each in self.watchers.values() if (due := each.due) is not None and due > self._went_at]
-        return min(coming, default=None)
+        known = [each.due for each in self.watchers.values()] + ([self.follower.due] if self.follower else [])
+        return min((due for due in known if due is not None and due > self._went_at), default=None)
 
     def save(self, now: float) -> None:
         """Keeps what has been learned since the last time."""

@@ -50,11 +50,11 @@ from tracewatch.records.span import (
     Span,
     operation_of,
 )
-from tracewatch.records.watching import Headway, Intake, Lease
+from tracewatch.records.watching import Followed, Headway, Intake, Lease
 
 RECORDS: tuple[type[Record], ...] = (
     *(Span, Duplicate, Anomaly, Incident, Baseline),
-    *(PriceOverride, Project, ApiKey, Deed, Lesson, Lease, Headway, Intake),
+    *(PriceOverride, Project, ApiKey, Deed, Lesson, Lease, Headway, Intake, Followed),
     *(AlertRule, AlertChannel, Delivery, Verdict),
 )
 
@@ -90,6 +90,7 @@ __all__ = [
     "Deed",
     "Delivery",
     "Duplicate",
+    "Followed",
     "Headway",
     "Incident",
     "Intake",

@@ -65,3 +65,18 @@ class Intake(Record):
     spans: int = column("Spans it has stored.", default=0)
     failed_commits: int = column("Transactions that failed.", default=0)
     queue_share: float = column("How full the queue of requests that wait to be stored is.", default=0.0, unit="share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed(Record):
+    """How far a table of somebody else's has been read, where rows are taken from one as it grows."""
+
+    table: ClassVar[str] = "tracewatch_followed"
+    noun: ClassVar[str] = "followed table"
+    newest_by: ClassVar[str] = "updated_at"
+
+    name: str = column("The table and the database it is in, without a password.", key=True)
+    updated_at: Time = column("When something last came of it.", label="Updated")
+    cursor: str = column("The cursor of the last row that was read: what it is, and its value.", default="")
+    rows: int = column("Calls that came from it, in all.", default=0)
+    problem: str = column("Why it could not be read the last time; empty when it could.", default="")
