@@ -42,6 +42,7 @@ DRIVES: dict[str, dict[str, int]] = {
     "queue_time_ms": LATENCIES,
     "retrieval_latency_ms": {"duration_ms": 1, "timeout_rate": 1},
     "tokens_per_second": {"inference_time_ms": -1, "duration_ms": -1, "timeout_rate": -1, "queue_time_ms": -1},
+    "unstreamed_rate": {"ttft_ms": 1},
     "ttft_ms": {"inference_time_ms": 1, "duration_ms": 1, "timeout_rate": 1},
     "inference_time_ms": {"duration_ms": 1, "timeout_rate": 1, "queue_time_ms": 1},
     "duration_ms": {"timeout_rate": 1},

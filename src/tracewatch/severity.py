@@ -9,7 +9,9 @@ from tracewatch.records import SEVERITIES
 VOLUME = "call_count"
 PERSONS = frozenset(("session_id", "conversation_id", "user_id"))
 FAILURES = frozenset(("error_rate", "timeout_rate", "fallback_rate", "hallucination_rate"))
-ANSWERED = frozenset(("retry_rate", "truncation_rate", "ungrounded_rate", "batch_failure_rate"))  # not lost for good
+ANSWERED = frozenset(
+    ("retry_rate", "truncation_rate", "ungrounded_rate", "batch_failure_rate", "unstreamed_rate")
+)  # not lost for good
 ROOTS_OF_SHARES = frozenset(("warning_flags", "finish_reason", "missing_child", "metadata_true"))
 GOOD_UP = frozenset(("tokens_per_second", "cache_hit_rate", "rag_relevance_score", "groundedness_score"))
 NEITHER = frozenset((VOLUME, "input_tokens", "output_tokens", "context_tokens", "total_tokens"))  # both ways may hurt

@@ -133,6 +133,14 @@ _MEASURES = (
     _of("timeout_rate", "failures", "share", "time out in {value} of cases", ("status",), _status("timeout")),
     _of("fallback_rate", "failures", "share", "fall back in {value} of cases", ("status",), _status("fallback")),
     _of("retry_rate", "failures", "share", "are tried again in {value} of cases", ("retry_count",), _retried),
+    _of(
+        "unstreamed_rate",
+        "other",
+        "share",
+        "come in one piece in {value} of cases",
+        ("streaming_enabled",),
+        _truth("streaming_enabled", 0.0),
+    ),
     _of("call_count", "volume", None, "come {value} times", ("start_time",), _each),
 )
 MEASURES = {each.name: each for each in _MEASURES}

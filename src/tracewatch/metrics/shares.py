@@ -232,6 +232,15 @@ SHARES = (
         family="quality",
     ),
     _share(
+        "unstreamed_rate",
+        "Calls that do not stream",
+        "Calls whose answer came in one piece: who asked waits for the first word as long as for the last.",
+        ("streaming_enabled",),
+        "not streaming_enabled",
+        _flag("streaming_enabled", 0.0),
+        family="latency",
+    ),
+    _share(
         "unpriced_rate",
         "Unpriced calls",
         "Calls of paid models without a known price.",

@@ -12,7 +12,7 @@ from .intake import PARTS, TICK, TRUTHS
 from .knowledge import Knowledge
 from .panel import Panel
 from .ramps import creeps
-from .rates import EMPTY, FALLBACK, FAR_OFF, LEAST, LEAST_PART, NO_HIT, R
+from .rates import EMPTY, FALLBACK, FAR_OFF, LEAST, LEAST_PART, NO_HIT, UNSTREAMED, R
 from .rates import ROOM as RATE_ROOM
 from .windows import HISTORY, WINDOWS
 
@@ -31,7 +31,7 @@ ROOM_OF = np.concatenate([ROOM, RATE_ROOM])  # of each series
 SOONEST = np.where(SHARED, 1, 0)  # the shortest kind of window on which a series is judged
 SOONEST[C + FAR_OFF : C + EMPTY] = 1
 LATEST = np.full(C + R, len(WINDOWS) - 1)  # the longest
-LATEST[C + FAR_OFF : C + EMPTY] = 3
+LATEST[C + FAR_OFF : C + UNSTREAMED] = 3
 BUT_STREAMING = tuple(word for word in PARTS if word != "streaming_enabled")
 LASTS = np.array([not channel.heals for channel in CHANNELS] + [False] * R)  # worst five minutes, not ten
 FAILURE = np.array([False] * C + [True] * 4 + [False] + [True] * (FAR_OFF - 5) + [False] * (R - FAR_OFF))

@@ -10,13 +10,13 @@ import numpy as np
 
 from .alerts import Alert, Notice, score_of
 from .arrays import Flags, Floats, Ints
-from .channels import CHANNELS, FAMILY, FAR, GOOD, PART, TOKEN_TIME, C
+from .channels import CHANNELS, FAMILY, FAR, GOOD, PART, TOKEN_TIME, TTFT, C
 from .culprits import HOLD
 from .evidence import LATEST, PART_Z, SOONEST, Candidate, kind_of, limit_of, matters, of_part, read, verify
 from .intake import TICK
 from .knowledge import Knowledge
 from .panel import LEAST_N, Panel
-from .rates import EMPTY, FALLBACK, FAR_OFF, RATES, UP
+from .rates import FALLBACK, FAR_OFF, RATES, UNSTREAMED, UP
 from .rates import FAMILY as RATE_FAMILY
 from .series import K
 from .stories import Stories
@@ -28,7 +28,8 @@ MEAN_FAMILY = np.array([FAMILIES.index(f) for f in FAMILY])
 RATE_FAMILIES = np.array([FAMILIES.index(f) for f in RATE_FAMILY])
 FAMILY_OF = np.concatenate([MEAN_FAMILY, RATE_FAMILIES])  # of each series
 GOOD_OF = np.concatenate([GOOD, np.zeros(len(RATES), np.int64)])
-FALLS_BACK = C + FALLBACK
+FALLS_BACK, UNSTREAMS = C + FALLBACK, C + UNSTREAMED
+FELT = 1.0  # deviations of the time to first token: calls that do not stream are told as what people feel of it
 PRIMARY = 0.8  # of its strength has a primary's model or provider: it is named when several operations fall back
 NEVER = 1 << 60  # a tick
 ACCEPTED = 3 * DAY  # a level that lasts so long is the new normal: re-based, said once
@@ -201,7 +202,10 @@ class Incidents:
     def part(self, panel: Panel, i: int, c: Candidate) -> int:
         """The series to tell: of latency the part that stands out most rather than the sum."""
         series = c.series
-        far = FAR_OFF <= series - C < EMPTY
+        if series == UNSTREAMS:
+            z = panel.z(c.slice, TTFT, c.w, *panel.window(i, c.slice, TTFT, c.width), 0.0)[0]
+            return TTFT if z > FELT else series
+        far = FAR_OFF <= series - C < UNSTREAMED
         if far or FAMILY_OF[series] == LATENCY:
             best, series = 0.0, FAR[series - C - FAR_OFF][-1] if far else series
             for part in np.flatnonzero((FAMILY_OF[series] == MEAN_FAMILY) & (PART > 0)).tolist():
@@ -225,7 +229,7 @@ class Incidents:
         if not user:
             slice_, series = self.name(panel, i, c)
         else:  # a share of calls that are far slower is told as what takes them longer
-            slice_, series = c.slice, self.part(panel, i, c) if FAR_OFF <= c.series - C < EMPTY else c.series
+            slice_, series = c.slice, self.part(panel, i, c) if FAR_OFF <= c.series - C <= UNSTREAMED else c.series
         n, s = panel.window(i, slice_, series, c.width)
         c = Candidate(slice=slice_, series=series, w=c.w, width=c.width, n=n, s=s, z=c.z)
         level = panel.share(i, slice_, series, c.width)[0]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Flags, Floats, Ints, Rows
-from .channels import CHANNELS, FAR, LEAST_MS, TAILS
+from .channels import CHANNELS, FAR, LEAST_MS, TAILS, TTFT
 from .expectations import Expectations, exact
 from .ledger import Groups
 from .windows import HOUR, SAMPLES, WINDOWS, hours_between
@@ -20,21 +20,22 @@ from .wobble import LEAST_SAMPLES
 CATEGORIES = 6  # the first six error categories that appear have a rate of their own
 RATES = (
     "error_rate", "timeout_rate", "fallback_rate", "retry_rate", "hallucination_rate",
-    *("error_rate",) * CATEGORIES, *(CHANNELS[each[0]].metric for each in FAR),
+    *("error_rate",) * CATEGORIES, *(CHANNELS[each[0]].metric for each in FAR), "unstreamed_rate",
     *(CHANNELS[tail.channel].metric for tail in TAILS), "cache_hit_rate",
 )  # fmt: skip
 FAMILY = (
-    *("failure",) * 4, "quality", *("failure",) * CATEGORIES, *(CHANNELS[each[0]].family for each in FAR),
+    *("failure",) * 4, "quality", *("failure",) * CATEGORIES, *(CHANNELS[each[0]].family for each in FAR), "latency",
     *(CHANNELS[tail.channel].family for tail in TAILS), "cache",
 )  # fmt: skip
 UP = (
-    *(True,) * (5 + CATEGORIES + len(FAR)),
+    *(True,) * (5 + CATEGORIES + len(FAR) + 1),
     *(tail.side > 0 for tail in TAILS),
     False,
 )  # direction when its share of hits rises
 FALLBACK, RETRY, HALLUCINATION, BY_CATEGORY = 2, 3, 4, 5
 FAR_OFF = 5 + CATEGORIES  # from here: calls that are far slower in one of some channels
-EMPTY = FAR_OFF + len(FAR)  # from here: calls that are NOT in a part of the usual values, calls without a hit
+UNSTREAMED = FAR_OFF + len(FAR)  # calls whose first token comes with the last
+EMPTY = UNSTREAMED + 1  # from here: calls that are NOT in a part of the usual values, calls without a hit
 NO_HIT = EMPTY + len(TAILS)
 R = len(RATES)
 FAILURES = 0.88  # of the limit of alarm: half a count and the base's own doubt are taken off already
@@ -65,6 +66,8 @@ def mark(rows: Rows, expect: Expectations) -> None:
     use, hit = np.ones((n, R), bool), np.zeros((n, R), bool)
     hit[:, 0], hit[:, 1], hit[:, FALLBACK] = rows["error"], rows["timeout"], rows["fallback"]
     use[:, RETRY] = rows["good"]
+    use[:, UNSTREAMED] = (rows["streams"] >= 0) & (expect.known[g, TTFT] > 0)
+    hit[:, UNSTREAMED] = rows["streams"] == 0
     with np.errstate(invalid="ignore"):
         hit[:, RETRY] = rows["retry_count"] > 0
         use[:, HALLUCINATION] = np.isfinite(rows["hallucination_detected"])
@@ -109,6 +112,7 @@ class Rates:
 
     def __init__(self) -> None:
         self.whole = np.full(R, WHOLE)
+        self.whole[UNSTREAMED] = 1.0  # of who is not known it is not expected that he streams
         self.segment = np.zeros((0, R))
         self.n, self.k = (np.zeros((0, R, SAMPLES), np.float32) for _ in range(2))
         self.base, self.upper = np.zeros((0, R)), np.ones((0, R))
@@ -169,7 +173,9 @@ class Rates:
         n, k = (x.sum(2, dtype=float) for x in (self.n, self.k))  # whole numbers: in any order the same
         for sums, x in ((n, self.n), (k, self.k)):
             sums[some] = np.where(dirty[some], 0, x[some]).sum(2, dtype=float)
-        self.whole = whole = k.sum(0) / np.maximum(n.sum(0), 1)
+        whole = k.sum(0) / np.maximum(n.sum(0), 1)
+        whole[UNSTREAMED] = 1.0
+        self.whole = whole
         self.segment = exact((k + PSEUDO_CALLS * whole) / (n + PSEUDO_CALLS))
         e, n = members @ (n * self.segment), members @ n
         p = self.base = (e + PSEUDO_CALLS * whole) / (n + PSEUDO_CALLS)
