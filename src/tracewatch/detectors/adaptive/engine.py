@@ -244,8 +244,8 @@ class Engine:
         rows["timeout"], rows["fallback"] = status == code["timeout"], status == code["fallback"]
         rows["error"] = (status == code["error"]) | rows["timeout"]
         rows["good"] = ~rows["error"] & ~rows["fallback"]
-        streams, code = rows["streaming_enabled"], known.intake.names["streaming_enabled"].code
-        rows["streams"] = np.where(streams < 0, -1, streams != code.get(False, -2)).astype(np.int64)
+        streams, whole = rows["streaming_enabled"], known.intake.names["streaming_enabled"].code.get(False, -2)
+        rows["streams"] = np.where(streams < 0, -1, streams != whole).astype(np.int64)
         weigh(rows, ticks)
 
     def measure(self, rows: Rows) -> None:
