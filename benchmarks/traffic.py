@@ -64,7 +64,7 @@ def _parquet(rows: int) -> Path:
     path = CACHE / f"busy-{rows}.parquet"
     if path.exists():
         return path
-    CACHE.mkdir(exist_ok=True)
+    CACHE.mkdir(exist_ok=True, parents=True)
     with pq.ParquetWriter(path, next(_days(1)).schema, compression="zstd") as writer:
         left = rows
         for day in _days(rows):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 Kind = Literal["text", "integer", "real", "boolean", "time", "json", "list", "bytes"]
@@ -111,16 +113,11 @@ def key_of(record_type: type[Record]) -> tuple[str, ...]:
 
 def as_dict(record: Record) -> dict[str, Any]:
     """The record as a JSON-ready object: times as ISO 8601 in UTC, lists as arrays, bytes as base64."""
-    values: dict[str, Any] = {}
-    for each in columns(type(record)):
-        value = getattr(record, each.name)
-        if value is not None and each.kind == "time":
-            value = iso(value)
-        elif value is not None and each.kind == "list":
-            value = list(value)
-        elif value is not None and each.kind == "bytes":
-            value = base64.b64encode(value).decode()
-        values[each.name] = value
+    names, get, told = _telling(type(record))
+    values = dict(zip(names, get(record), strict=True))
+    for name, tell in told:
+        if values[name] is not None:
+            values[name] = tell(values[name])
     return values
 
 
@@ -142,6 +139,21 @@ def iso(time_s: float) -> str:
     '1970-01-01T00:00:00.500Z'
     """
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_TOLD: Mapping[Kind, Callable[[Any], Any]] = {
+    "time": iso, "list": list, "bytes": lambda value: base64.b64encode(value).decode(),
+}  # fmt: skip
+
+
+@cache
+def _telling(
+    record_type: type[Record],
+) -> tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]], tuple[tuple[str, Callable[[Any], Any]], ...]]:
+    """The names of the columns, how all values are got at once, and how those are told that JSON does not have."""
+    names = tuple(column_of(record_type))
+    told = tuple((each.name, _TOLD[each.kind]) for each in columns(record_type) if each.kind in _TOLD)
+    return names, attrgetter(*names), told
 
 
 def _described(field: dataclasses.Field[Any], hint: Any) -> Column:

@@ -68,14 +68,21 @@ def to_values(record_type: type[Record], given: Mapping[str, Any]) -> dict[str, 
 
 def from_values(record_type: type[Record], values: Mapping[str, Any]) -> Any:
     """The record that values of columns, as `to_values` gives them, hold."""
-    readers = dict(_readers(record_type))
-    return record_type(**{name: readers[name](value) for name, value in values.items()})
+    found = dict(values)
+    for name, read in _reading(record_type)[1]:
+        if found.get(name) is not None:
+            found[name] = read(found[name])
+    return record_type(**found)
 
 
 def from_row(record_type: type[Record], row: Row) -> Any:
     """The record that a row (its columns in order) holds."""
-    readers = _readers(record_type)
-    return record_type(**{name: read(value) for (name, read), value in zip(readers, row, strict=True)})
+    names, readers = _reading(record_type)
+    values = dict(zip(names, row, strict=True))
+    for name, read in readers:
+        if values[name] is not None:
+            values[name] = read(values[name])
+    return record_type(**values)
 
 
 def to_value(record_type: type[Record], column: Column, value: Any) -> Any:
@@ -85,7 +92,8 @@ def to_value(record_type: type[Record], column: Column, value: Any) -> Any:
 
 def from_value(column: Column, value: Any) -> Any:
     """One value of a column as a record has it."""
-    return _reader(column)(value)
+    read = _READERS.get(column.kind)
+    return value if value is None or read is None else read(value)
 
 
 def comparable(column: Column, value: Any) -> Any:
@@ -278,12 +286,7 @@ def _writer(record_type: type[Record], column: Column) -> Callable[[Any], Any]:
 
 
 @_once
-def _readers(record_type: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    return tuple((each.name, _reader(each)) for each in columns(record_type))
-
-
-def _reader(column: Column) -> Callable[[Any], Any]:
-    read = _READERS.get(column.kind)
-    if read is None:
-        return lambda value: value
-    return lambda value: None if value is None else read(value)
+def _reading(record_type: type[Record]) -> tuple[tuple[str, ...], tuple[tuple[str, Callable[[Any], Any]], ...]]:
+    """The names of its columns, and how those are read that a record does not hold as a database does: a few of 60."""
+    readers = ((each.name, _READERS[each.kind]) for each in columns(record_type) if each.kind in _READERS)
+    return tuple(each.name for each in columns(record_type)), tuple(readers)
