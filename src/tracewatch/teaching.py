@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
+
 from tracewatch.detectors.adaptive.intake import TICK
 from tracewatch.lessons import ADAPTIVE, WORSE, Movement, covers, of_finding
 from tracewatch.records import Anomaly, Baseline, Deed, Incident, Lesson
@@ -163,14 +165,8 @@ def quality(store: Store, project: str) -> tuple[Worth, ...]:
     names = ("id", "metric_name", "resolution_status")
     for id_, metric, status in _rows(store, Incident, names, ours):
         counts[metric][_worth(status, why.get(id_, (0.0, None))[1])] += 1
-    more = ("id", "anomaly_type", "metric_name", "detector", "resolution_status", "statistics")
-    for id_, type_, metric, detector, status, statistics in _rows(
-        store, Anomaly, more, [*ours, Filter("incident_id", "=", (None,))]
-    ):
-        known = detector == ADAPTIVE and status == "dismissed" and id_ not in why
-        name = metric if detector == ADAPTIVE else type_
-        known = known or '"known"' in (statistics or "")
-        counts[name]["known" if known else _worth(status, why.get(id_, (0.0, None))[1])] += 1
+    for name, worth, count in _of_findings(store, ours, why):
+        counts[name][worth] += count
     found = [
         Worth(metric=name, **{each: count[each] for each in ("useful", "expected", "noise", "undecided", "known")})
         for name, count in counts.items()
@@ -248,6 +244,24 @@ def _hidden(earlier: _Earlier, lesson: Lesson, judged: float) -> Hidden:
         ),
         findings=sum(covers(lesson, each) for each in earlier.findings),
     )
+
+
+def _of_findings(
+    store: Store, ours: Sequence[Filter], why: Mapping[str, tuple[float, str | None]]
+) -> Iterator[tuple[str, str, int]]:
+    """What findings that are of no incident were worth: the metric, the word, and how many."""
+    names = ("id", "anomaly_type", "metric_name", "detector", "resolution_status", "statistics")
+    for batch in store.scan(Anomaly, names, [*ours, Filter("incident_id", "=", (None,))]):
+        # Texts of some hundred letters, which nothing but this is asked of.
+        hidden = pc.fill_null(pc.match_substring(batch["statistics"], '"known"'), False).to_pylist()
+        told = (batch[name].to_pylist() for name in names[:-1])
+        alike = Counter(
+            (metric if detector == ADAPTIVE else type_, detector, status, why[id_][1] if id_ in why else None,
+             known or (detector == ADAPTIVE and status == "dismissed" and id_ not in why))
+            for id_, type_, metric, detector, status, known in zip(*told, hidden, strict=True)
+        )  # fmt: skip
+        for (name, _, status, reason, known), count in alike.items():
+            yield name, "known" if known else _worth(status, reason), count
 
 
 def _worth(status: str, reason: str | None) -> str:

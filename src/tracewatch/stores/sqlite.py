@@ -35,6 +35,7 @@ from tracewatch.stores.sqlite_hours import rolled
 from tracewatch.stores.sqlite_load import Loaded, Loader
 from tracewatch.stores.sqlite_order import end, in_order
 from tracewatch.stores.sqlite_plans import span_walk
+from tracewatch.stores.sqlite_rankings import KnownRankings
 from tracewatch.stores.sqlite_reopening import Reopening, reopen_keys, without_closed
 from tracewatch.stores.sqlite_schema import VERSION, tables_of
 from tracewatch.stores.sqlite_segments import HELD_SQL, any_held, broken, held, moved, segments_of, totals
@@ -74,6 +75,7 @@ class SqliteStore(Store):
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._days = KnownDays()
+        self._rankings = KnownRankings()
 
     def put(self, records: Iterable[Record]) -> int:
         return self._writer.put(records)
@@ -226,7 +228,7 @@ class SqliteStore(Store):
         self, name: str, where: Sequence[Filter] = (), *, order: GroupOrder = "cost_usd", limit: int = 50, skip: int = 0
     ) -> tuple[Group, ...]:
         with self._reading() as connection, _snapshot(connection):
-            return sqlite_groups.groups(connection, checked_column(Span, name).name, where, order, limit, skip)
+            return self._rankings.groups(connection, checked_column(Span, name).name, where, order, limit, skip)
 
     def days_of(self, name: str, where: Sequence[Filter], most: int) -> int | None:
         with self._reading() as connection, _snapshot(connection):

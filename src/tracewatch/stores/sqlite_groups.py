@@ -27,32 +27,51 @@ FEW_SPANS = 5_000  # of a page of values are read one by one, in 20 ms; for more
 
 
 def groups(
-    connection: sqlite3.Connection, column: str, where: Sequence[Filter], order: GroupOrder, limit: int, skip: int
-) -> tuple[Group, ...]:
-    """The groups of a page: which ones they are is found first, and then all that is told of them."""
+    connection: sqlite3.Connection, column: str, where: Sequence[Filter], order: GroupOrder, limit: int, skip: int,
+    among: Sequence[str] | None = None,
+) -> tuple[Group, ...]:  # fmt: skip
+    """The groups of a page: which ones they are is found first, and then all that is told of them.
+
+    They are found among some values alone where these are given.
+    """
     met = condition(Span, where).and_(Condition(f"{column} IS NOT NULL"))
     days = told(connection, column, where)
     segments = held(connection)
     page = _latest(connection, column, where, met, limit + skip, days, segments) if order == "last" else None
-    if page is not None:
+    if among is not None:
+        page = list(among)
+    elif page is not None:
         page = page[skip : skip + limit]
     elif days is not None:
         closed_sums = _of_closed(connection, column, segments, days.closed)
-        page = _ranked(connection, column, met, days, closed_sums, order, limit, skip)
+        page = [value for value, _ in _ranked(connection, column, met, days, closed_sums, order, limit, skip)]
     else:
         closed_sums = _of_closed(connection, column, segments, (where,))
         return _summed(connection, _together(_of_spans(column, "", met), closed_sums), order, limit, skip)
     if not page:
         return ()
+    after = 0 if among is None else skip
     # The values alone, not that there is one: SQLite takes either as the way into an index, and the other is all of it.
     some = condition(Span, where).and_(Condition(f"{column} IN ({', '.join('?' * len(page))})", tuple(page)))
     named = Filter(column, "=", tuple(page))
     if days is None or (order == "last" and not segments and _are_few(connection, column, some)):
         closed_sums = _of_closed(connection, column, segments, ((*where, named),))
         source = _together(_of_spans(column, _by(column), some), closed_sums)
-        return _summed(connection, source, order, limit, 0)
+        return _summed(connection, source, order, limit, after)
     closed_sums = _of_closed(connection, column, segments, [(*each, named) for each in days.closed])
-    return _summed(connection, _of_days(column, days, days.days_of(page), some, closed_sums), order, limit, 0)
+    return _summed(connection, _of_days(column, days, days.days_of(page), some, closed_sums), order, limit, after)
+
+
+def ranked(
+    connection: sqlite3.Connection, column: str, where: Sequence[Filter], order: GroupOrder, limit: int
+) -> list[tuple[str, float | None]] | None:
+    """The first values of an order with what each comes to in it; None where days do not tell."""
+    days = told(connection, column, where)
+    if days is None:
+        return None
+    met = condition(Span, where).and_(Condition(f"{column} IS NOT NULL"))
+    closed_sums = _of_closed(connection, column, held(connection), days.closed)
+    return _ranked(connection, column, met, days, closed_sums, order, limit, 0)
 
 
 def rows_of_days(connection: sqlite3.Connection, column: str, where: Sequence[Filter], most: int) -> int | None:
@@ -164,11 +183,14 @@ def _ranked(
     order: GroupOrder,
     limit: int,
     skip: int,
-) -> list[str]:
-    """The values of a page. Sorting two numbers for each takes a third of the time that all of them would."""
+) -> list[tuple[str, float | None]]:
+    """The values of a page, and what each comes to in its order.
+
+    Sorting two numbers for each takes a third of the time that all of them would.
+    """
     source = _of_days(column, days, days.days, met, closed_sums, (order,))
     sql = f"{source.sql} ORDER BY {order} DESC, value LIMIT ? OFFSET ?"
-    return [row[0] for row in connection.execute(sql, (*source.values, limit, skip))]
+    return connection.execute(sql, (*source.values, limit, skip)).fetchall()
 
 
 def _summed(

@@ -50,7 +50,7 @@ class Index:
     name: str
     columns: tuple[str, ...]
     only: str = ""
-    leaves_out: tuple[str, ...] = ()
+    leaves_out: tuple[str | float, ...] = ()
     table: str = Span.table
 
     @property
@@ -78,6 +78,14 @@ INDEXES = (
         columns=("project", "status", "start_time"),
         only="status <> 'ok'",
         leaves_out=("ok",),
+    ),
+    # Of few calls each: who asks for a kind of failure, or for so many tries, is asking for some per cent of them.
+    Index(name="llm_traces_by_error", columns=("project", "error_type", "start_time"), only="error_type IS NOT NULL"),
+    Index(
+        name="llm_traces_by_tries",
+        columns=("project", "retry_count", "start_time"),
+        only="retry_count <> 0",
+        leaves_out=(0,),
     ),
 )
 
@@ -286,7 +294,7 @@ def missing(connection: sqlite3.Connection) -> Iterator[str]:
     yield from _missing_in_rollups(connection)
     if Anomaly.table in tables_of(connection):  # or else its indexes are made after it
         indexes = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
-        yield from (each.sql for each in FINDING_INDEXES if each.name not in indexes)
+        yield from (each.sql for each in (*INDEXES, *FINDING_INDEXES) if each.name not in indexes)
 
 
 def _missing_in_rollups(connection: sqlite3.Connection) -> Iterator[str]:

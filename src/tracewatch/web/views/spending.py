@@ -28,7 +28,8 @@ PEOPLE_BY = ("user_id", "session_id")
 """Columns that rollups do not tell apart: their spans are added up one by one, when somebody asks."""
 MOST_ROWS = 40
 HOURLY_S = 3 * DAY_S  # of longer times a bridge is made from days: prices are read off them as well
-MOST_SPANS = 300_000  # of a period that are added up one by one, or sums of days; at most a second
+MOST_SPANS = 300_000  # of a period that are added up one by one, at most a second
+MOST_OF_DAYS = 10_000_000  # calls whose days are added up: some seconds once, what is first is remembered after that
 KINDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens", "reasoning_tokens")
 SUMS = (
     *(*PRICED, "priced_tokens", "unpriced_tokens"),
@@ -216,8 +217,7 @@ def are_too_many(
     """Whether adding up the calls of a period by a column takes too long, be it by spans or by what days came to."""
     if calls <= MOST_SPANS:
         return False
-    rows = store.days_of(name, [*_new_view(caller, period), *where], MOST_SPANS)
-    return rows is None or rows >= MOST_SPANS
+    return calls > MOST_OF_DAYS or store.days_of(name, [*_new_view(caller, period), *where], 1) is None
 
 
 def spans_by(
