@@ -9,7 +9,6 @@ import base64
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -146,14 +145,17 @@ _TOLD: Mapping[Kind, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
-@cache
-def _telling(
-    record_type: type[Record],
-) -> tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]], tuple[tuple[str, Callable[[Any], Any]], ...]]:
+_Telling = tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]], tuple[tuple[str, Callable[[Any], Any]], ...]]
+_TELLING: dict[type[Record], _Telling] = {}
+
+
+def _telling(record_type: type[Record]) -> _Telling:
     """The names of the columns, how all values are got at once, and how those are told that JSON does not have."""
-    names = tuple(column_of(record_type))
-    told = tuple((each.name, _TOLD[each.kind]) for each in columns(record_type) if each.kind in _TOLD)
-    return names, attrgetter(*names), told
+    if record_type not in _TELLING:
+        names = tuple(column_of(record_type))
+        told = tuple((each.name, _TOLD[each.kind]) for each in columns(record_type) if each.kind in _TOLD)
+        _TELLING[record_type] = names, attrgetter(*names), told
+    return _TELLING[record_type]
 
 
 def _described(field: dataclasses.Field[Any], hint: Any) -> Column:

@@ -112,8 +112,10 @@ def _candidates(
     met = condition(Span, where)
     new = _values(connection, column, "NOT INDEXED", met.and_(Condition("seq > ?", (known.seq,))))
     # Clocks differ: what is from behind the end of that time may have been there before it ended.
-    later = Filter("start_time", ">=", (known.until,))
-    ahead = _values(connection, column, f"INDEXED BY {BY_TIME.name}", condition(Span, [*where, later]))
+    # Of two lower bounds SQLite takes any, and would walk the whole time.
+    others = [each for each in where if each.name != "start_time"]
+    later = [Filter("start_time", ">=", (known.until,)), Filter("start_time", "<", (time[1],))]
+    ahead = _values(connection, column, f"INDEXED BY {BY_TIME.name}", condition(Span, [*others, *later]))
     among = list(dict.fromkeys((*known.values, *new, *ahead)))
     return among if len(among) <= MOST_CANDIDATES and len(ahead) <= NEW_SPANS else None
 
