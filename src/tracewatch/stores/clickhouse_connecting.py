@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import re
 import secrets
 import time
@@ -27,6 +28,7 @@ CONNECT_S = 10
 ANSWER_S = 60  # without a byte of an answer
 
 _UNKNOWN_DATABASE = 81
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what is wrong is raised, and told in our words
 _SETTINGS = {
     "final": 1,  # every question sees of each key the row that holds
     "do_not_merge_across_partitions_select_final": 1,  # the key of a span holds its day
