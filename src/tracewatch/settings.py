@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -83,6 +84,17 @@ class Settings:
         "(https://…), slack://…, mailto://… and whatever else Apprise knows.",
         "",
     )
+    channel_network: str = setting(
+        "Whether channels that a project keeps may lead into private networks: 'allow', 'refuse', or 'auto', which "
+        "allows it while the server listens on this machine alone. Those of TRACEWATCH_ALERT_CHANNELS always may.",
+        "auto",
+        ("auto", "allow", "refuse"),
+    )
+    channel_variables: str = setting(
+        "Further variables of the server's environment that an address given on pages or through the API may name, "
+        "apart by commas; those that begin with TRACEWATCH_CHANNEL_ always may be named.",
+        "",
+    )
     public_url: str = setting(
         "Under which address people reach the pages, such as https://watch.example.com: messages link to it.", ""
     )
@@ -110,6 +122,25 @@ class Settings:
     exit_seconds: int = setting(
         "How long the end of a program waits for rows that are not stored yet.", 5, within=range(601)
     )
+
+    @property
+    def private_channels(self) -> bool:
+        """Whether channels that a project keeps may lead into private networks."""
+        return self.channel_network == "allow" or (self.channel_network == "auto" and is_loopback(self.host))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server on that host.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("")
+    (True, True, False, False)
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

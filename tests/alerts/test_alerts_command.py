@@ -145,3 +145,9 @@ def test_what_was_given_up_is_shown_and_tried_again(db, file, heard):
     assert len(heard.keys) == 2
     run("resend", "none", db=db, code=1)
     run("resend", db=db, code=2)
+
+
+def test_to_try_a_channel_makes_no_database(tmp_path):
+    path = tmp_path / "none.db"
+    assert "There is no channel" in run("test", db=str(path), code=1).stderr
+    assert not path.exists()

@@ -113,10 +113,10 @@ def test_a_bot_hears_what_is_wrong_from_the_body(receiver, answer, raised):
 
 
 def test_which_addresses_are_slack():
-    assert isinstance(open_channel("https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazk"), Slack)
-    assert isinstance(open_channel("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7"), Slack)
-    assert isinstance(open_channel("slack://xoxb-1234-1234-4ddbc191d40e/general"), SlackBot)
-    assert isinstance(open_channel("https://hooks.slack.com/triggers/T012/123456789/abcdefghijk"), Apprised)
+    assert isinstance(open_channel("https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazk").channel, Slack)
+    assert isinstance(open_channel("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7").channel, Slack)
+    assert isinstance(open_channel("slack://xoxb-1234-1234-4ddbc191d40e/general").channel, SlackBot)
+    assert isinstance(open_channel("https://hooks.slack.com/triggers/T012/123456789/abcdefghijk").channel, Apprised)
     for wrong in ("slack://", "slack://xoxb-1234-5678-abcdef", "slack+https://", "slack://a/b"):
         with pytest.raises(UnknownChannel):
             open_channel(wrong)

@@ -10,10 +10,9 @@ from web.conftest import PROTOBUF, a_body
 from tracewatch import access
 from tracewatch.errors import BadKey, NotFound
 from tracewatch.records import ApiKey
-from tracewatch.settings import Settings
+from tracewatch.settings import Settings, is_loopback
 from tracewatch.stores import open_store
 from tracewatch.web import make_app
-from tracewatch.web.addresses import is_loopback
 from tracewatch.web.app import ROUTERS
 from tracewatch.web.gate import PUBLIC, PUBLIC_UNDER
 

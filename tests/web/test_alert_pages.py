@@ -99,7 +99,8 @@ def test_from_nobody_is_told_to_a_test_that_arrives(own, receiver):
     [
         ({"name": "x", "url": "nosuch://secretword"}, "its scheme is not known"),
         ({"name": "a://b", "url": "https://h.example.com"}, "a channel has a name"),
-        ({"name": "x", "url": "${NO_SUCH_VARIABLE}"}, "NO_SUCH_VARIABLE"),
+        ({"name": "x", "url": "${TRACEWATCH_CHANNEL_NONE}"}, "TRACEWATCH_CHANNEL_NONE"),
+        ({"name": "x", "url": "${DATABASE_URL}"}, "and DATABASE_URL is neither"),
         ({"name": "x", "url": "https://h.example.com/" + "x" * 3_000}, "at most 2,000 characters"),
         ({"name": "x", "url": "https://h.example.com/${PATH}"}, "variable of the server's environment as a whole"),
     ],

@@ -38,14 +38,23 @@ class Book:
     """The channels of a project. `addresses` are those of TRACEWATCH_ALERT_CHANNELS, for every project."""
 
     def __init__(
-        self, channels: Iterable[AlertChannel] = (), addresses: str = "", rules: Iterable[AlertRule] = ()
+        self,
+        channels: Iterable[AlertChannel] = (),
+        addresses: str = "",
+        rules: Iterable[AlertRule] = (),
+        *,
+        private: bool = True,
     ) -> None:
+        """`private` is whether what the project keeps may lead into private networks."""
+        self._private = private
         self._urls: dict[str, str] = {}
         self._off: set[str] = set()
         for url in split(addresses):
             self._urls[called(url)] = url
+        self._trusted = set(self._urls)
         for each in channels:
             self._urls[each.name] = each.url
+            self._trusted.discard(each.name)
             if not each.enabled:
                 self._off.add(each.name)
         self.everybody: tuple[str, ...] = tuple(each for each in self._urls if each not in self._off)
@@ -74,8 +83,11 @@ class Book:
         return name in self._urls and name not in self._off
 
     def open(self, name: str, environ: Mapping[str, str] | None = None) -> Channel:
-        """The channel of that name. Raises UnknownChannel, BadSetting or MissingExtra."""
+        """The channel of that name. Raises UnknownChannel, UnsetVariable or MissingExtra."""
         if name not in self._urls:
             raise UnknownChannel(given=f"'{name}'", why="no such channel is configured any more")
         url = self._urls[name]
-        return open_channel(settings.filled(url) if environ is None else settings.filled(url, environ))
+        # What the server's own environment says is its owner's word.
+        private = self._private or name in self._trusted or is_a_variable(url)
+        filled = settings.filled(url) if environ is None else settings.filled(url, environ)
+        return open_channel(filled, private=private)

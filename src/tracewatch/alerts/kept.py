@@ -27,9 +27,9 @@ def channels_of(store: Store, project: str) -> tuple[AlertChannel, ...]:
     return tuple(sorted(_all(store, AlertChannel, project), key=lambda each: each.name))
 
 
-def book_of(store: Store, project: str, addresses: str) -> Book:
-    """The address book of a project; `addresses` are those of the setting."""
-    return Book(channels_of(store, project), addresses, rules_of(store, project))
+def book_of(store: Store, project: str, addresses: str, *, private: bool = True) -> Book:
+    """The address book of a project; `addresses` are those of the setting, `private` is as in `Book`."""
+    return Book(channels_of(store, project), addresses, rules_of(store, project), private=private)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,9 +32,9 @@ _log = logging.getLogger("tracewatch.alerts")
 
 
 @contextmanager
-def sending(store: Store, addresses: str) -> Iterator[Sender]:
+def sending(store: Store, addresses: str, *, private: bool = True) -> Iterator[Sender]:
     """Within, what is due is sent."""
-    sender = Sender(store, addresses)
+    sender = Sender(store, addresses, private=private)
     sender.start()
     try:
         yield sender
@@ -45,8 +45,14 @@ def sending(store: Store, addresses: str) -> Iterator[Sender]:
 class Sender:
     """Sends what is due of a store, from threads of its own. Several processes may do so at once."""
 
-    def __init__(self, store: Store, addresses: str, clock: Callable[[], float] = time.time) -> None:
-        """`addresses` are those of TRACEWATCH_ALERT_CHANNELS. The store must not be bound to a lease."""
+    def __init__(
+        self, store: Store, addresses: str, clock: Callable[[], float] = time.time, *, private: bool = True
+    ) -> None:
+        """`addresses` are those of TRACEWATCH_ALERT_CHANNELS; `private` is whether others may lead to private networks.
+
+        The store must not be bound to a lease.
+        """
+        self._private = private
         self._store, self._addresses, self._clock = store, addresses, clock
         self.who = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._stop = threading.Event()
@@ -111,7 +117,7 @@ class Sender:
                 self._stamp = None
 
     def _send_all(self, project: str, channel: str, some: Sequence[Delivery]) -> int:
-        book, tried = book_of(self._store, project, self._addresses), 0
+        book, tried = book_of(self._store, project, self._addresses, private=self._private), 0
         for each in some:
             if self._stop.is_set():
                 break

@@ -44,6 +44,14 @@ class Apprised(Channel):
         room = most - (0 if service.title_maxlen else len(line) + 1)
         body = html(message) if mail else _text(message, room)
         kind = NotifyType.SUCCESS if message.event == "recovered" else _kind(message, NotifyType)
+        try:
+            self._notify(body, line, kind, mail=mail)
+        except UnicodeError as error:
+            raise DeliveryRefused(channel=self.name, why="its host is no name that a host can have") from error
+
+    def _notify(self, body: str, line: str, kind: Any, *, mail: bool) -> None:
+        from apprise import NotifyFormat
+
         with self._apprise.notify(
             body=body,
             title=line,

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from tracewatch.channels.base import Channel
 from tracewatch.channels.masking import mask
+from tracewatch.channels.reaching import Within
 from tracewatch.channels.slack import Slack, SlackBot, is_bot, is_slack
 from tracewatch.channels.webhook import Webhook
 from tracewatch.errors import UnknownChannel
@@ -15,12 +16,15 @@ SERVICES = ("discord.com", "discordapp.com", "hooks.slack.com", "chat.googleapis
 """Hosts whose https addresses are those of a service, which takes only what Apprise makes of a message."""
 
 
-def open_channel(url: str) -> Channel:
-    """The channel behind an address; nothing is sent yet.
+def open_channel(url: str, *, private: bool = True) -> Channel:
+    """The channel behind an address; nothing is sent yet. `private` is whether it may lead into private networks.
 
     Raises UnknownChannel, and MissingExtra where Apprise is wanted and not installed.
     """
-    url = url.strip()
+    return Within(_opened(url.strip()), private=private)
+
+
+def _opened(url: str) -> Channel:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 import threading
@@ -15,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from tracewatch.channels.masking import mask, without_secrets
+from tracewatch.channels.reaching import Refused, look_at
 from tracewatch.errors import DeliveryFailed, DeliveryRefused
 
 CONNECT_S = 5.0
@@ -23,12 +23,6 @@ MOST_ANSWER = 64 * 1024  # bytes read of an answer
 LONGEST_REASON = 200  # characters of an answer that are told
 LONGEST_WAIT_S = 86_400.0  # however long a receiver asks for
 AGAIN = frozenset({408, 425, 429})  # statuses of the receiver's moment, not of the message
-METADATA = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
-"""Where clouds that do not use a link-local address keep the credentials of a machine (Alibaba, Oracle, Amazon)."""
-
-
-class _Credentials(Exception):
-    """An address at which a cloud keeps the credentials of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +46,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], given: str) -> Answe
     assert parts.hostname, "an address to post to has a host"
     try:
         answer, wait = _exchange(parts, body, headers)
-    except _Credentials as error:
-        raise DeliveryRefused(channel=name, why=str(error)) from error
+    except Refused as error:
+        raise DeliveryRefused(channel=name, why=f"{parts.hostname} leads to {error}") from error
     except (OSError, HTTPException) as error:
         raise DeliveryFailed(channel=name, why=without_secrets(_network(error), given)) from error
     if 200 <= answer.status < 300:
@@ -75,7 +69,6 @@ def _exchange(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> tu
     try:
         watch.start()
         connection.connect()
-        _refuse_metadata(parts, connection.sock.getpeername()[0])
         connection.request("POST", target, body=body, headers={"Host": _host(parts), **headers})
         response = connection.getresponse()
         answer = Answer(status=response.status, body=response.read(MOST_ANSWER))
@@ -106,7 +99,7 @@ def _connection(parts: SplitResult) -> tuple[HTTPConnection, str]:
     host = parts.hostname or ""
     port = parts.port or (443 if secure else 80)
     for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        _refuse_metadata(parts, str(found[4][0]))
+        look_at(str(found[4][0]))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     proxy = urlsplit(getproxies().get(parts.scheme, ""))
     if not proxy.hostname or proxy_bypass(host):
@@ -122,15 +115,6 @@ def _direct(secure: bool, host: str, port: int) -> HTTPConnection:
     if secure:
         return HTTPSConnection(host, port, timeout=CONNECT_S, context=ssl.create_default_context())
     return HTTPConnection(host, port, timeout=CONNECT_S)
-
-
-def _refuse_metadata(parts: SplitResult, address: str) -> None:
-    """Keeps messages from the address where a cloud answers with the machine's own credentials."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    plain = getattr(found, "ipv4_mapped", None) or found
-    if plain.is_link_local or plain in METADATA:
-        why = f"{parts.hostname} is {plain}, where clouds keep the credentials of this machine: nothing is sent there"
-        raise _Credentials(why)
 
 
 def _host(parts: SplitResult) -> str:

@@ -168,7 +168,9 @@ def _hook(url: str, name: str) -> str:
         return HOOKS + "/".join(_tokens(url))
     bare = url.removeprefix(PREFIX)
     try:
-        if not urlsplit(bare).hostname or not bare.isascii() or " " in bare:
+        host = urlsplit(bare).hostname or ""
+        host.encode("idna")  # as it is looked up
+        if not host or not bare.isascii() or " " in bare:
             raise UnknownChannel(given=name, why="it has no host, or characters that an address does not have")
     except ValueError as error:
         raise UnknownChannel(given=name, why="its host cannot be read") from error

@@ -40,6 +40,7 @@ def taken_apart(url: str, name: str) -> tuple[str, dict[str, str], str]:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # as it is looked up: an empty label, or one of more than 63 letters, is none
     except ValueError as error:
         raise UnknownChannel(given=name, why="its host or port cannot be read") from error
     if not host or not url.isascii() or not url.isprintable() or " " in url:

@@ -13,7 +13,7 @@ import click
 from tracewatch import settings
 from tracewatch.cli.output import Heading, format_option, open_db, plain_table, safe, say, show_rows, store_options
 from tracewatch.cli.times import show_time
-from tracewatch.errors import TracewatchError
+from tracewatch.errors import StoreNotFound, TracewatchError
 from tracewatch.records import DELIVERY_STATES, Delivery, as_dict
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ def test(db: str, project: str, channel: str | None) -> None:
     from tracewatch.alerts.wording import sample
 
     given = settings.load()
-    with open_db(db, create=True) as store:
-        book = book_of(store, project, given.alert_channels)
+    try:
+        with open_db(db) as store:
+            book = book_of(store, project, given.alert_channels)
+    except StoreNotFound:  # nothing is kept yet, and to try a channel keeps nothing
+        book = Book((), given.alert_channels)
     names: Sequence[str] = book.names
     if channel is not None:
         if is_address(channel):

@@ -72,7 +72,7 @@ def serve(db: str, project: str, host: str, port: int, otlp_port: int, detection
 def _check_access(given: Settings) -> bool:
     """Opens the database once, so that what is wrong with it is said in a sentence. Returns whether keys are needed."""
     from tracewatch.access import keys_needed
-    from tracewatch.web.addresses import is_loopback
+    from tracewatch.settings import is_loopback
 
     with open_db(given.db, create=True) as store:
         keys = keys_needed(store)
@@ -111,8 +111,8 @@ def run(given: Settings, sockets: list[socket.socket], *, detection: bool) -> No
     import uvicorn
 
     from tracewatch.receiving import keep_what_is_there
+    from tracewatch.settings import is_loopback
     from tracewatch.web import make_app
-    from tracewatch.web.addresses import is_loopback
 
     app = make_app(given, open_without_keys=is_loopback(given.host), detection=detection)
 

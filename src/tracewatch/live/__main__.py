@@ -1,4 +1,4 @@
-"""What a server starts beside itself: python -m tracewatch.live DB PROJECT
+"""What a server starts beside itself: python -m tracewatch.live, with the settings in its environment.
 
 It goes on until its standard input ends, which it does even when the server is killed.
 """
@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 
+from tracewatch import settings
 from tracewatch.errors import TracewatchError
 from tracewatch.live.going import keep_going
 from tracewatch.live.leasing import this_process
@@ -19,16 +20,16 @@ from tracewatch.live.leasing import this_process
 NICE = 19  # ingest comes first
 
 
-def main(db: str, project: str) -> None:
+def main() -> None:
     """Watches until nobody holds the other end of standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C comes to both; the server tells when to stop
     with contextlib.suppress(OSError, AttributeError):
         os.nice(NICE)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    stop = threading.Event()
+    given, stop = settings.load(), threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
     try:
-        keep_going(db, project, stop, holder=this_process("tracewatch serve"))
+        keep_going(given.db, given.project, stop, holder=this_process("tracewatch serve"))
     except TracewatchError as error:
         sys.exit(f"tracewatch: {error}")
 
@@ -40,4 +41,4 @@ def _wait_for_the_end(stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

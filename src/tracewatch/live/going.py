@@ -153,7 +153,7 @@ def keep_going(
         open_store(db, create=True, durability=given.durability) as store,
         # One of its own: what is written through the other is bound to the lease, and a slow receiver must not matter.
         open_store(db, durability=given.durability) as outbox,
-        sending(outbox, given.alert_channels) as sender,
+        sending(outbox, given.alert_channels, private=given.private_channels) as sender,
         # And one that is bound to a lease of its own.
         open_store(db, durability=given.durability) as closing,
         compacting(closing, holder, 0 if once else given.compact_after, clock=clock),

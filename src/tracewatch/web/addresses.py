@@ -1,28 +1,13 @@
-"""Addresses a server listens on: which of them only this machine reaches, and sockets bound to them."""
+"""Sockets bound to the addresses that a server listens on."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 
 from tracewatch.errors import AddressTaken
 
 BACKLOG = 2_048  # connections that wait to be taken while the server is busy
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server on that host.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("")
-    (True, True, False, False)
-    """
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tracewatch import settings
+from tracewatch import settings as environment
 from tracewatch.access import Caller
 from tracewatch.alerts import planning
 from tracewatch.alerts.book import Book, called, is_a_variable, split
@@ -22,10 +23,13 @@ from tracewatch.channels import mask, open_channel
 from tracewatch.checks.trying import tried
 from tracewatch.errors import BadRules, NotFound, RightMissing
 from tracewatch.records import AlertChannel, AlertRule, Delivery
+from tracewatch.settings import Settings
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S
 
 LONGEST_NAME = 80
+VARIABLES = "TRACEWATCH_CHANNEL_"
+"""How variables of the server's environment begin that anybody may name who may change channels."""
 LONGEST_ADDRESS = 2_000
 MOST_CHANNELS = 100
 MOST_TOLD = 100  # messages of an incident
@@ -90,10 +94,17 @@ def rule_named(store: Store, project: str, name: str) -> AlertRule:
 
 
 def checked_rule(
-    store: Store, project: str, given: object, *, addresses: str, who: str, now: float, was: AlertRule | None = None
+    store: Store,
+    project: str,
+    given: object,
+    *,
+    settings: Settings,
+    who: str,
+    now: float,
+    was: AlertRule | None = None,
 ) -> AlertRule:
     """A rule from its written form; masked addresses stand for those of the rule that it replaces. Raises BadRules."""
-    known = book_of(store, project, addresses).names
+    known = book_of(store, project, settings.alert_channels).names
     rule, mistakes = read_rule(given, project=project, now=now, who=who, known=known)
     if rule is None:
         raise BadRules(why="; ".join(each.why for each in mistakes))
@@ -101,7 +112,7 @@ def checked_rule(
     meant = {called(each): each for each in before if is_address(each)}
     for each in (*rule.channels, *rule.escalate):
         if each not in meant and each not in before:
-            _check_variables(each)
+            _check_variables(each, settings.channel_variables)
     return replace(
         rule,
         channels=tuple(meant.get(each, each) for each in rule.channels),
@@ -126,9 +137,9 @@ def remove_rule(store: Store, rule: AlertRule) -> None:
 
 
 def keep_channel(
-    store: Store, project: str, name: str, url: str, *, enabled: bool = True, who: str, now: float
+    store: Store, project: str, name: str, url: str, *, given: Settings, enabled: bool = True, who: str, now: float
 ) -> AlertChannel:
-    """Keeps a channel under a name; one of that name is replaced. Raises BadRules, UnknownChannel or BadSetting."""
+    """Keeps a channel under a name; one of that name is replaced. Raises BadRules, UnknownChannel or UnsetVariable."""
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or is_address(name):
         raise BadRules(why=f"a channel has a name of at most {LONGEST_NAME} letters, such as ops")
     if len(url) > LONGEST_ADDRESS:
@@ -136,22 +147,31 @@ def keep_channel(
     there = channels_of(store, project)
     if len(there) >= MOST_CHANNELS and name not in {each.name for each in there}:
         raise BadRules(why=f"a project has at most {MOST_CHANNELS} channels")
-    _check_variables(url)
-    open_channel(settings.filled(url))
+    _check_variables(url, given.channel_variables)
+    open_channel(environment.filled(url))
     channel = AlertChannel(project=project, name=name, url=url, enabled=enabled, changed_at=now, changed_by=who)
     store.put([channel])
     return channel
 
 
-def _check_variables(address: str) -> None:
-    """Keeps the server's environment in the house: within another's address, a variable would be sent to that other.
+def _check_variables(address: str, named: str) -> None:
+    """Keeps the server's environment in the house: what is no address of a channel is not to be asked for here.
 
-    Whoever runs the server may write such an address in alerts.yaml. Raises BadRules.
+    Within another's address a variable would be sent to that other. Whoever runs the server may write any in
+    alerts.yaml. `named` are those of the setting. Raises BadRules.
     """
-    if "${" in address and not is_a_variable(address):
+    if "${" not in address:
+        return
+    if not is_a_variable(address):
         raise BadRules(
             why="an address given here is a variable of the server's environment as a whole, such as "
-            "${SLACK_WEBHOOK_URL}, or has none in it: apply an alerts.yaml on the server for others"
+            f"${{{VARIABLES}OPS}}, or has none in it: apply an alerts.yaml on the server for others"
+        )
+    name = address[2:-1]
+    if not name.startswith(VARIABLES) and name not in re.split(r"[\s,]+", named):
+        raise BadRules(
+            why=f"an address given here names a variable that begins with {VARIABLES}, or one of "
+            f"TRACEWATCH_CHANNEL_VARIABLES, and {name} is neither"
         )
 
 
@@ -174,12 +194,12 @@ def remove_channel(store: Store, channel: AlertChannel) -> None:
     store.remove(AlertChannel, [Filter("project", "=", (channel.project,)), Filter("name", "=", (channel.name,))])
 
 
-def try_channel(store: Store, project: str, name: str, *, addresses: str, now: float, public_url: str) -> None:
+def try_channel(store: Store, project: str, name: str, *, given: Settings, now: float) -> None:
     """Sends a sample. Raises DeliveryFailed, DeliveryRefused, or what opening the channel raises."""
-    book = book_of(store, project, addresses)
+    book = book_of(store, project, given.alert_channels, private=given.private_channels)
     if name not in book.names:
         raise NotFound(what="alert channel", given=name, where=f"project {project}", hint="Describe it first")
-    book.open(name).send(sample(project, secrets.token_hex(12), now, public_url))
+    book.open(name).send(sample(project, secrets.token_hex(12), now, given.public_url))
 
 
 def planned(

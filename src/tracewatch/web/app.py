@@ -55,7 +55,7 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
             storing.start()
             reporting = Reporting(store, counters, app.state.serving.room)
             reporting.start()
-            watching = Watching(settings.db, settings.project) if detection else None
+            watching = Watching(settings) if detection else None
             if watching:
                 watching.start()
             try:

@@ -33,7 +33,7 @@ from tracewatch.errors import (
     StoreUnreadable,
     TracewatchError,
 )
-from tracewatch.web.addresses import is_loopback
+from tracewatch.settings import is_loopback
 from tracewatch.web.serving import Serving
 from tracewatch.web.sessions import COOKIE
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
+
+from tracewatch.settings import PREFIX, Settings
 
 AGAIN_S = 30.0  # after it failed; by then what was wrong may have passed
 STOP_S = 15.0  # it keeps what it has learned before it ends
@@ -16,8 +19,11 @@ _log = logging.getLogger("tracewatch.web")
 class Watching:
     """Keeps one child going. Without it the server takes and shows calls, but finds nothing in them."""
 
-    def __init__(self, db: str, project: str) -> None:
-        self._command = [sys.executable, "-m", "tracewatch.live", db, project]
+    def __init__(self, given: Settings) -> None:
+        self._command = [sys.executable, "-m", "tracewatch.live"]
+        # Not as arguments: everybody on the machine sees those, and the address of a database may hold a password.
+        told = {"DB": given.db, "PROJECT": given.project, "HOST": given.host}
+        self._environment = {**os.environ, **{f"{PREFIX}{name}": value for name, value in told.items()}}
         self._stopping = threading.Event()
         self._turn = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -47,7 +53,7 @@ class Watching:
             with self._turn:
                 if self._stopping.is_set():
                     return
-                self._child = child = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+                self._child = child = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=self._environment)
             code = child.wait()
             if not self._stopping.is_set():
                 _log.warning("detection has stopped (exit code %s); it is started again in %g s", code, AGAIN_S)

@@ -66,7 +66,7 @@ class WantedChannel(BaseModel):
     url: str = Field(
         min_length=1,
         max_length=alerting.LONGEST_ADDRESS,
-        description="Its address, such as https://hooks.example.com/in or ${SLACK_WEBHOOK_URL}; ${NAME} is a variable.",
+        description="Its address, such as https://hooks.example.com/in or ${TRACEWATCH_CHANNEL_OPS}, a variable.",
         json_schema_extra={"anyOf": [{"pattern": _WEB}, {"pattern": r"^\S+$"}]},
     )
     enabled: bool = True
@@ -139,7 +139,7 @@ def put_rule(server: Server, caller: Admin, name: str, wanted: dict[str, Any]) -
     was = found if isinstance(found, AlertRule) else None
     rule = alerting.checked_rule(
         server.store, project, {**wanted, "name": name},
-        addresses=server.settings.alert_channels, who=name_of(server.store, caller), now=now, was=was,
+        settings=server.settings, who=name_of(server.store, caller), now=now, was=was,
     )  # fmt: skip
     alerting.keep_rule(server.store, rule, was)
     after = standings(server.store, project, server.settings.alert_channels, now)
@@ -166,7 +166,7 @@ def put_channel(server: Server, caller: Admin, name: str, wanted: WantedChannel)
     project = alerting.whole(caller).project
     kept = alerting.keep_channel(
         server.store, project, name, wanted.url,
-        enabled=wanted.enabled, who=name_of(server.store, caller), now=server.clock(),
+        given=server.settings, enabled=wanted.enabled, who=name_of(server.store, caller), now=server.clock(),
     )  # fmt: skip
     found = alerting.ways(server.store, project, server.settings.alert_channels)
     return shapes.told(_channel(next(each for each in found if each.name == kept.name)))
@@ -185,10 +185,7 @@ def test_channel(server: Server, caller: Admin, wanted: Tried) -> Response:
     """Sends a sample to a channel, and says whether it was taken."""
     project = alerting.whole(caller).project
     try:
-        alerting.try_channel(
-            server.store, project, wanted.channel,
-            addresses=server.settings.alert_channels, now=server.clock(), public_url=server.settings.public_url,
-        )  # fmt: skip
+        alerting.try_channel(server.store, project, wanted.channel, given=server.settings, now=server.clock())
     except (DeliveryFailed, DeliveryRefused) as error:
         return shapes.told({"error": str(error)}, 424)
     return shapes.told({"taken": True})
@@ -224,7 +221,7 @@ def plan(server: Server, caller: Reader, wanted: Asked) -> Response:
     rules = rules_of(server.store, project)
     if wanted.rules is not None:
         rules = tuple(
-            alerting.checked_rule(server.store, project, each, addresses=addresses, who="", now=now)
+            alerting.checked_rule(server.store, project, each, settings=server.settings, who="", now=now)
             for each in wanted.rules
         )
     found = alerting.planned(server.store, project, rules, addresses=addresses, since=since, now=now)

@@ -128,14 +128,12 @@ def _sentence(rules: tuple[Standing, ...], channels: int, undelivered: int) -> s
 def _add_channel(asked: Asked, server: Serving, caller: Caller, form: Form) -> None:
     url = (form.one("url") or "").strip()
     name = (form.one("name") or "").strip() or mask(url).partition("://")[0]
-    alerting.keep_channel(asked.store, caller.project, name, url, who=name_of(asked.store, caller), now=asked.now)
+    who = name_of(asked.store, caller)
+    alerting.keep_channel(asked.store, caller.project, name, url, given=server.settings, who=who, now=asked.now)
 
 
 def _test_channel(asked: Asked, server: Serving, caller: Caller, form: Form) -> None:
-    alerting.try_channel(
-        asked.store, caller.project, form.one("name") or "",
-        addresses=server.settings.alert_channels, now=asked.now, public_url=server.settings.public_url,
-    )  # fmt: skip
+    alerting.try_channel(asked.store, caller.project, form.one("name") or "", given=server.settings, now=asked.now)
 
 
 def _switch_channel(asked: Asked, server: Serving, caller: Caller, form: Form) -> None:

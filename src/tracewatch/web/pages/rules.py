@@ -67,7 +67,7 @@ def change_rule(request: Request, asked: Ask, server: Server, caller: Admin, for
             return answered(asked.address("/alerts", done="deleted"))
         rule = alerting.checked_rule(
             asked.store, caller.project, _given(form),
-            addresses=server.settings.alert_channels, who=name_of(asked.store, caller), now=asked.now, was=was,
+            settings=server.settings, who=name_of(asked.store, caller), now=asked.now, was=was,
         )  # fmt: skip
         if verb == "save":
             alerting.keep_rule(asked.store, rule, was)
