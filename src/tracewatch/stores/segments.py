@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tracewatch.errors import StoreUnreadable
 from tracewatch.records import Span, columns
@@ -75,6 +74,8 @@ class SegmentWriter:
 
     def __init__(self, folder: Path) -> None:
         """Makes the folder, if need be. Raises OSError."""
+        import pyarrow.parquet as pq
+
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.rows = 0
@@ -247,6 +248,8 @@ def _told(path: str) -> Iterator[None]:
 
 
 def _opened(path: str) -> Any:
+    import pyarrow.parquet as pq  # 50 ms, which a store without segments need not wait for
+
     return pq.ParquetFile(
         f"{path}{SUFFIX}", metadata=_footer(path), read_dictionary=WORDS, memory_map=True, pre_buffer=False
     )
@@ -254,6 +257,8 @@ def _opened(path: str) -> Any:
 
 @lru_cache(OPENED)
 def _footer(path: str) -> Any:
+    import pyarrow.parquet as pq
+
     return pq.read_metadata(f"{path}{SUFFIX}")
 
 

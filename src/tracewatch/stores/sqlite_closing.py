@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tracewatch.errors import StoreUnwritable
 from tracewatch.records import SCORE, Span
@@ -157,6 +156,8 @@ class Closer:
 
     def _rewrite(self, name: str, kept: np.ndarray[Any, Any], groups: int) -> Written:
         """Writes the rows of a file that are kept into another one."""
+        import pyarrow.parquet as pq
+
         with self._written() as segment, pq.ParquetFile(self._folder / f"{name}{SUFFIX}") as file:
             start = 0
             for number in range(groups):
