@@ -40,6 +40,7 @@ _PAST = {
     "lack": "lacked",
     "write": "wrote",
     "stop": "stopped",
+    "reason": "reasoned",
 }
 
 
@@ -182,7 +183,7 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
         seen = f", {formats.plural(known, 'call')} so far" if known else ""
         return f"{saying.named(incident.slice or {})} ", new, seen
     if incident.kind == "silence":
-        have = "have stopped" if incident.closed_at is None else "had stopped"
+        have = "have stopped" if incident.closed_at is None else "stopped"
         return f"{subject} ", have, f", usually {usual} by then" if usual and measure.family == "volume" else ""
     if measure.family == "volume":
         calls = "fewer calls" if incident.direction == "down" else "more calls"
@@ -191,7 +192,7 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
         return "", calls, f"{subject.removeprefix('calls')}{f', usually {usual}' if usual else ''}"
     compared = f", usually {usual}" if usual else ""
     if incident.kind == "point":
-        value = formats.amount(observed, measure.unit)
+        value = _amount(observed, measure.unit)
         lead, _, rest = _past(measure.verb).partition("{value}")
         # What is said of many is said of one: not each, and its own.
         rest = rest.removesuffix(" each").replace(" their ", " its ")
@@ -200,17 +201,21 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
     ratio = ratio_of(incident)
     told = (
         _RATIO.get(measure.family)
-        if measure.unit != "tokens/s" and lead.split()[0] in ("take", "took", "cost", "send", "sent")
+        if measure.unit in ("ms", "USD", "tokens") and lead.split()[0] in ("take", "took", "cost", "send", "sent")
         else None
     )
     if told and ratio and ratio >= TOLD_AS_RATIO and incident.direction == "up":
         value = formats.amount(observed, measure.unit)
         beside = f" ({value}{rest}{compared})"
         return f"{subject} {lead}", told.format(ratio=formats.ratio(ratio)), beside
-    value = formats.amount(observed, measure.unit)
-    if measure.unit == "tokens":
-        value += " token" if value == "1" else " tokens"
+    value = _amount(observed, measure.unit)
     return f"{subject} {lead}", value, f"{rest}{compared}"
+
+
+def _amount(value: float | None, unit: str | None) -> str:
+    """A number within a sentence, where tokens are said to be such."""
+    told = formats.amount(value, unit)
+    return f"{told} token{'' if told == '1' else 's'}" if unit == "tokens" else told
 
 
 def _when(incident: Incident, zone: tzinfo, now: float) -> str:

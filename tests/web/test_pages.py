@@ -381,8 +381,17 @@ def test_clocks_differ_between_services_alone(tmp_path, service, is_told):
         assert ("clocks differ" in words(client.get("/traces/early").text)) is is_told
 
 
-def test_it_is_said_which_expectation_a_band_and_a_sentence_have(pages):
-    said = words(pages.get(f"/incidents/{COSTLY}").text)
-    assert "usual of such hours" in said
-    assert "The bands are of all such hours in the two weeks before; the sentence above compares with what" in said
-    assert "usual hours" in words(pages.get("/").text)
+def test_the_picture_of_an_incident_compares_with_what_its_sentence_does(pages):
+    page = pages.get(f"/incidents/{COSTLY}").text
+    tips = next(each for each in re.findall(r'data-tips="([^"]*)"', page) if "¢" in each)
+    told = [unescape(each) for each in tips.split("|")]
+    usual = unescape(re.search(r"<small>(expected [^<]+)</small>", page)[1])
+    of_these = [each for each in told if each.endswith(usual)]
+    assert of_these, "from the onset on the band is what detection expected of these calls"
+    assert told.index(of_these[0]) > 3, "before it is what is usual of such hours"
+    assert not told[0].endswith(usual)
+
+
+def test_the_zone_is_that_of_the_browser_as_its_script_writes_it(pages):
+    said = pages.get("/help", headers={"cookie": "tracewatch_zone=Europe%2FBerlin"}).text
+    assert "Times in Europe/Berlin" in words(said)

@@ -1,5 +1,6 @@
 """Pictures as numbers: bridges add up, axes run forward, and nothing lies outside its box."""
 
+import itertools
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -77,6 +78,54 @@ def test_ticks_run_forward_on_the_night_when_clocks_change(zone, start, hours):
     assert len(set(places)) == len(places)
     inner = [each.text for each in ticks[1:-1]]
     assert len(set(inner)) == len(inner)
+
+
+def test_over_a_few_days_midnights_say_the_day_and_the_rest_the_hour():
+    end = 1_796_013_600.0
+    told = [each.text for each in charts.time_ticks(end - 40 * 3600, end, ZoneInfo("UTC"), end)]
+    assert told[0] == "28 Nov 12:40"
+    assert "29 Nov" in told
+    assert "12:00" in told
+    assert told[-1] == "now 04:40"
+
+
+def test_a_phone_is_shown_fewer_labels_of_time_and_the_same_ends():
+    end = 1_796_013_600.0
+    ticks = charts.time_ticks(end - 7 * 86_400, end, ZoneInfo("UTC"), end)
+    narrow = [each for each in ticks if each.edge != "w"]
+    assert (ticks[0], ticks[-1]) == (narrow[0], narrow[-1])
+    apart = [after.at - before.at for before, after in itertools.pairwise(narrow)]
+    assert min(apart) > 100 / 8, "of 320 pixels, a label takes 40"
+
+
+def test_what_was_expected_changes_at_a_seam_and_not_in_a_slope():
+    expected = [(1.0, 2.0)] * 4 + [(5.0, 6.0)] * 4
+    series = charts.Series(
+        label="x", start=0.0, step_s=60.0, values=[1.5] * 8, expected=expected, unit="ms", seams=(4, 8)
+    )
+    first, second = charts.band(series, ZoneInfo("UTC"), 0.0).bands
+    edge = {point.partition(",")[0] for point in first.split()} & {point.partition(",")[0] for point in second.split()}
+    assert edge == {"500.0"}
+
+
+def test_single_calls_are_drawn_one_by_one_with_the_one_that_was_found():
+    calls = [(10.0, 100.0), (70.0, 110.0), (130.0, 900.0)]
+    series = charts.Series(
+        label="x", start=0.0, step_s=60.0, values=[100.0, 110.0, 900.0], unit="ms", calls=calls, found=calls[2]
+    )
+    it = charts.band(series, ZoneInfo("UTC"), 0.0, onset=130.0)
+    assert (it.lines, it.bad, it.dots) == ([], [], [])
+    assert it.points.count("M") == 3
+    assert it.mark[0] == pytest.approx(100 * 130 / 180, abs=0.01)
+
+
+def test_beyond_a_limit_is_filled_whatever_is_usual():
+    values, usual = [4.0, 6.0, 7.0, 4.0], [(0.0, 10.0)] * 4
+    series = charts.Series(label="x", start=0.0, step_s=60.0, values=values, expected=usual, unit="ms", limit=5.0)
+    it = charts.band(series, ZoneInfo("UTC"), 0.0, onset=60.0)
+    assert len(it.over) == 1
+    assert it.limit is not None
+    assert it.tips[1].endswith(f"limit {formats.duration(5.0)}")
 
 
 def test_a_spike_over_a_flat_line_is_drawn_in_logarithms():

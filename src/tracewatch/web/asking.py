@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Annotated
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
@@ -70,7 +70,8 @@ def asked_of(request: Request, server: Server, caller: Reader) -> Asked:
     query = tuple(parse_qsl(request.url.query, keep_blank_values=True))
     given = dict(query)
     now = server.clock()
-    zone, name = _zone(given.get("tz") or request.cookies.get(ZONE_COOKIE, ""))
+    # The script writes a cookie as an address has it: `Europe%2FBerlin`.
+    zone, name = _zone(given.get("tz") or unquote(request.cookies.get(ZONE_COOKIE, "")))
     theme = given.get("theme") or request.cookies.get(THEME_COOKIE, "")
     return Asked(
         store=server.store,

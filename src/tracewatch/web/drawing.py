@@ -21,6 +21,7 @@ from tracewatch import __version__, formats, headlines
 from tracewatch.access import Caller
 from tracewatch.errors import TracewatchError
 from tracewatch.explaining import saying
+from tracewatch.times import parse_time
 from tracewatch.web import assets, charts, navigation
 from tracewatch.web.asking import Asked
 from tracewatch.web.serving import serving_of
@@ -59,7 +60,7 @@ def environment() -> Environment:
         *(formats.short_id, formats.plural, formats.iso),
     ):
         made.filters[each.__name__] = each
-    made.filters |= {"moment": moment, "age": age, "day_moment": _plain_moment}
+    made.filters |= {"moment": moment, "age": age, "day_moment": _plain_moment, "here": here}
     made.globals |= {
         "asset": assets.address,
         "charts": charts,
@@ -241,6 +242,19 @@ def moment(context: Context, time_s: float | None, *, to_the_second: bool = Fals
 def _plain_moment(context: Context, time_s: float) -> str:
     asked: Asked = context["asked"]
     return formats.moment(time_s, asked.zone, asked.now)
+
+
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC")
+
+
+@pass_context
+def here(context: Context, text: str) -> str:
+    """A sentence that was kept, with its moments in the zone of the page instead of UTC."""
+
+    def told(found: re.Match[str]) -> str:
+        return _plain_moment(context, parse_time(f"{found[1]}T{found[2]}Z"))
+
+    return _MOMENT.sub(told, text)
 
 
 @pass_context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -108,7 +109,8 @@ def _facts(asked: Asked, it: Spending, forecast: tuple[Forecast, Forecast]) -> I
         before, _, (change,) = charts.rounded_together(it.before_usd, it.usd, [it.usd - it.before_usd], CENTS)
         yield Fact(name="The time before", value=formats.money(before), note=f"this time {formats.more_money(change)}")
     yield Fact(name="Today", value=formats.cost(today.so_far, today.unpriced), note=_ends(today, "by midnight"))
-    end = formats.moment(month.ends - 1, asked.zone, asked.now).rpartition(" ")[0]
+    last = datetime.fromtimestamp(month.ends - 1, asked.zone)
+    end = f"{last.day} {formats.MONTHS[last.month - 1]}"
     yield Fact(name="This month", value=formats.cost(month.so_far, month.unpriced), note=_ends(month, f"by {end}"))
     if it.priced:
         yield Fact(

@@ -13,9 +13,9 @@ from tracewatch.records import Anomaly, Deed
 from tracewatch.stores.measures import KEYS
 from tracewatch.web import charts
 from tracewatch.web.asking import Asked
-from tracewatch.web.pages.overview import title_of
+from tracewatch.web.pages.overview import title_of_course
 from tracewatch.web.views import feed
-from tracewatch.web.views.series import series
+from tracewatch.web.views.judged import Judged, course
 
 HOUR_S = 3600.0
 LEAD_S, TRAIL_S = 18 * HOUR_S, 6 * HOUR_S
@@ -98,13 +98,10 @@ def _chart(asked: Asked, finding: Anomaly) -> tuple[str, charts.Band] | None:
     if finding.slice is not None and len(slice) < len(finding.slice):
         return None  # the course of other calls would show something else
     since = finding.occurred_at - LEAD_S
-    it = series(
-        asked.store, asked.caller, finding.metric_name, slice, since, until, asked.now,
-        worse=finding.direction or ("up" if finding.detected_value >= finding.expected_value else "down"),
-    )  # fmt: skip
+    it = course(asked.store, asked.caller, Judged.of_finding(finding, slice), since, until, asked.now)
     if it is None or not any(each is not None for each in it.values):
         return None
-    title = title_of(finding.metric_name, it.step_s)
+    title = title_of_course(finding.metric_name, it)
     band = charts.band(
         replace(it, label=f"{title}: {finding.description}"), asked.zone, asked.now,
         onset=finding.occurred_at, until=min(finding.ended_at or finding.occurred_at + it.step_s, it.end), ticks=2,

@@ -22,10 +22,10 @@ from tracewatch.web import alerting, charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.forms import Sent, answered, name_of
 from tracewatch.web.gate import Writer
-from tracewatch.web.pages.overview import Effect, callout_of, effect_of, title_of
+from tracewatch.web.pages.overview import EXPECTED, Effect, callout_of, effect_of, title_of, title_of_course
 from tracewatch.web.views import incidents
 from tracewatch.web.views.evidence import Shown
-from tracewatch.web.views.incident import Bridge, Example, Part, Whole, whole
+from tracewatch.web.views.incident import Bridge, Example, Part, Whole, after_onset, whole
 
 router = APIRouter(include_in_schema=False)
 
@@ -199,6 +199,9 @@ def _values(asked: Asked, it: Whole) -> Mapping[str, Any]:
         "where": saying.named(incident.slice or {}),
         "evidence": list(_pictures(asked, it)),
         "callout": callout_of(incident),
+        "expected_title": EXPECTED,
+        "limit": any(each.series.limit is not None for each in it.evidence.shown),
+        "show_value": any(each.value is not None for each in it.examples) and measure.family != "volume",
         "bridges": list(_bridges(asked, it)),
         "slice_query": lambda slice: {name: _in_query(value) for name, value in slice.items()},
         "all_traces": _all_traces(asked, incident),
@@ -242,12 +245,12 @@ def _facts(asked: Asked, it: Whole) -> Iterator[Fact]:
         unit = None if measure.family == "volume" else measure.unit
         usual = headlines.usually(incident)
         value = formats.amount(incident.observed if unit else round(incident.observed), unit)
-        yield Fact(name=title_of(incident.metric_name, HOUR_S).partition(",")[0] if unit else "Calls", value=value,
+        yield Fact(name=title_of(incident.metric_name).partition(",")[0] if unit else "Calls", value=value,
                    note=f"expected {usual}" if usual else "")  # fmt: skip
     effect: Effect = effect_of(incident, asked.now)
     if effect.text:
         yield Fact(name=effect.name, value=effect.text, note=effect.rate)
-    if incident.calls is not None:
+    if incident.calls is not None and incident.kind != "silence":
         yield Fact(
             name="Calls hit",
             value=formats.count(incident.calls),
@@ -269,7 +272,7 @@ def _pictures(asked: Asked, it: Whole) -> Iterator[Picture]:
     for number, each in enumerate(shown):
         flags = _flags(it, each)
         last = number == len(shown) - 1
-        title = title_of(each.metric, each.series.step_s)
+        title = title_of_course(each.metric, each.series)
         label = (
             f"{title}: {headlines.headline(incident, asked.zone, asked.now).text}" if each.role == "symptom" else title
         )
@@ -298,9 +301,7 @@ def _flags(it: Whole, each: Shown) -> list[charts.Flag]:
     """What changed, where it changed; with words on the first picture only."""
     start, length = each.series.start, each.series.end - each.series.start
     return [
-        charts.Flag(
-            at=(change.at - start) / length, text=change.text.partition(",")[0] if each.role == "symptom" else ""
-        )
+        charts.Flag(at=(change.at - start) / length, text=change.flag if each.role == "symptom" else "")
         for change in it.changes
     ]
 
@@ -359,7 +360,7 @@ def _belief(asked: Asked, it: Whole) -> Iterator[tuple[str, str]]:
             "Learned from",
             f"{it.known_days} of {it.of_days} days" if it.known_days < it.of_days else "a week or more",
         )
-    yield "Detected", f"{formats.lasting(max(incident.detected_at - incident.started_at, 0.0))} after it began"
+    yield "Detected", after_onset(max(incident.detected_at - incident.started_at, 0.0))
     yield "Findings", formats.count(incident.findings)
     yield "Detector", incident.detector
     yield "Kind", incident.kind.replace("_", " ")

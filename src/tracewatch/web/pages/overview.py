@@ -13,6 +13,7 @@ from tracewatch import formats, headlines
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.headlines import Headline
+from tracewatch.metrics.table import METRIC_OF
 from tracewatch.records import SEVERITIES, Incident
 from tracewatch.web import alerting, charts, drawing
 from tracewatch.web.asking import Ask, Asked
@@ -97,7 +98,7 @@ def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
 def _verdict(asked: Asked, it: Overview) -> Mapping[str, Any]:
     incident = it.verdict
     if incident is None:
-        return {"chart": None, "effect": Effect(), "where": "", "chart_title": "", "callout": ""}
+        return {"chart": None, "effect": Effect(), "where": "", "chart_title": "", "callout": "", "expected_title": ""}
     drawn = None
     if it.chart is not None:
         label = headlines.headline(incident, asked.zone, asked.now).text
@@ -106,24 +107,48 @@ def _verdict(asked: Asked, it: Overview) -> Mapping[str, Any]:
         "chart": drawn,
         "effect": effect_of(incident, asked.now),
         "where": saying.named(incident.slice or {}),
-        "chart_title": title_of(incident.metric_name, it.chart.step_s if it.chart else HOUR_S),
+        "chart_title": title_of_course(incident.metric_name, it.chart) if it.chart else "",
+        "expected_title": EXPECTED,
         "callout": callout_of(incident),
     }
 
 
-def title_of(metric: str, step_s: float) -> str:
+def title_of(metric: str, step_s: float = HOUR_S) -> str:
     """What the chart of a metric is called."""
-    measure = measure_of(metric)
-    if measure.family == "volume":
+    if measure_of(metric).family == "volume":
         return f"Calls per {step_word(step_s)}"
-    if measure.family == "money":
-        return "Cost per call"
-    named = saying.noun(metric)
-    return {
-        "error_rate": "Calls that fail", "fallback_rate": "Calls that fall back", "timeout_rate": "Calls that time out",
-        "retry_rate": "Calls tried again", "cache_hit_rate": "Cache hit rate", "input_tokens": "Prompt, tokens",
-        "output_tokens": "Answer, tokens",
-    }.get(metric, named[:1].upper() + named[1:])  # fmt: skip
+    return _TITLES.get(metric) or _label(metric)
+
+
+def title_of_course(metric: str, course: charts.Series) -> str:
+    """What the chart of what was judged is called: of single calls it says that each of them is drawn."""
+    title = title_of(metric, course.step_s)
+    return f"{title}, call by call" if course.calls else title
+
+
+EXPECTED = (
+    "Before the incident: of such hours in the two weeks before. From its beginning on: what was expected of these "
+    "very calls, as the sentence says it."
+)
+"""What the band of a picture of an incident means."""
+
+_TITLES = {
+    "cost_usd": "Cost per call",
+    "error_rate": "Calls that fail",
+    "fallback_rate": "Calls that fall back",
+    "timeout_rate": "Calls that time out",
+    "retry_rate": "Calls tried again",
+    "cache_hit_rate": "Cache hit rate",
+    "input_tokens": "Prompt, tokens",
+    "output_tokens": "Answer, tokens",
+}
+
+
+def _label(metric: str) -> str:
+    """A metric as the list of metrics calls it."""
+    known = METRIC_OF.get(metric)
+    named = known.label if known else saying.noun(metric)
+    return named[:1].upper() + named[1:]
 
 
 def callout_of(incident: Incident) -> str:

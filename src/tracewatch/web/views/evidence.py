@@ -13,6 +13,7 @@ from tracewatch.stores.base import Store
 from tracewatch.times import parse_time
 from tracewatch.web.charts import Series
 from tracewatch.web.views.hours import Hours
+from tracewatch.web.views.judged import Judged, course
 from tracewatch.web.views.series import can_be_rolled, series, source_of, step_for, where_of
 from tracewatch.web.views.usual import Usual, usual_over
 
@@ -107,12 +108,13 @@ def evidence(store: Store, caller: Caller, incident: Incident, now: float) -> Ev
     slice, step = incident.slice or {}, step_for(since, until, now)
     checked = list(_checked(store, caller, incident, end, now)) if can_be_rolled(slice) else []
     by_metric = {each.metric: each for each in checked}
+    judged = Judged.of_incident(incident)
     found: list[Shown] = []
     for metric, role in _wanted(incident, checked):
-        worse = incident.direction if metric == incident.metric_name else _worse(metric)
-        drawn = series(store, caller, metric, slice, since, until, now, step_s=step, worse=worse)
-        if drawn is None and role == "symptom":
-            drawn = _kept(incident)
+        if role == "symptom":
+            drawn = course(store, caller, judged, since, until, now, step_s=step) or _kept(incident)
+        else:
+            drawn = series(store, caller, metric, slice, since, until, now, step_s=step, worse=_worse(metric))
         if drawn is None or not any(each is not None for each in drawn.values):
             continue
         known = by_metric.get(metric)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tracewatch import formats, words
 from tracewatch.access import Caller
 from tracewatch.dealing import deeds_about
 from tracewatch.explaining import saying
 from tracewatch.incidents import closes_at
 from tracewatch.judge import KNOWN_DAYS
 from tracewatch.metrics.table import METRIC_OF
-from tracewatch.records import Anomaly, Deed, Incident
+from tracewatch.records import CHECKED, Anomaly, Deed, Incident
 from tracewatch.stores.base import Store
 from tracewatch.times import parse_time
 from tracewatch.web.views import incidents
@@ -70,6 +71,8 @@ class Moment:
     note: str = ""
     weighs: bool = False
     """Whether it is part of the trouble itself."""
+    flag: str = ""
+    """The same in the few words that a picture has room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +192,16 @@ def _for_as_many(bridge: Bridge | None, causes: Mapping[str, Any]) -> Bridge | N
     return replace(bridge, before=bridge.before + more, parts=parts)
 
 
-_SHARES = ("cache share",)
+_UNITS = {
+    "cache share": "share",
+    "queue": "ms",
+    "network": "ms",
+    "first token": "ms",
+    "retrieval": "ms",
+    "retries": "ms",
+    "slower speed": "tokens/s",
+}
+"""What the quantities behind parts are counted in; the others in tokens or calls, as their names say."""
 
 
 def _quantity(part: Mapping[str, Any]) -> str:
@@ -197,9 +209,12 @@ def _quantity(part: Mapping[str, Any]) -> str:
     before, after = part.get("before"), part.get("after")
     if before is None or after is None:
         return ""
-    if part["name"] in _SHARES:
-        return f"{before:.0%} → {after:.0%}".replace("%", "\u202f%")
-    return f"{before:,.0f} → {after:,.0f}"
+    unit = _UNITS.get(part["name"])
+    return f"{_counted(before, unit)} → {_counted(after, unit)}"
+
+
+def _counted(value: float, unit: str | None) -> str:
+    return f"{value:,.0f}" if unit is None else formats.amount(value, unit)
 
 
 def _slices(causes: Mapping[str, Any]) -> tuple[Slice, ...]:
@@ -237,8 +252,10 @@ def _changes(causes: Mapping[str, Any]) -> tuple[Moment, ...]:
     found = []
     for each in causes.get("changes") or ():
         was, value = _said(each.get("was")), _said(each.get("value"))
-        text = f"{saying.noun(each['column']).capitalize()} {value}" + (f", before it {was}" if was else "")
-        found.append(Moment(at=parse_time(each["at"]), text=text, note=f"{each['coverage']:.0%} of the calls"))
+        flag = f"{saying.noun(each['column']).capitalize()} {value}"
+        text = flag + (f", before it {was}" if was else "")
+        coverage = formats.percent(each["coverage"])
+        found.append(Moment(at=parse_time(each["at"]), text=text, note=f"{coverage} of the calls", flag=flag))
     return tuple(found)
 
 
@@ -251,27 +268,53 @@ def _timeline(
     changes: Sequence[Moment],
 ) -> tuple[Moment, ...]:  # fmt: skip
     """Everything that happened, in order."""
-    row = METRIC_OF.get(incident.metric_name)
-    noun = row.label if row else saying.noun(incident.metric_name).capitalize()
-    found = [*changes, Moment(at=incident.started_at, text=f"{noun} leaves its range", weighs=True)]
+    found = [*changes, Moment(at=incident.started_at, text=_began(incident), weighs=True)]
     found += [Moment(at=each.occurred_at, text=f"First seen: {saying.named(each.slice or {})}") for each in notes]
     late = max(incident.detected_at - incident.started_at, 0.0)
-    found.append(Moment(at=incident.detected_at, text="Detected", note=f"{saying.lasting(late)} after it began"))
+    found.append(Moment(at=incident.detected_at, text="Detected", note=after_onset(late)))
     found += [
         Moment(
             at=each.detected_at,
-            text=f"{saying.noun(each.metric_name).capitalize()} joined",
+            text=f"Joined by {_named(each.metric_name)}",
             note=saying.named(each.slice or {}),
         )
         for each in findings
         if each.id != incident.root_id
     ]
     if incident.recovering_at is not None and incident.recovering_at != incident.closed_at:
-        found.append(Moment(at=incident.recovering_at, text="Back in its range"))
+        found.append(Moment(at=incident.recovering_at, text="Back to the usual"))
     if incident.closed_at is not None:
         found.append(Moment(at=incident.closed_at, text="Closed"))
     found += [Moment(at=each.done_at, text=_done(each), note=each.text or "") for each in deeds]
     return tuple(sorted(found, key=lambda each: each.at))
+
+
+def after_onset(late_s: float) -> str:
+    """How long after it began something was noticed.
+
+    >>> after_onset(0.0), after_onset(900.0).replace(formats.THIN, " ")
+    ('as it began', '15 m after it began')
+    """
+    return f"{formats.lasting(late_s)} after it began" if late_s >= 1 else "as it began"
+
+
+def _began(incident: Incident) -> str:
+    """What happened first: calls stopped, a limit was crossed, or a metric left what is usual of it."""
+    if incident.kind == "silence":
+        return "Calls stop"
+    if incident.kind == "first_seen":
+        return "The first call"
+    what = words.sentence(_named(incident.metric_name)).removesuffix(".")
+    if incident.detector in CHECKED:
+        return f"{what} beyond the limit"
+    return f"{what} out of the expected range"
+
+
+def _named(metric: str) -> str:
+    """A metric as lists call it, within a sentence."""
+    row = METRIC_OF.get(metric)
+    label = (row.label if row else saying.noun(metric)).replace("_", " ")
+    return label[:1].lower() + label[1:]
 
 
 _DONE = {

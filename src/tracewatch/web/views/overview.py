@@ -16,6 +16,7 @@ from tracewatch.stores.base import Store
 from tracewatch.web.charts import Series
 from tracewatch.web.views import hours, incidents
 from tracewatch.web.views.hours import Amount, Hours
+from tracewatch.web.views.judged import Judged, course
 from tracewatch.web.views.lanes import Lanes, lanes
 from tracewatch.web.views.period import Period, ending
 from tracewatch.web.views.rolled import (
@@ -28,7 +29,7 @@ from tracewatch.web.views.rolled import (
     settled,
     with_unpriced,
 )
-from tracewatch.web.views.series import drawn, series
+from tracewatch.web.views.series import drawn
 from tracewatch.web.views.standing import Standing, standing
 from tracewatch.web.views.usual import DAYS_BACK, Kind, usual_over
 
@@ -210,8 +211,7 @@ def _chart_of(store: Store, caller: Caller, incident: Incident, now: float) -> S
     """The metric of the verdict, from some hours before its onset until now."""
     lasted = now - incident.started_at
     since = incident.started_at - max(LEAD_S, min(lasted, 2 * DAY_S))
-    slice = incident.slice or {}
-    return series(store, caller, incident.metric_name, slice, since, now, now, worse=incident.direction)
+    return course(store, caller, Judged.of_incident(incident), since, now, now)
 
 
 def _p95(store: Store, caller: Caller, since: float, until: float) -> float | None:
