@@ -13,8 +13,11 @@ from tracewatch.records import Anomaly, Headway, Incident, Span
 from tracewatch.stores import Filter, open_store
 
 MINUTES, BODIES, SPANS = 30, 20, 12  # requests a minute, spans a request: 7 200 spans
-FAILING = range(20, 26)  # minutes
-MORE_MB = 60  # that a process may have at the end over what it had after a third: caches fill, nothing else
+FAILING = range(5, 11)  # minutes
+MORE_MB = 60  # that a process may have at the end over what it had when the first half had been judged
+
+# One server for all of these, whichever process runs them.
+pytestmark = pytest.mark.xdist_group("soak")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,10 @@ def soaked(tmp_path_factory):
                     )  # fmt: skip
                     status, _, answer = running.post(body)
                     assert (status, answer) == (200, b"")
-                memory.append(_memory_mb(running.process.pid))
-            _wait_for(lambda: _incident_of_rule(store) and _has_read_all(store))
+                if minute == MINUTES // 2:
+                    _wait_for(lambda: _incident_of_rule(store) and _has_read_all(store))
+                    memory.append(_memory_mb(running.process.pid))
+            _wait_for(lambda: _has_read_all(store))
             memory.append(_memory_mb(running.process.pid))
             ready = json.loads(running.ask("GET", "/health/ready")[2])
             said, code = running.stop()
@@ -104,7 +109,8 @@ def test_detection_keeps_up(soaked):
 
 
 def test_memory_is_flat(soaked):
-    memory = soaked[1]
-    third, last = memory[len(memory) // 3], memory[-1]
-    for process in third.keys() & last.keys():
-        assert last[process] - third[process] < MORE_MB, memory
+    half, last = soaked[1]
+    lasting = half.keys() & last.keys()
+    assert len(lasting) >= 2, "the server and detection"
+    for process in lasting:
+        assert last[process] - half[process] < MORE_MB, soaked[1]
