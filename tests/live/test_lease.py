@@ -216,6 +216,9 @@ def test_one_that_was_stopped_notices_and_writes_nothing_over_the_others(watchin
     assert first.wait() == 0
     with open_store(path) as store:
         assert str(second.pid) in current_lease(store).holder
+        until = time.monotonic() + 60
+        while store.pending() and time.monotonic() < until:
+            time.sleep(0.1)
     second.send_signal(signal.SIGTERM)
     says(second, "what was learned is kept")
     with open_store(path) as store:

@@ -72,6 +72,10 @@ def test_a_server_judges_what_comes_and_its_child_ends_with_it(serve):
     with serve() as running:
         assert running.post(a_body(start_s=int(time.time()) - 60))[0] == 200
         child = _child(running)
+        with open_store(str(running.db)) as store:
+            until = time.monotonic() + 60
+            while store.pending() and time.monotonic() < until:
+                time.sleep(0.1)
         assert running.stop(signal.SIGTERM)[1] == 0
         assert not _lives(child)
         with open_store(str(running.db)) as store:
