@@ -208,6 +208,23 @@ def test_figures_whose_calls_are_gone_come_along(source, target, rows):
     assert rolled(target) == rolled(source)
 
 
+def test_figures_of_other_projects_stay_in_the_target(source, target, rows):
+    for store, project in ((source, "mine"), (target, "theirs")):
+        some_rows = began(rows, MONDAY, MONDAY + 2 * DAY)
+        store.add([dataclasses.replace(each, project=project) for each in _spans_of(some_rows)])
+        store.retain(MONDAY + 2 * DAY)
+    mine, theirs = rolled(source), rolled(target)
+    done = copy(source, target, NOW)
+    assert done.proven
+    assert done.parts[0].more == len(theirs)
+    assert rolled(target) == sorted([*mine, *theirs])
+
+
+def _spans_of(rows):
+    kinds = [each for each in columns(Span) if each.name in rows.schema.names]
+    return [Span(**{each.name: row[each.name] for each in kinds}) for row in rows.to_pylist()]
+
+
 def test_calls_the_target_still_has_are_not_given_up_for_figures(source, target, rows):
     put(source, rows)
     source.roll_up()

@@ -13,6 +13,7 @@ from postgres_server import fresh_url, server
 
 from tracewatch.errors import BadMapping, BadSetting
 from tracewatch.following import ENTRIES, Follower, Mapped, bringing, follower_of, read_mapping
+from tracewatch.following.table import Table
 from tracewatch.live.rounds import Rounds
 from tracewatch.records import Followed, Span
 from tracewatch.settings import Settings
@@ -114,6 +115,50 @@ def test_many_rows_come_in_portions(store, theirs, monkeypatch, cursor):
         now += 0.5
     assert sum(brought) == store.count(Span) == 450
     assert len(brought) >= 5
+
+
+def test_rows_of_one_moment_are_all_read_however_many_there_are(store, theirs, monkeypatch):
+    monkeypatch.setattr(bringing, "GO_S", 0.0)
+    monkeypatch.setattr("tracewatch.following.table.FETCH_ROWS", 10)
+    insert(theirs, NOW)
+    with psycopg.connect(theirs) as connection:
+        connection.execute(
+            "INSERT INTO calls (created_at, llm, input_tokens) SELECT to_timestamp(%s), 'big', n "
+            "FROM generate_series(1, 95) n",
+            (NOW + 1,),
+        )
+    follower, now = following(store, theirs), NOW + 2
+    for _ in range(8):
+        follower.go(now)
+        now += 0.5
+    assert store.count(Span) == 96
+
+
+def test_a_look_back_that_takes_long_goes_on_where_it_broke_off(store, theirs, monkeypatch):
+    insert(theirs, NOW, number=300)
+    follower = following(store, theirs, overlap=3600.0)
+    follower.go(NOW + 1)
+    insert(theirs, NOW + 2, number=5)
+    monkeypatch.setattr(bringing, "GO_S", 0.0)
+    monkeypatch.setattr("tracewatch.following.table.FETCH_ROWS", 50)
+    now = NOW + 60
+    for _ in range(9):
+        follower.go(now)
+        now += 0.5
+    assert store.count(Span) == 305
+
+
+def test_another_cursor_in_the_mapping_begins_anew(store, theirs):
+    insert(theirs, NOW, number=4)
+    assert following(store, theirs).go(NOW + 1) == 4
+    insert(theirs, NOW + 2)
+    assert following(store, theirs, cursor="id").go(NOW + 3) == 1
+    assert store.page(Followed).records[0].cursor == "whole 5 id"
+
+
+def test_a_whole_number_stays_one_when_it_is_looked_back(theirs):
+    table = Table(theirs, Mapped(table="calls", cursor="id"))
+    assert table.before(10**18 + 1) == 10**18 - 59
 
 
 def test_killed_before_the_mark_nothing_comes_twice(store, theirs, monkeypatch):

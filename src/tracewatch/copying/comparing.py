@@ -83,7 +83,7 @@ def into_hours(source: Store, target: Store) -> Compared:
         looked_at, found = _numbers_of(hours.to_batches()), _numbers_of(there.to_batches())
         missing = int(np.count_nonzero(~np.isin(looked_at, found)))
         if missing:
-            target.keep_hours(hours, since, until)
+            target.keep_hours(_with_others(hours, there), since, until)
             found = _numbers_of(_hours(target, since, until).to_batches())
         compared += _proven([looked_at], found, missing)
     return compared
@@ -105,6 +105,17 @@ def _hours_alone(source: Store, target: Store) -> Iterator[tuple[float, float]]:
 
 def _hours(store: Store, since: float, until: float) -> pa.Table:
     return store.rollup(since, until, step_s=int(HOUR_S), by=KEYS)
+
+
+def _with_others(hours: pa.Table, there: pa.Table) -> pa.Table:
+    """The hours and, of what is there, those of other slices and projects, which stay."""
+    places = set(_places(hours))
+    others = pa.array([place not in places for place in _places(there)], pa.bool_())
+    return pa.concat_tables([hours, there.filter(others).cast(hours.schema)])
+
+
+def _places(hours: pa.Table) -> Iterator[tuple[object, ...]]:
+    return zip(*(hours[name].to_pylist() for name in ("bucket", *KEYS)), strict=True)
 
 
 def _proven(looked_at: Sequence[Numbers], found: Numbers, copied: int) -> Compared:

@@ -47,6 +47,7 @@ class Follower:
         self._converter = Converter("traces", project=mapped.project)
         self._noted = self._known()
         self._looked_back_at = -inf
+        self._broke_off_at: Cursor | None = None
         self.due = -inf
         """When it is to be looked again, by the clock."""
         self._tells: set[str] = set()
@@ -59,25 +60,31 @@ class Follower:
         if now < self.due <= now + LOOK_S:  # later than that it is only where the clock has gone back
             return 0
         self.due = now + LOOK_S
-        back = not 0 <= now - self._looked_back_at < LOOK_BACK_S
         try:
-            brought, finished = self._bring(self._from(back=back), now)
+            brought, self._broke_off_at = self._bring(self._from(now), now)
         except FollowingFailed as error:
             self._say(str(error))
             self._note(now, problem=str(error))
             return 0
-        if back and finished:
-            self._looked_back_at = now
-        if not finished:
+        if self._broke_off_at is not None:
             self.due = now
         return brought
 
-    def _from(self, *, back: bool) -> Cursor | None:
-        cursor = _cursor(self._noted.cursor)
-        return self._table.before(cursor) if back and cursor is not None else cursor
+    def _from(self, now: float) -> Cursor | None:
+        """Where reading goes on: where it broke off, behind the last row, or as far back as rows may still appear."""
+        cursor = self._cursor()
+        if self._broke_off_at is not None:
+            return self._broke_off_at
+        if cursor is not None and 0 <= now - self._looked_back_at < LOOK_BACK_S:
+            return cursor
+        self._looked_back_at = now
+        return None if cursor is None else self._table.before(cursor)
 
-    def _bring(self, cursor: Cursor | None, now: float) -> tuple[int, bool]:
-        """Spans first, then the mark: killed in between, the same rows come again and are there already."""
+    def _bring(self, cursor: Cursor | None, now: float) -> tuple[int, Cursor | None]:
+        """Spans first, then the mark: killed in between, the same rows come again and are there already.
+
+        Returns how many came, and where it broke off because it took long; None when it reached the end.
+        """
         book = PriceBook(overrides_of(self._store))
         begun, brought = time.monotonic(), 0
         for chunk, reached in self._table.after(cursor):
@@ -87,14 +94,22 @@ class Follower:
             brought += new
             for refusal in spans.refused:
                 self._say(f"a row of {self._table.name} stays out: {refusal.what}")
-            further = max(reached, _cursor(self._noted.cursor) or reached)
-            if new or further != _cursor(self._noted.cursor):
-                self._note(now, cursor=_written(further), new=new)
-            if time.monotonic() - begun > GO_S:
-                return brought, False
+            before = self._cursor()
+            further = reached if before is None else max(reached, before)
+            if new or further != before:
+                self._note(now, cursor=f"{_written(further)} {self._mapped.cursor}", new=new)
+            # Rows of one moment are read to their end, or reading would begin with the same ones each time.
+            if time.monotonic() - begun > GO_S and reached != cursor:
+                return brought, reached
         if self._noted.problem:
             self._note(now)
-        return brought, True
+        return brought, None
+
+    def _cursor(self) -> Cursor | None:
+        """That of the last row which was read; None where another column was the cursor then."""
+        kind, _, rest = self._noted.cursor.partition(" ")
+        value, _, column = rest.partition(" ")
+        return _WORDS[kind](value) if column == self._mapped.cursor else None
 
     def _known(self) -> Followed:
         found = self._store.get(Followed, {"name": self._table.name})
@@ -126,8 +141,3 @@ def _written(cursor: Cursor) -> str:
     if isinstance(cursor, datetime):
         return f"time {cursor.isoformat()}"
     return f"whole {cursor}" if isinstance(cursor, int) else f"real {float(cursor)!r}"
-
-
-def _cursor(text: str) -> Cursor | None:
-    kind, _, value = text.partition(" ")
-    return _WORDS[kind](value) if kind in _WORDS else None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import ceil
 from typing import Any
 
 import psycopg
@@ -52,7 +53,10 @@ class Table:
     def before(self, cursor: Cursor) -> Cursor:
         """The cursor as far back as rows may still appear."""
         overlap = self.mapped.overlap
-        return cursor - timedelta(seconds=overlap) if isinstance(cursor, datetime) else cursor - overlap
+        if isinstance(cursor, datetime):
+            return cursor - timedelta(seconds=overlap)
+        # A whole number stays one: compared with a real, no index of the column is of use.
+        return cursor - ceil(overlap) if isinstance(cursor, int) else cursor - overlap
 
     def _reached(self, value: Any) -> Cursor:
         if isinstance(value, Decimal):

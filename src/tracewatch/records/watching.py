@@ -77,6 +77,6 @@ class Followed(Record):
 
     name: str = column("The table and the database it is in, without a password.", key=True)
     updated_at: Time = column("When something last came of it.", label="Updated")
-    cursor: str = column("The cursor of the last row that was read: what it is, and its value.", default="")
+    cursor: str = column("The cursor of the last row that was read: what it is, its value, and its column.", default="")
     rows: int = column("Calls that came from it, in all.", default=0)
     problem: str = column("Why it could not be read the last time; empty when it could.", default="")
