@@ -5,9 +5,7 @@ It goes on until its standard input ends, which it does even when the server is 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import signal
 import sys
 import threading
@@ -16,6 +14,7 @@ from tracewatch import settings
 from tracewatch.errors import TracewatchError
 from tracewatch.live.going import keep_going
 from tracewatch.live.leasing import this_process
+from tracewatch.live.priority import step_back
 
 NICE = 19  # ingest comes first
 
@@ -23,13 +22,13 @@ NICE = 19  # ingest comes first
 def main() -> None:
     """Watches until nobody holds the other end of standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C comes to both; the server tells when to stop
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(NICE)
+    hurried = step_back(NICE)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     given, stop = settings.load(), threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
     try:
-        keep_going(given.db, given.project, stop, holder=this_process("tracewatch serve"))
+        holder, hurry = this_process("tracewatch serve"), hurried and hurried.run
+        keep_going(given.db, given.project, stop, holder=holder, hurry=hurry)
     except TracewatchError as error:
         sys.exit(f"tracewatch: {error}")
 

@@ -17,6 +17,7 @@ from tracewatch.alerts.sending import sending
 from tracewatch.errors import LeaseLost, StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.following import follower_of
 from tracewatch.live.compacting import compacting
+from tracewatch.live.flood import Flood
 from tracewatch.live.leasing import Tenure
 from tracewatch.live.passing import Passed
 from tracewatch.live.retaining import Limits
@@ -24,6 +25,7 @@ from tracewatch.live.rounds import Rounds
 from tracewatch.metrics.custom import parse
 from tracewatch.records import Lease
 from tracewatch.stores import open_store
+from tracewatch.stores.base import Hurry
 
 EVERY_S = 5.0  # at the latest: what is judged by the clock, such as silence, needs no row to come
 LOOK_S = 0.2  # so often it is looked whether somebody has written: 3 µs
@@ -120,18 +122,22 @@ class Going:
     def _rest(self, rounds: Rounds, seconds: float) -> bool:
         """Waits for the next round: for rows, for the end of a step, or for the longest time. Returns whether to stop.
 
+        A flood of calls is let pass first, if it does not last.
+
         `seconds` is what the last round took of the processor: on a machine that others keep busy a round is long
         without having taken much, and to rest for longer would only make it later.
         """
         began, due = time.monotonic(), rounds.due()
         least = min(max(REST_S, SHARE * seconds), self._every_s)
-        stamp = rounds.store.stamp()
+        stamp, flood = rounds.store.stamp(), Flood(rounds.store, time.monotonic)
         while not self._stop.wait(LOOK_S):
             rested = time.monotonic() - began
-            judging = due is not None and self._clock() >= due
-            if self._tenure.lost.is_set() or rested >= self._every_s or judging:
+            if self._tenure.lost.is_set():
                 return False
-            if rested >= least and rounds.store.stamp() != stamp:
+            if flood.holds_back(rested):
+                continue
+            judging = due is not None and self._clock() >= due
+            if rested >= self._every_s or judging or (rested >= least and rounds.store.stamp() != stamp):
                 return False
         return True
 
@@ -146,8 +152,12 @@ def keep_going(
     clock: Callable[[], float] = time.time,
     teller: Teller | None = None,
     once: bool = False,
+    hurry: Hurry | None = None,
 ) -> None:
-    """Watches a store until told to stop, whenever nobody else does. Raises the Store… errors when it cannot start."""
+    """Watches a store until told to stop, whenever nobody else does. Raises the Store… errors when it cannot start.
+
+    `hurry` runs what keeps other writers waiting: in a process of low priority it would keep them waiting for long.
+    """
     given = settings.load()
     with (
         open_store(db, create=True, durability=given.durability) as store,
@@ -158,6 +168,8 @@ def keep_going(
         open_store(db, durability=given.durability) as closing,
         compacting(closing, holder, 0 if once else given.compact_after, clock=clock),
     ):
+        if hurry is not None:
+            store.hurry(hurry)
         going = Going(
             lambda: Rounds(
                 store,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Operator = Literal["=", "!=", ">=", "<=", ">", "<"]
 Progress = Callable[[int], None]
 """Called with how many more rows are done."""
+Hurry = Callable[[Callable[[], Any]], Any]
+"""Calls a function somewhere, and returns what it returns or raises what it raises."""
 
 _FILTER = re.compile(r"^\s*(?P<name>[\w.]+)\s*(?P<operator>!=|>=|<=|=|>|<)(?P<value>.*)$", re.DOTALL)
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -196,6 +198,9 @@ class Store(ABC):
         Each write looks in its own transaction whether the lease still has that epoch, and raises LeaseLost with
         nothing written when somebody else has taken it: so one who slept through that cannot write over others.
         """
+
+    def hurry(self, run: Hurry) -> None:  # noqa: B027 - not every store has one lock for all
+        """Has `run` call, from now on, the steps of `roll_up` for which all other writers have to wait."""
 
     def stamp(self) -> object:
         """What is another one when somebody else has written since it was asked last; may be asked all the time."""

@@ -17,7 +17,7 @@ from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.records import RECORDS, Lease, Record, Span, columns
 from tracewatch.stores import closed, sqlite_claims, sqlite_groups, sqlite_rollups, sqlite_value_days
 from tracewatch.stores.address import Durability
-from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
+from tracewatch.stores.base import Filter, Group, GroupOrder, Hurry, Page, Progress, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.queries import (
@@ -76,6 +76,7 @@ class SqliteStore(Store):
         self._lock = threading.Lock()
         self._days = KnownDays()
         self._rankings = KnownRankings()
+        self._hurry: Hurry | None = None
 
     def put(self, records: Iterable[Record]) -> int:
         return self._writer.put(records)
@@ -148,6 +149,9 @@ class SqliteStore(Store):
 
     def fence(self, lease: Lease | None) -> None:
         self._writer.lease = lease
+
+    def hurry(self, run: Hurry) -> None:
+        self._hurry = run
 
     def stamp(self) -> object:
         return self._others()
@@ -414,8 +418,11 @@ class SqliteStore(Store):
             self._rolling(lambda connection: sqlite_value_days.recover_values(connection, now))
 
     def _rolling(self, step: Callable[[sqlite3.Connection], Any]) -> Any:
-        with self._writer.transaction() as connection:
-            return step(connection)
+        def locked() -> Any:
+            with self._writer.transaction() as connection:
+                return step(connection)
+
+        return locked() if self._hurry is None else self._hurry(locked)
 
     def _roll_claimed(self) -> int:
         """Rolls up the next spans while others go on writing. Returns how many; 0 when they are few or have changed."""
