@@ -27,7 +27,7 @@ def main() -> None:
     given, stop = settings.load(), threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
     try:
-        holder, hurry = this_process("tracewatch serve"), hurried and hurried.run
+        holder, hurry = this_process("tracewatch serve"), hurried.run if hurried else None
         keep_going(given.db, given.project, stop, holder=holder, hurry=hurry)
     except TracewatchError as error:
         sys.exit(f"tracewatch: {error}")
