@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from tracewatch.records import Span
-from tracewatch.stores import Store
+from tracewatch.stores import Store, file_of
 from tracewatch.stores.queries import decode_token
 
 FLOOD = 8_000.0  # spans a second: counting and judging them takes a fifth of a core, storing them a third
@@ -19,11 +19,12 @@ class Flood:
 
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self._store, self._clock = store, clock
+        self._in_a_file = file_of(store.url) is not None  # whose one lock ingest and detection share
         self._looks: deque[tuple[float, int]] = deque()
 
     def holds_back(self, rested_s: float) -> bool:
         """Whether the next round waits, that many seconds after the last one."""
-        return self._is_one() and rested_s < HELD_S
+        return self._in_a_file and rested_s < HELD_S and self._is_one()
 
     def _is_one(self) -> bool:
         now, written = self._clock(), decode_token(Span, self._store.tip())
