@@ -7,6 +7,7 @@ from tracewatch.records import Span
 from tracewatch.stores import Filter, open_store, sqlite_claims, sqlite_rollups
 from tracewatch.stores.measures import KEYS
 from tracewatch.stores.sqlite import SqliteStore
+from tracewatch.stores.sqlite_writing import SqliteWriter
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_others_write_while_spans_are_measured(store, monkeypatch, a_span):
     store.add(busy_days(120))
     meanwhile(monkeypatch, lambda: store.add([a_span()]))
     with monkeypatch.context() as claims_alone:
-        claims_alone.setattr(sqlite_rollups, "roll_next", lambda *_: 0)
+        claims_alone.setattr(sqlite_rollups, "roll_next", lambda *_: None)
         assert store.roll_up() == 100
     assert store.roll_up() == 21
     assert is_right(store)
@@ -101,3 +102,20 @@ def test_few_spans_are_added_without_a_claim(store):
         assert sqlite_claims.claim(connection, NOW) is None
     assert store.roll_up() == 29
     assert store.count(Span, [Filter("project", "!=", ("",))]) == 29
+
+
+@pytest.mark.parametrize("chunk", [4, 40])
+def test_what_is_written_again_behind_closed_spans_counts_once_however_much_it_is(store, monkeypatch, chunk, a_span):
+    monkeypatch.setattr(sqlite_rollups, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(sqlite_claims, "CLAIM_ROWS", 8)
+    given = list(busy_days(60))
+    store.add(given)
+    store.compact(NOW + 10 * 86_400, least=1)
+    guest = SqliteWriter(store.path)  # a recording program: it cannot know what is closed
+    guest.add([*given[:41], new := a_span(start_time=NOW), *given[41:]])
+    guest.close()
+    assert store.roll_up() == 1
+    assert sorted(each.span_id for each in spans_of(store)) == sorted(each.span_id for each in [*given, new])
+    assert store.count(Span) == 61
+    assert store.describe()["segments"].startswith("1 with 60 spans")
+    assert is_right(store)

@@ -164,6 +164,61 @@ class TestOthersMeanwhile:
         store.compact(LATE, least=1)
         assert len(files(store)) == 2
 
+    @pytest.mark.parametrize("moment", ["before the names are read", "after the names were read"])
+    def test_who_tidies_up_removes_no_file_of_another_one(self, store, path, monkeypatch, moment):
+        given = list(busy_days(60))
+        store.add(given)
+        store.compact(NOW - 2 * 86_400, least=1)
+        transaction, ran = SqliteWriter.transaction, []
+
+        def closes_as_well():
+            monkeypatch.undo()
+            with open_store(path) as other:
+                ran.append(other.compact(LATE, least=1))
+
+        @contextlib.contextmanager
+        def overtaken(self):
+            if moment.startswith("before"):
+                closes_as_well()
+            with transaction(self) as connection:
+                yield connection
+            if moment.startswith("after"):
+                closes_as_well()
+
+        remove = sqlite_closing.Closer._remove_files
+
+        def removing(self, by):
+            monkeypatch.setattr(SqliteWriter, "transaction", overtaken)
+            remove(self, by)
+
+        monkeypatch.setattr(sqlite_closing.Closer, "_remove_files", removing)
+        with pytest.raises(StoreUnwritable, match="another process"):
+            store.compact(LATE, least=1)
+        assert ran[0] > 0
+        assert is_right(store, given)
+
+    def test_who_writes_a_segment_anew_gives_up_when_another_one_tidies_up(self, store, path, monkeypatch):
+        given = {each.span_id: each for each in busy_days(60)}
+        store.add(given.values())
+        store.compact(LATE, least=1)
+        for each in list(given.values())[::2]:
+            store.annotate(Span, key(each), {"cost_usd": 2.0})
+            given[each.span_id] = Span(**{name: getattr(each, name) for name in segments.NAMES} | {"cost_usd": 2.0})
+        rewrite = sqlite_closing.Closer._rewrite
+
+        def overtaken(self, *told):
+            monkeypatch.undo()
+            written = rewrite(self, *told)
+            with open_store(path) as other:
+                other.compact(LATE, least=1)  # removes the file, of which no transaction has told
+            return written
+
+        monkeypatch.setattr(sqlite_closing.Closer, "_rewrite", overtaken)
+        with pytest.raises(StoreUnwritable, match="another process"):
+            store.compact(LATE, least=1)
+        store.roll_up()
+        assert is_right(store, given.values())
+
     def test_a_recording_program_cannot_know_what_is_closed(self, store, path, a_span):
         given = list(busy_days(40))
         store.add(given)

@@ -7,6 +7,7 @@ import pytest
 from tracewatch.records import Span
 from tracewatch.stores import open_store, sqlite_rankings
 from tracewatch.stores.base import Filter
+from tracewatch.stores.sqlite import SqliteStore
 
 DAY_S = 86_400
 BEGIN = 1_770_000_000 // DAY_S * DAY_S
@@ -98,3 +99,35 @@ def test_a_second_look_is_among_the_first_alone(tmp_path, counted):
         assert len(counted) == 1
         assert after[0].value == late[2].session_id
         assert before != after
+
+
+def dear(number, at):
+    return Span(
+        project="default", trace_id=f"d{number}", span_id="1", session_id="dear", start_time=at, duration_ms=5.0,
+        model_provider="openai", cost_usd=500.0,
+    )  # fmt: skip
+
+
+def test_who_came_since_and_was_closed_is_found(tmp_path, counted):
+    chance = random.Random(2)
+    with SqliteStore(str(tmp_path / "w.db"), create=True, clock=lambda: BEGIN + 9.0 * DAY_S) as store:
+        store.add([a_span(number, chance) for number in range(300)])
+        store.roll_up()
+        question = asked(BEGIN + 10.0, BEGIN + 9 * DAY_S)
+        assert store.groups("session_id", question, order="cost_usd", limit=5)[0].value != "dear"
+        store.add([dear(1, BEGIN + 8.5 * DAY_S)])
+        assert store.compact(BEGIN + 9 * DAY_S, least=1) == 301
+        assert store.groups("session_id", question, order="cost_usd", limit=5)[0].value == "dear"
+        store.groups("session_id", question, order="cost_usd", limit=5)
+        assert len(counted) == 2  # from then on among the first alone, as before
+
+
+def test_who_lies_closed_behind_the_end_of_that_time_is_found(tmp_path, counted):
+    chance = random.Random(3)
+    with open_store(str(tmp_path / "w.db"), create=True) as store:
+        store.add([*(a_span(number, chance) for number in range(300)), dear(1, BEGIN + 8.02 * DAY_S)])
+        store.compact(BEGIN + 9 * DAY_S, least=1)
+        for until, is_first in ((8.01, False), (8.03, True)):
+            question = asked(BEGIN + 10.0, BEGIN + until * DAY_S)
+            first = store.groups("session_id", question, order="cost_usd", limit=5)[0].value
+            assert (first == "dear") is is_first

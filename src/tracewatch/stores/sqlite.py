@@ -254,7 +254,7 @@ class SqliteStore(Store):
             done += redone
             _tell(progress, redone)
             self._let_others_write()
-        while new := self._roll_claimed() or self._roll_locked():
+        while (new := self._roll_claimed() or self._roll_locked()) is not None:
             done += new
             _tell(progress, new)
         while self._lacks_minutes():
@@ -435,10 +435,10 @@ class SqliteStore(Store):
         self._let_others_write()
         return new
 
-    def _roll_locked(self) -> int:
-        """Rolls up the next spans in one transaction. Returns how many."""
-        new = int(self._rolling(lambda connection: sqlite_rollups.roll_next(connection, self._clock())))
-        if new:
+    def _roll_locked(self) -> int | None:
+        """Rolls up the next spans in one transaction. Returns how many; None when none is left."""
+        new: int | None = self._rolling(lambda connection: sqlite_rollups.roll_next(connection, self._clock()))
+        if new is not None:
             self._let_others_write()
         return new
 

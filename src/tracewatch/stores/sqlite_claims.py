@@ -46,9 +46,10 @@ class Measured:
 def claim(connection: sqlite3.Connection, now: float) -> Claim | None:
     """Claims the next spans; None where they are so few that they are added sooner than claimed."""
     last = rolled(connection)
-    settle_arrivals(connection, last, sqlite_rollups.last_of_next(connection, last, CLAIM_ROWS))
-    behind = f"SELECT seq FROM {Span.table} WHERE seq > ? ORDER BY seq LIMIT {CLAIM_ROWS}"
-    count, upto = connection.execute(f"SELECT count(*), max(seq) FROM ({behind})", (last,)).fetchone()
+    upto = sqlite_rollups.last_of_next(connection, last, CLAIM_ROWS)
+    settle_arrivals(connection, last, upto)
+    left = f"SELECT count(*) FROM {Span.table} WHERE seq > ? AND seq <= ?"
+    (count,) = connection.execute(left, (last, upto)).fetchone()
     if count < sqlite_rollups.CHUNK_ROWS:
         return None
     sqlite_rollups.keep_minutes_from(connection, now)
@@ -63,7 +64,7 @@ def claim(connection: sqlite3.Connection, now: float) -> Claim | None:
 
 def measure(connection: sqlite3.Connection, claimed: Claim) -> Measured:
     """What the spans come to, as they are now: nobody has to wait for it."""
-    spans, _ = sqlite_rollups.next_spans(connection, claimed.after, CLAIM_ROWS)
+    spans = sqlite_rollups.spans_between(connection, claimed.after, claimed.upto)
     values = sum_values(connection, claimed.after, claimed.upto)
     return Measured(spans.num_rows, roll(spans, HOUR_S), roll(spans, MINUTE_S), values)
 

@@ -94,10 +94,10 @@ class Closer:
             _set(connection, "closing_by", mine)
         for id_, name in self._unfinished():
             self._move(id_, name, mine)
+        self._remove_files(mine)
         with self._writer.transaction() as connection:
             _check(connection, mine)
             _end(connection)
-        self._remove_files()
 
     def close_next(self, before: float, *, least: int = LEAST_ROWS) -> int:
         """Closes the next spans that began before a whole hour, if there are so many. Returns how many."""
@@ -126,11 +126,16 @@ class Closer:
         if found is None:
             return 0
         id_, name, rows, begun, reopened, groups = found
+        mine = secrets.token_hex(8)
+        with self._writer.transaction() as connection:
+            _set(connection, "closing_by", mine)
         kept = np.ones(rows, bool)
         kept[:begun] = False
         kept[self._reopened(id_, reopened)] = False
         written = self._rewrite(name, kept, len(json.loads(groups))) if kept.any() else None
         with self._writer.transaction() as connection:
+            _check(connection, mine)
+            _end(connection)
             sql = f"SELECT begun FROM {SEGMENTS} WHERE id = ? AND gone_at IS NULL"
             if connection.execute(sql, (id_,)).fetchone() != (begun,):
                 return 0  # retention has been here meanwhile
@@ -199,18 +204,24 @@ class Closer:
         sql = f"SELECT place FROM {REOPENED} WHERE segment = ? ORDER BY id LIMIT ?"
         return [place for (place,) in self._writer.connection.execute(sql, (id_, most))]
 
-    def _remove_files(self) -> None:
-        """Files whose segment was put away a while ago, and those that no transaction has ever told of."""
+    def _remove_files(self, by: str) -> None:
+        """Files whose segment was put away a while ago, and those that no transaction has ever told of.
+
+        Only what lies there before the names are read: whoever begins to close meanwhile writes later ones, and whoever
+        had begun before cannot tell of its file any more.
+        """
         if not self._folder.is_dir():
             return
+        listed = list(self._folder.iterdir())
         now = self._clock()
         with self._writer.transaction() as connection:
+            _check(connection, by)
             sql = f"SELECT id FROM {SEGMENTS} WHERE gone_at IS NOT NULL AND abs(? - gone_at) > {STAYS_S}"
             for (id_,) in connection.execute(sql, (now,)).fetchall():
                 connection.execute(f"DELETE FROM {REOPENED} WHERE segment = ?", (id_,))
                 connection.execute(f"DELETE FROM {SEGMENTS} WHERE id = ?", (id_,))
             known = {name for (name,) in connection.execute(f"SELECT name FROM {SEGMENTS}")}
-        for path in self._folder.iterdir():
+        for path in listed:
             name = path.name.removesuffix(SUFFIX).removesuffix(INDEX_SUFFIX)
             ours = path.name.endswith((SUFFIX, INDEX_SUFFIX)) or PART in path.name
             if ours and name not in known:

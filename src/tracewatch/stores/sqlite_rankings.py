@@ -18,7 +18,8 @@ from tracewatch.stores.base import Filter, Group, GroupOrder
 from tracewatch.stores.queries import Condition, condition
 from tracewatch.stores.sqlite_groups import groups, ranked
 from tracewatch.stores.sqlite_hours import rolled
-from tracewatch.stores.sqlite_schema import BY_TIME, DIRTY, META
+from tracewatch.stores.sqlite_schema import BY_TIME, CLOSED_HOURS, DIRTY, META, SEGMENTS
+from tracewatch.times import HOUR_S
 
 KEPT_VALUES = 500  # of a question: ten pages
 NEW_SPANS = 5_000  # so many may have come since: they are looked through in some milliseconds
@@ -107,7 +108,7 @@ def _candidates(
     """Those that may be first now; None where too much has changed."""
     if time[0] < known.since or time[1] < known.until or _past(connection) != known.past:
         return None
-    if _last(connection) - known.seq > NEW_SPANS:
+    if _last(connection) - known.seq > NEW_SPANS or _are_closed(connection, time, known):
         return None
     met = condition(Span, where)
     new = _values(connection, column, "NOT INDEXED", met.and_(Condition("seq > ?", (known.seq,))))
@@ -118,6 +119,15 @@ def _candidates(
     ahead = _values(connection, column, f"INDEXED BY {BY_TIME.name}", condition(Span, [*others, *later]))
     among = list(dict.fromkeys((*known.values, *new, *ahead)))
     return among if len(among) <= MOST_CANDIDATES and len(ahead) <= NEW_SPANS else None
+
+
+def _are_closed(connection: sqlite3.Connection, time: tuple[float, float], known: Ranking) -> bool:
+    """Whether spans that were not ranked may lie in segments, where they are not looked for."""
+    since = f"SELECT 1 FROM {SEGMENTS} WHERE gone_at IS NULL AND last_seq > ? LIMIT 1"
+    if connection.execute(since, (known.seq,)).fetchone() is not None:
+        return True
+    later = f"SELECT 1 FROM {CLOSED_HOURS} WHERE hour > ? AND hour < ? LIMIT 1"
+    return connection.execute(later, (known.until - HOUR_S, time[1])).fetchone() is not None and time[1] > known.until
 
 
 def _values(connection: sqlite3.Connection, column: str, by: str, met: Condition) -> list[str]:

@@ -86,15 +86,18 @@ def add_measured(connection: sqlite3.Connection, hours: pa.Table, minutes: pa.Ta
     _set_meta(connection, "rolled", upto)
 
 
-def roll_next(connection: sqlite3.Connection, now: float) -> int:
-    """Rolls up the next spans, if there are any. Returns how many."""
+def roll_next(connection: sqlite3.Connection, now: float) -> int | None:
+    """Rolls up the next spans. Returns how many, 0 where all of them were there already; None when none is left."""
     keep_minutes_from(connection, now)
     after = rolled(connection)
-    settle_arrivals(connection, after, last_of_next(connection, after, CHUNK_ROWS))
-    spans, upto = next_spans(connection, after, CHUNK_ROWS)
+    upto = last_of_next(connection, after, CHUNK_ROWS)
+    if upto == after:
+        return None
+    settle_arrivals(connection, after, upto)
+    spans = spans_between(connection, after, upto)
     if spans.num_rows:
         _add(connection, spans)
-        _have_rolled(connection, upto)
+    _have_rolled(connection, upto)
     return int(spans.num_rows)
 
 
@@ -105,13 +108,14 @@ def last_of_next(connection: sqlite3.Connection, after: int, most: int) -> int:
     return after if last is None else int(last)
 
 
-def next_spans(connection: sqlite3.Connection, after: int, most: int) -> tuple[pa.RecordBatch, int]:
-    """The columns READ of the spans behind a sequence number, `most` of them, and the last one's number."""
-    sql = f"SELECT seq, {_NAMES} FROM {Span.table} WHERE seq > ? ORDER BY seq LIMIT ?"
-    rows = connection.execute(sql, (after, most)).fetchall()
-    if not rows:
-        return pa.RecordBatch.from_pylist([], schema=_SCHEMA), after
-    return from_rows(_SCHEMA, [row[1:] for row in rows]), rows[-1][0]
+def spans_between(connection: sqlite3.Connection, after: int, upto: int) -> pa.RecordBatch:
+    """The columns READ of the spans behind a sequence number, up to another.
+
+    Never more than were settled: a limit on rows would reach further where some of them turned out to be there already.
+    """
+    sql = f"SELECT {_NAMES} FROM {Span.table} WHERE seq > ? AND seq <= ? ORDER BY seq"
+    rows = connection.execute(sql, (after, upto)).fetchall()
+    return from_rows(_SCHEMA, rows) if rows else pa.RecordBatch.from_pylist([], schema=_SCHEMA)
 
 
 def redo_next(connection: sqlite3.Connection) -> int | None:
