@@ -2,14 +2,17 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 from told import a_message
 
 from tracewatch.alerts.book import Book
 from tracewatch.channels import open_channel
-from tracewatch.channels.reaching import refusal_of
-from tracewatch.errors import DeliveryRefused, UnknownChannel
+from tracewatch.channels.base import Channel
+from tracewatch.channels.reaching import Refused, Within, reaching, refusal_of
+from tracewatch.errors import DeliveryFailed, DeliveryRefused, UnknownChannel
 from tracewatch.records import AlertChannel
 from tracewatch.settings import load
 
@@ -111,3 +114,88 @@ def test_what_the_environment_says_is_trusted_and_what_a_project_keeps_is_not(re
 )  # fmt: skip
 def test_a_server_that_others_reach_refuses_private_networks(given, may):
     assert load(given).private_channels is may
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "", b"127.0.0.1"])
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_socket_is_not_led_here_by_a_name_either(host, kind):
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket(socket.AF_INET, kind) as sock:
+        to = (host, listening.getsockname()[1])
+        with reaching(private=False) as refused, pytest.raises(Refused):
+            sock.connect(to) if kind == socket.SOCK_STREAM else sock.sendto(b"said", to)
+        assert len(refused) == 1
+
+
+def test_a_name_that_looks_public_is_refused_of_a_socket_as_it_is_resolved_again(monkeypatch):
+    public = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: public)
+    with socket.socket() as sock, reaching(private=False), pytest.raises(Refused, match="give its address"):
+        sock.connect(("localhost", 9))
+
+
+def test_names_of_private_networks_are_let_through_where_these_are():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.socket() as sock,
+        reaching(private=True) as refused,
+    ):
+        sock.connect(("localhost", listening.getsockname()[1]))
+    assert refused == []
+
+
+def _tried(port, tried):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+        tried.append("made")
+    except Refused:
+        tried.append("refused")
+
+
+def test_threads_that_are_started_within_are_looked_at_and_what_they_start():
+    tried = []
+
+    def nested(port):
+        _tried(port, tried)
+        inner = threading.Thread(target=_tried, args=(port, tried))
+        inner.start()
+        inner.join()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, reaching(private=False) as refused:
+        port = listening.getsockname()[1]
+        outer = threading.Thread(target=nested, args=(port,))
+        outer.start()
+        outer.join()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(_tried, port, tried).result()
+    assert tried == ["refused"] * 3
+    assert len(refused) == 3
+
+
+def test_the_context_of_a_pool_s_work_goes_before_what_its_thread_was_started_in():
+    tried = []
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        port = listening.getsockname()[1]
+        for private in (True, False, True):
+            with reaching(private=private):
+                pool.submit(copy_context().run, _tried, port, tried).result()
+    assert tried == ["made", "refused", "made"]
+
+
+class Busy(Channel):
+    """Reaches its proxy, and is told to come again."""
+
+    def __init__(self, port):
+        self.name, self._port = "busy", port
+
+    def send(self, message):
+        socket.create_connection(("127.0.0.1", self._port)).close()
+        raise DeliveryFailed(channel=self.name, why="it answered 503")
+
+
+def test_a_failure_behind_a_proxy_is_tried_again(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        port = proxy.getsockname()[1]
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(DeliveryFailed, match="503") as raised:
+            Within(Busy(port), private=False).send(a_message())
+    assert not isinstance(raised.value, DeliveryRefused)

@@ -1,7 +1,8 @@
 """Where a message may be sent: checked with each connection itself, so that no name can lead elsewhere meanwhile.
 
 Whatever opens a connection for a channel, the standard library or Apprise, Python tells of it before it is made (audit
-events, PEP 578) with the very address it goes to.
+events, PEP 578), once, with the address as it was given. Clients of HTTP and SMTP resolve a name and give the address;
+a name that is given to a socket itself is resolved after the event, and so is refused where private networks are.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+from weakref import WeakKeyDictionary
 
 from tracewatch.channels.base import Channel
 from tracewatch.channels.message import Message
@@ -36,13 +39,15 @@ class Refused(OSError):
 
 @dataclass(slots=True)
 class _Reach:
-    """How far the messages of this thread may go, and why one did not."""
+    """How far a message may go, and why it did not."""
 
     private: bool
     refused: list[str] = field(default_factory=list)
 
 
 _reach: ContextVar[_Reach | None] = ContextVar("reach", default=None)
+_of_threads: WeakKeyDictionary[threading.Thread, _Reach] = WeakKeyDictionary()
+"""What threads that were started within hold to; a context of their own, as Apprise gives to its pool, goes before."""
 
 
 class Within(Channel):
@@ -64,7 +69,10 @@ class Within(Channel):
 
 @contextmanager
 def reaching(*, private: bool) -> Iterator[list[str]]:
-    """Within, connections of this thread, and of those it starts work in, are looked at; gives what was refused."""
+    """Within, connections of this thread, and of threads it starts, are looked at; gives what was refused.
+
+    A pool whose threads are there already has to be given the context with the work (contextvars), as Apprise does.
+    """
     _listen()
     reach = _Reach(private)
     token = _reach.set(reach)
@@ -76,12 +84,20 @@ def reaching(*, private: bool) -> Iterator[list[str]]:
 
 def look_at(address: str) -> None:
     """Raises Refused where nothing may be sent to an address (of IPv4 or IPv6)."""
-    reach = _reach.get()
+    reach = _held()
     why = refusal_of(address, private=reach is None or reach.private)
     if why is not None:
-        if reach is not None:
-            reach.refused.append(why)
-        raise Refused(why)
+        raise _refused(reach, why)
+
+
+def _held() -> _Reach | None:
+    return _reach.get() or _of_threads.get(threading.current_thread())
+
+
+def _refused(reach: _Reach | None, why: str) -> Refused:
+    if reach is not None:
+        reach.refused.append(why)
+    return Refused(why)
 
 
 def refusal_of(address: str, *, private: bool) -> str | None:
@@ -114,30 +130,55 @@ def _plain(found: Address) -> Address:
 
 @cache
 def _listen() -> None:
-    """Has Python tell of connections from now on; that cannot be taken back, and costs nothing where nobody sends."""
+    """Has Python tell of connections from now on, and threads inherit; an audit hook cannot be taken back.
+
+    Neither does anything where nothing is sent.
+    """
     sys.addaudithook(_told)
+    start = threading.Thread.start  # replaced, since older Pythons tell of no thread that starts
+
+    @wraps(start)
+    def inheriting(thread: threading.Thread) -> None:
+        reach = _held()
+        if reach is not None:
+            _of_threads[thread] = reach
+        start(thread)
+
+    threading.Thread.start = inheriting  # type: ignore[method-assign, assignment]
 
 
 def _told(event: str, arguments: tuple[Any, ...]) -> None:
-    if event not in CONNECTING or _reach.get() is None:
-        return
-    address = arguments[-1]
-    if not isinstance(address, tuple):
-        return  # a socket of this machine's own
+    if event in CONNECTING and (reach := _held()) is not None:
+        sock, address = arguments[0], arguments[-1]
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple):
+            return  # one of this machine's own, or connected already
+        why = _refusal_of_host(address[0], private=reach.private)
+        if why is not None and not _is_proxy(address):  # the way out of this machine makes the connection itself
+            raise _refused(reach, why)
+
+
+def _refusal_of_host(given: Any, *, private: bool) -> str | None:
+    """Why nothing is sent to a host as a socket was given it: an address, or a name it would resolve by itself."""
+    host = given.decode("ascii", "replace") if isinstance(given, bytes | bytearray) else str(given)
     try:
-        look_at(str(address[0]))
+        return refusal_of(host, private=private)
     except ValueError:
-        return  # a name: it is resolved first, and told of again
-    except Refused:
-        if not _is_proxy(address):  # the way out that this machine was given makes the connection itself
-            raise
+        found = [refusal_of(each, private=private) for each in sorted(_resolved(host))]
+    why = next(filter(None, found), None)
+    if why is None and not private:
+        return f"{host} is resolved only when it is sent to, so that it may lead anywhere: give its address instead"
+    return why
 
 
 def _is_proxy(address: tuple[Any, ...]) -> bool:
     """Whether it is that of a proxy of this machine, which makes the connection itself."""
     for each in getproxies().values():
         parts = urlsplit(each if "://" in each else f"http://{each}")
-        if parts.hostname and (parts.port or 80) == address[1] and str(address[0]) in _resolved(parts.hostname):
+        if (
+            parts.hostname
+            and (parts.port or 80) == address[1]
+            and str(address[0]) in {parts.hostname, *_resolved(parts.hostname)}
+        ):
             return True
     return False
 
@@ -145,5 +186,5 @@ def _is_proxy(address: tuple[Any, ...]) -> bool:
 def _resolved(host: str) -> frozenset[str]:
     try:
         return frozenset(str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-    except OSError:
+    except (OSError, UnicodeError):
         return frozenset()
