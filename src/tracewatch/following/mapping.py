@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-from tracewatch.errors import BadMapping, BadTime, UnknownColumn
-from tracewatch.records import Span
-from tracewatch.stores.base import checked_column
+from tracewatch.errors import BadMapping, BadTime
+from tracewatch.records import Span, column_of
 from tracewatch.times import parse_duration
 
 ENTRIES = {
@@ -92,11 +91,10 @@ def _overlap(path: str | Path, given: object) -> float:
 def _columns(path: str | Path, given: object) -> Mapping[str, str]:
     if not isinstance(given, dict) or not all(isinstance(each, str) for pair in given.items() for each in pair):
         raise BadMapping(path=path, why="its columns are pairs of names, ours first: 'cost_usd: price'")
+    known = column_of(Span)
     for name in given:
-        try:
-            checked_column(Span, name)
-        except UnknownColumn as error:
-            close = difflib.get_close_matches(name, error.given["columns"].split(", "), n=1)  # type: ignore[attr-defined]
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise BadMapping(path=path, why=f"there is no column '{name}' in llm_traces{hint}") from error
+            raise BadMapping(path=path, why=f"there is no column '{name}' in llm_traces{hint}")
     return given
