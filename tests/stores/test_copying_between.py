@@ -8,7 +8,7 @@ from conformance import SOME_DAYS, busy_days
 from conftest import NOW
 from postgres_server import fresh_url
 
-from tracewatch.copying import copy
+from tracewatch.copying import Archive, copy, export, restore
 from tracewatch.copying.moving import STAYS
 from tracewatch.records import RECORDS, Baseline, Span, key_of
 from tracewatch.stores import open_store
@@ -49,6 +49,25 @@ def test_a_file_goes_into_postgresql_and_comes_back(tmp_path):
             assert everything(back, record_type) == everything(there, record_type) == everything(one, record_type)
         assert figures(there) == figures(one)
         assert figures(back) == figures(one)
+
+
+def test_an_archive_of_postgresql_is_that_of_the_file_it_came_from(tmp_path):
+    with open_store(str(tmp_path / "one.db"), create=True) as one, open_store(fresh_url(), create=True) as there:
+        fill_and_forget(one)
+        files = export(one, tmp_path / "archive", "parquet")
+        source = Archive(tmp_path / "archive")
+        source.check()
+        assert restore(source, there).proven
+        assert export(there, tmp_path / "again", "jsonl") == files
+        assert [each.copied for each in restore(Archive(tmp_path / "again"), one).parts if each.copied] == []
+
+
+def fill_and_forget(store):
+    """Some of everything, with hours whose calls are gone."""
+    store.add(busy_days(400))
+    for record_type in RECORDS:
+        store.put(some(record_type))
+    store.retain(NOW - 2 * 86_400)
 
 
 def test_figures_without_calls_go_along(tmp_path):

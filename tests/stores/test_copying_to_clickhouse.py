@@ -8,8 +8,8 @@ from clickhouse_engine import fresh_url
 from conformance import SOME_DAYS, busy_days, expected_rollup, rolled_up
 from conftest import NOW
 
-from tracewatch.copying import copy
-from tracewatch.copying.moving import STAYS
+from tracewatch.copying import Archive, copy, export, restore
+from tracewatch.copying.moving import HOURLY, STAYS
 from tracewatch.records import RECORDS, Baseline
 from tracewatch.stores import open_store
 
@@ -38,6 +38,11 @@ def test_a_file_goes_into_clickhouse_and_comes_back_with_figures_of_calls_that_a
         by = ("project", "model_name")
         figures = [rolled_up(store.rollup(*SOME_DAYS, by=by), by) for store in (one, there, back)]
         assert figures[0].keys() == figures[1].keys() == figures[2].keys()
+        files = export(there, tmp_path / "archive", "parquet")
+        done = restore(Archive(tmp_path / "archive"), back)
+        assert done.proven
+        assert {each.name: each.copied for each in done.parts if each.copied} == {}
+        assert {name for name, each in files.items() if each.rows} >= {each.name for each in done.parts} - {HOURLY}
         late = {place: row for place, row in expected_rollup(given, 3600, by).items() if place[0] >= NOW - 2 * 86_400}
         assert {place: row for place, row in figures[1].items() if place in late} == late
         assert copy(one, there, NOW).parts[0].copied == 0

@@ -54,12 +54,9 @@ def copy(source: str, target: str, output: str) -> None:
         progress_bar("Copying calls", one.count(Span)) as progress,
     ):
         done = copied(one, other, time.time(), progress)
-    _tell(done, output)
+    tell(done, output)
     if not done.proven:
-        wrong = ", ".join(
-            f"{each.name} ({each.target.rows:,} of {each.rows:,})" for each in done.parts if not each.proven
-        )
-        raise CopyUnproven(source=without_secrets(source), target=without_secrets(target), parts=wrong)
+        raise CopyUnproven(source=without_secrets(source), target=without_secrets(target), parts=done.unproven)
 
 
 def _check(source: str, target: str) -> None:
@@ -71,7 +68,8 @@ def _check(source: str, target: str) -> None:
         raise CopyRefused(source=without_secrets(source), target=without_secrets(target), why=why)
 
 
-def _tell(done: Copied, output: str) -> None:
+def tell(done: Copied, output: str) -> None:
+    """Prints what came of a copy."""
     if output == "json":
         show_json(_as_json(done))
         return

@@ -35,6 +35,7 @@ Examples:
   tracewatch import usage.db --db watch.db                 what an app wrote into llm_usage
   tracewatch import usage.db --db usage.db                 the same in place: the app's file becomes the database
   zcat old.csv.gz | tracewatch import - --db watch.db      what another program writes
+  tracewatch import backup --db watch.db                   all that export --what everything has written
 """
 
 
@@ -60,12 +61,18 @@ def import_(
 
     Rows that are already there are left alone, so a file may be imported again. Rows that cannot be believed are
     refused one by one, with the reason, and kept in a file of their own; the rest goes in. FILE may be - for standard
-    input.
+    input, or a folder with everything of another database.
     """
+    from tracewatch.cli import archiving
+
+    named = context.get_parameter_source("project") is not click.core.ParameterSource.DEFAULT
+    folder = archiving.only_archive(files, others=bool(kind or rejects or keep or named))
+    if folder is not None:
+        archiving.bring(folder, db, output)
+        return
     # Models without a price are said below, with counts; the pricing log would say them a second time.
     logging.getLogger("tracewatch").addHandler(logging.NullHandler())
     _spare_memory()
-    named = context.get_parameter_source("project") is not click.core.ParameterSource.DEFAULT
     chosen = project if named or project != settings.Settings().project else None
     with ExitStack() as streams:
         inputs, refused = _inputs(files, kind, db, rejects, streams)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -41,8 +42,17 @@ class Compared:
         )
 
 
+class Scanned(Protocol):
+    """What is copied from: a store, or an archive of one."""
+
+    def scan(
+        self, record_type: type[Record], names: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """As `Store.scan`."""
+
+
 def carried_over(
-    source: Store,
+    source: Scanned,
     target: Store,
     record_type: type[Record],
     where: Sequence[Filter] = (),
@@ -75,11 +85,11 @@ def carried_over(
     return _proven(looked_at, _numbers(target, record_type, where) if copied else there, copied)
 
 
-def into_hours(source: Store, target: Store) -> Compared:
-    """Copies the hourly figures whose calls the source keeps no more, and of which the target has no calls itself."""
+def into_hours(days: Iterable[tuple[float, float, pa.Table]], target: Store) -> Compared:
+    """Copies the hourly figures of days, each between two moments."""
     compared = Compared()
-    for since, until in _hours_alone(source, target):
-        hours, there = (_hours(store, since, until) for store in (source, target))
+    for since, until, hours in days:
+        there = _hours(target, since, until)
         looked_at, found = _numbers_of(hours.to_batches()), _numbers_of(there.to_batches())
         missing = int(np.count_nonzero(~np.isin(looked_at, found)))
         if missing:
@@ -89,18 +99,23 @@ def into_hours(source: Store, target: Store) -> Compared:
     return compared
 
 
-def _hours_alone(source: Store, target: Store) -> Iterator[tuple[float, float]]:
-    """The days, or parts of them, whose figures are to be copied."""
-    end = source.retained()
+def end_of_hours(retained: float | None, target: Store) -> float | None:
+    """Before when figures are copied without their calls: the source keeps these no more, and the target has none."""
     own = target.extent(Span)
-    if own is not None and end is not None:
-        end = min(end, own[0] // HOUR_S * HOUR_S)
+    if own is not None and retained is not None:
+        return min(retained, own[0] // HOUR_S * HOUR_S)
+    return retained
+
+
+def hours_alone(source: Store, end: float | None) -> Iterator[tuple[float, float, pa.Table]]:
+    """The hourly figures of each day, or part of one, before a moment."""
     if end is None or end <= 0:
         return
     days = source.rollup(0.0, end, step_s=int(DAY_S), measures=("calls",))["bucket"].to_pylist()
     for day in days:
         if day < end:
-            yield float(day), min(day + DAY_S, end)
+            until = min(day + DAY_S, end)
+            yield float(day), until, _hours(source, float(day), until)
 
 
 def _hours(store: Store, since: float, until: float) -> pa.Table:
@@ -125,11 +140,11 @@ def _proven(looked_at: Sequence[Numbers], found: Numbers, copied: int) -> Compar
     return Compared(source=digest(wanted), target=digest(found[same]), copied=copied, more=more)
 
 
-def _scan(store: Store, record_type: type[Record], where: Sequence[Filter]) -> Iterator[pa.RecordBatch]:
+def _scan(store: Scanned, record_type: type[Record], where: Sequence[Filter]) -> Iterator[pa.RecordBatch]:
     return store.scan(record_type, [each.name for each in columns(record_type)], where)
 
 
-def _numbers(store: Store, record_type: type[Record], where: Sequence[Filter]) -> Numbers:
+def _numbers(store: Scanned, record_type: type[Record], where: Sequence[Filter]) -> Numbers:
     return _numbers_of(_scan(store, record_type, where))
 
 

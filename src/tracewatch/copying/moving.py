@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from tracewatch.copying.comparing import Compared, carried_over, into_hours
+from tracewatch.copying.archive_files import Form
+from tracewatch.copying.archives import Archive, File, archive
+from tracewatch.copying.comparing import Compared, carried_over, end_of_hours, hours_alone, into_hours
 from tracewatch.copying.digests import Digest
 from tracewatch.copying.knowledge import Knowledge
 from tracewatch.copying.stretches import Stretch, stretches
@@ -60,6 +63,13 @@ class Copied:
         """Whether every part is."""
         return all(each.proven for each in self.parts)
 
+    @property
+    def unproven(self) -> str:
+        """Which parts are not, for people."""
+        return ", ".join(
+            f"{each.name} ({each.target.rows:,} of {each.rows:,})" for each in self.parts if not each.proven
+        )
+
 
 def copy(source: Store, target: Store, now: float, progress: Progress | None = None) -> Copied:
     """Puts all that one store has into another one, which may have some of it already; `progress` counts spans.
@@ -70,7 +80,7 @@ def copy(source: Store, target: Store, now: float, progress: Progress | None = N
     """
     watched = pulse_of_all(source, now).holder != ""
     knowledge = Knowledge.of(source, target)
-    parts = [_part(HOURLY, into_hours(source, target))]
+    parts = [_part(HOURLY, into_hours(hours_alone(source, end_of_hours(source.retained(), target)), target))]
     spans = Compared()
     plan = list(stretches(source, knowledge.recent_from))
     for each in (one for one in plan if not one.recent):
@@ -93,7 +103,44 @@ def copy(source: Store, target: Store, now: float, progress: Progress | None = N
     )
 
 
+def export(store: Store, folder: Path, form: Form, progress: Progress | None = None) -> Mapping[str, File]:
+    """Writes all that people keep into a folder of files, and returns what is in it; `progress` counts rows.
+
+    The store must be caught up. Not in it are who works with the store just now, what detection has learned, and
+    messages that are still to be sent, which would otherwise go out twice. Raises OutputRefused.
+    """
+    return archive(store, folder, form, _kept(), progress)
+
+
+def kept_rows(store: Store) -> int:
+    """How many records `export` writes."""
+    return sum(store.count(each, where) for each, where in _kept())
+
+
+def restore(source: Archive, target: Store, progress: Progress | None = None) -> Copied:
+    """Puts all that an archive holds into a store, which may have some of it already; `progress` counts spans.
+
+    `Archive.check` belongs before it. As with `copy`, what is there as it is is not written again, and nothing else
+    that the target has is touched. Raises ImportRefused and the Store… errors.
+    """
+    hours = into_hours(source.hours(end_of_hours(source.retained(), target)), target)
+    parts = [_part(HOURLY, hours)]
+    for record_type, _ in _kept():
+        if record_type.table in source.files:
+            counted = progress if record_type is Span else None
+            parts.append(_part(record_type.table, carried_over(source, target, record_type, progress=counted)))
+    target.roll_up()
+    return Copied(parts=[each for each in parts if each.rows], learned=(), anew=(), left=0)
+
+
 _SETTLED = (Filter("state", "!=", UNDER_WAY),)
+
+
+def _kept() -> Iterator[tuple[type[Record], Sequence[Filter]]]:
+    """What goes into an archive, the calls first."""
+    yield Span, ()
+    for each in _others():
+        yield each, _SETTLED if each is Delivery else ()
 
 
 def _others() -> Iterator[type[Record]]:
