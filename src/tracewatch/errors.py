@@ -284,6 +284,14 @@ class ProjectsFull(TracewatchError):
     (raise TRACEWATCH_MAX_PROJECTS, or send with the key of a project)"""
 
 
+class DiskShort(BodyRefused):
+    """the disk that holds the database has {free:,} MB left, and {reserve:,} MB stay free (TRACEWATCH_DISK_RESERVE_MB):
+    nothing of this request was kept, send it again when there is room"""
+
+    status = 503
+    reason = "disk"
+
+
 class StoringSlow(BodyRefused):
     """the database did not take this request within {seconds} s: send it again, what comes twice is kept once"""
 

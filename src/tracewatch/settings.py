@@ -53,6 +53,12 @@ class Settings:
         0,
         within=range(1_000_001),
     )
+    disk_reserve_mb: int = setting(
+        "How many MB of the disk that holds a database file stay free: with less, senders are asked to come back "
+        "later; 0 is 200, or a twentieth of a small disk.",
+        0,
+        within=range(10**9 + 1),
+    )
     metrics: str = setting(
         "Numbers of your own to watch, with the direction that is bad: 'metadata.judge_score:down, quality.tone'.", ""
     )

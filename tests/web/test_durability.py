@@ -8,7 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 
+import pytest
 from web.conftest import PROTOBUF, a_body
+
+from tracewatch.errors import DiskShort
+from tracewatch.web.bodies import Room
+from tracewatch.web.counters import Counters
+from tracewatch.web.sparing import Disk
 
 SPANS = 200
 SENDERS = 4
@@ -105,6 +111,34 @@ def test_a_disk_that_is_full(serve):
         assert running.count() == 3
         assert running.post(a_body(500, trace="full"))[0] == 200
         assert running.count() == 503
+
+
+def test_a_disk_with_too_little_left_is_told_before_it_is_full(serve):
+    with serve(environ={"TRACEWATCH_DISK_RESERVE_MB": "1000000000"}) as running:
+        status, headers, answer = running.post(a_body())
+        assert (status, headers["retry-after"]) == (503, "30")
+        assert b"MB left, and 1,000,000,000 MB stay free (TRACEWATCH_DISK_RESERVE_MB)" in answer
+        assert running.count() == 0
+        assert b'reason="disk"} 1' in running.ask("GET", "/metrics")[2]
+
+
+def test_it_goes_on_when_there_is_room(tmp_path):
+    now = [0.0]
+    disk = Disk.of(str(tmp_path / "w.db"), 10**9)
+    disk.steady = lambda: now[0]
+    room = Room(1_000, Counters(), disk)
+    with pytest.raises(DiskShort):
+        room.take(1)
+    assert room.counters.queued_bytes == 0
+    disk.reserve = Disk.of(str(tmp_path / "w.db"), 0).reserve
+    assert 0 < disk.reserve <= 200 * 10**6
+    room.take(1)
+    disk.reserve = 10**18
+    room.counters.queued_bytes = 0
+    now[0] += 5
+    with pytest.raises(DiskShort):
+        room.take(1)
+    assert Disk.of("postgresql://db/watch", 0) is None
 
 
 def test_a_full_queue_refuses_and_keeps_what_it_has(serve):

@@ -22,6 +22,7 @@ from tracewatch.web.guarding import Guard
 from tracewatch.web.refusing import HANDLERS
 from tracewatch.web.reporting import Reporting
 from tracewatch.web.serving import Serving
+from tracewatch.web.sparing import Disk
 from tracewatch.web.storing import Storing
 from tracewatch.web.watching import Watching
 
@@ -47,7 +48,7 @@ def make_app(settings: Settings, *, open_without_keys: bool = False, detection: 
                 store=store,
                 settings=settings,
                 counters=counters,
-                room=Room(settings.queue_mb * MIB, counters),
+                room=Room(settings.queue_mb * MIB, counters, Disk.of(settings.db, settings.disk_reserve_mb)),
                 storing=storing,
                 events=Events(store, lambda: _clock(app)),
                 open_without_keys=open_without_keys,

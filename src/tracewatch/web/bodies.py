@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tracewatch.errors import BodyBroken, BodyRefused, BodyTooLarge, BodyTooSlow, EncodingUnknown, ServerFull
 from tracewatch.web.counters import Counters
+from tracewatch.web.sparing import Disk
 
 MIB = 2**20
 READ_S = 60.0  # to send a body; exporters give up after 10 s
@@ -24,9 +25,12 @@ class Room:
 
     most: int
     counters: Counters
+    disk: Disk | None = None
 
     def take(self, size: int) -> None:
-        """Counts bytes in. Raises ServerFull."""
+        """Counts bytes in. Raises ServerFull or DiskShort."""
+        if self.disk is not None:
+            self.disk.check()
         if self.counters.queued_bytes + size > self.most:
             raise ServerFull(mib=self.most // MIB)
         self.counters.queued_bytes += size
@@ -46,7 +50,7 @@ class Body:
     size: int = 0
 
     def add(self, part: bytes) -> None:
-        """Takes a part in. Raises BodyTooLarge or ServerFull."""
+        """Takes a part in. Raises BodyTooLarge, ServerFull or DiskShort."""
         if self.size + len(part) > self.most:
             raise BodyTooLarge(mib=self.most // MIB)
         self.room.take(len(part))

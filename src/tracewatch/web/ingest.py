@@ -16,6 +16,7 @@ from tracewatch.errors import (
     BadOtlp,
     BodyRefused,
     ContentTypeUnknown,
+    DiskShort,
     StoreBusy,
     StoreUnwritable,
     StoringSlow,
@@ -36,6 +37,7 @@ JSON_SHARE = 4  # JSON takes 24 times its size once it is read, so of JSON a bod
 PATIENCE_S = 8.0  # exporters give up after 10 s, and then do not know whether their spans were stored
 RETRY_S = 1  # the queue is stored within a second or two; senders add a random share of their own
 STORE_RETRY_S = 5  # a disk that is full or a file that is locked takes longer
+DISK_RETRY_S = 30  # somebody has to make room first
 _REFUSED = 3  # INVALID_ARGUMENT of google.rpc.Code
 _LATER = 14  # UNAVAILABLE
 
@@ -120,7 +122,8 @@ def _form(request: HttpRequest) -> str:
 def _refused(server: Serving, error: BodyRefused | BadOtlp, form: str) -> Response:
     status, reason = (error.status, error.reason) if isinstance(error, BodyRefused) else (400, "unreadable")
     server.counters.refuse(reason)
-    return _error(error, status, form, retry_s=RETRY_S if status in (429, 503) else None)
+    later = DISK_RETRY_S if isinstance(error, DiskShort) else RETRY_S
+    return _error(error, status, form, retry_s=later if status in (429, 503) else None)
 
 
 def _partial(stored: Stored, form: str) -> Response:

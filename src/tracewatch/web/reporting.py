@@ -17,7 +17,7 @@ from tracewatch.web.bodies import Room
 from tracewatch.web.counters import Counters
 
 EVERY_S = 10.0
-NO_ROOM = ("full", "slow", "store")
+NO_ROOM = ("full", "slow", "store", "disk")
 """Reasons for which a request is turned away that are the server's, not the sender's."""
 
 _log = logging.getLogger("tracewatch.web")
