@@ -81,6 +81,8 @@ def headline(incident: Incident, zone: tzinfo, now: float, *, effect: bool = Tru
 
 def short(incident: Incident) -> str:
     """The movement in three words, for lanes and lists: 'Cost 4.1×', 'Errors 18 %'."""
+    if is_budget(incident):
+        return "Budget"
     if incident.detector in CHECKED and incident.metric_name in METRIC_OF and incident.kind != "silence":
         return METRIC_OF[incident.metric_name].label
     measure = measure_of(incident.metric_name)
@@ -112,9 +114,17 @@ def ratio_of(incident: Incident) -> float | None:
 
 def usually(incident: Incident) -> str:
     """The expected range as screens write it; empty where none is known."""
-    measure = measure_of(incident.metric_name)
+    return usual_range(incident.metric_name, incident.lower, incident.upper, incident.expected)
+
+
+def usual_range(metric: str, lower: float | None, upper: float | None, expected: float | None) -> str:
+    """What is usual of a metric, from a range or from what was expected; empty where neither is known.
+
+    >>> usual_range("fallback_rate", 0.0, 0.16, 0.0029).replace(formats.THIN, " ")
+    '0.29 %'
+    """
+    measure = measure_of(metric)
     unit = measure.unit
-    lower, upper = incident.lower, incident.upper
     if measure.family == "volume":
         if lower is not None and upper is not None:
             return (
@@ -122,12 +132,17 @@ def usually(incident: Incident) -> str:
                 if lower >= 1
                 else f"up to {formats.count(round(upper))}"
             )
-        return "" if incident.expected is None else f"about {formats.count(round(incident.expected))}"
-    if measure.unit == "share" and (lower or 0.0) <= 0 and incident.expected:
-        return formats.percent(incident.expected)  # up to where few calls raise no alarm is not usual
+        return "" if expected is None else f"about {formats.count(round(expected))}"
+    if measure.unit == "share" and (lower or 0.0) <= 0 and expected:
+        return formats.percent(expected)  # up to where few calls raise no alarm is not usual
     if lower is not None and upper is not None and upper > lower:
         return formats.between(lower, upper, unit)
-    return "" if incident.expected is None else formats.amount(incident.expected, unit)
+    return "" if expected is None else formats.amount(expected, unit)
+
+
+def is_budget(incident: Incident) -> bool:
+    """Whether it is about what was spent in a day, a week or a month, not about single calls."""
+    return incident.detector in CHECKED and incident.kind == "surge"
 
 
 def limit_of(incident: Incident) -> str | None:
@@ -146,7 +161,8 @@ def checked_amount(incident: Incident, value: float) -> str:
     known = METRIC_OF.get(incident.metric_name)
     if known is not None and known.family == "volume" and known.unit == "calls":
         return formats.count(round(value))
-    return formats.amount(value, known.unit if known else measure_of(incident.metric_name).unit)
+    unit = known.unit if known else measure_of(incident.metric_name).unit
+    return formats.money(value) if unit == "USD" and is_budget(incident) else formats.amount(value, unit)
 
 
 _NOUNS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tracewatch import formats
+from tracewatch import formats, headlines
 from tracewatch.dealing import deeds_about
 from tracewatch.explaining.measures import measure_of
 from tracewatch.records import Anomaly, Deed
@@ -45,17 +45,13 @@ def value_of(finding: Anomaly, value: float | None) -> str:
 
 
 def usual_of(finding: Anomaly) -> str:
-    """What was expected, as a range where one is known."""
+    """What was expected, in the words of its incident: as a range where one is known."""
     told: Any = finding.statistics.get("expectedRange") or {}
     low, high = told.get("lower"), told.get("upper")
-    measure = measure_of(finding.metric_name)
-    if high is not None and (low is None or low <= 0):
-        return f"up to {value_of(finding, high)}"
-    if low is not None and high is not None and high > low:
-        if measure.family == "volume":
-            return formats.spanning(value_of(finding, low), value_of(finding, high))
-        return formats.between(low, high, measure.unit)
-    return value_of(finding, finding.expected_value)
+    if high is not None and low is None:
+        low = 0.0
+    said = headlines.usual_range(finding.metric_name, low, high, finding.expected_value)
+    return said or value_of(finding, finding.expected_value)
 
 
 def deviation(finding: Anomaly) -> str:

@@ -241,12 +241,15 @@ def _facts(asked: Asked, it: Whole) -> Iterator[Fact]:
     yield Fact(
         name="When" if single else "Since", value=formats.moment(incident.started_at, asked.zone, asked.now), note=state
     )
-    if incident.observed is not None:
+    if headlines.is_budget(incident) and incident.observed is not None:
+        yield Fact(name="Comes to", value=headlines.checked_amount(incident, incident.observed),
+                   note=f"of {headlines.limit_of(incident)}")  # fmt: skip
+    elif incident.observed is not None:
         unit = None if measure.family == "volume" else measure.unit
-        usual = headlines.usually(incident)
+        usual, limit = headlines.usually(incident), headlines.limit_of(incident)
         value = formats.amount(incident.observed if unit else round(incident.observed), unit)
         yield Fact(name=title_of(incident.metric_name).partition(",")[0] if unit else "Calls", value=value,
-                   note=f"expected {usual}" if usual else "")  # fmt: skip
+                   note=f"limit {limit}" if limit else f"expected {usual}" if usual else "")  # fmt: skip
     effect: Effect = effect_of(incident, asked.now)
     if effect.text:
         yield Fact(name=effect.name, value=effect.text, note=effect.rate)

@@ -89,9 +89,9 @@ def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
         "step_word": step_word(it.period.step_s),
         "cost_chart": charts.band(_labelled(cost, "Cost over time, with its usual range"), asked.zone, asked.now),
         "calls_chart": charts.band(_labelled(calls, "Calls over time, with their usual range"), asked.zone, asked.now),
-        "cost_hint": f"{formats.cost(_sum(cost), it.unpriced_calls)} in {_long(it)}"
+        "cost_hint": f"{formats.cost(it.shown[1], it.shown[2])} in {_long(it)}"
         + (f" · {formats.percent(it.priced_share)} of tokens priced" if it.priced_share is not None else ""),
-        "calls_hint": f"{formats.count(_sum(calls))} in {_long(it)}",
+        "calls_hint": f"{formats.count(it.shown[0])} in {_long(it)}",
     }
 
 
@@ -123,6 +123,8 @@ def title_of(metric: str, step_s: float = HOUR_S) -> str:
 def title_of_course(metric: str, course: charts.Series) -> str:
     """What the chart of what was judged is called: of single calls it says that each of them is drawn."""
     title = title_of(metric, course.step_s)
+    if course.unit == "sum USD" or (course.unit is None and measure_of(metric).family != "volume"):
+        return f"{'Cost' if course.unit else 'Tokens'} per {step_word(course.step_s)}"  # of a budget
     return f"{title}, call by call" if course.calls else title
 
 
@@ -233,8 +235,8 @@ def _shown(asked: Asked, it: Overview, number: Number) -> Shown:
         usual = _usually(number, formats.money)
     elif number.key == "latency":
         value = formats.duration(number.value)
-        small = f"p95 {formats.duration(it.p95_ms)}"
-        usual = _usually(number, formats.duration).replace("usually", "average usually", 1)
+        small = f"avg · p95 {formats.duration(it.p95_ms)}"
+        usual = _usually(number, formats.duration)
     elif number.key == "calls":
         value, title = formats.count(number.value), formats.exactly(number.value)
         usual = _usually(number, lambda value: formats.count(round(value)))
@@ -277,10 +279,6 @@ def _counted(opened: Sequence[Incident]) -> Iterator[str]:
         count = sum(each.severity == severity for each in opened)
         if count:
             yield f"{count} {severity}"
-
-
-def _sum(series: charts.Series) -> float:
-    return sum(each for each in series.values if each is not None)
 
 
 def _long(it: Overview) -> str:

@@ -16,10 +16,11 @@ from tracewatch.records import Span, columns
 from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.incidents import bridge_rows
+from tracewatch.web.views.bars import Row, places_of, window
 from tracewatch.web.views.summary import Summary, is_unpriced, name_of
 from tracewatch.web.views.trace import WINDOW, Pair, Trace, compare, find, trace, usual_of
 from tracewatch.web.views.typical import Typical, alike
-from tracewatch.web.views.waterfall import Row, Waterfall, minimap, places_of, waterfall, window
+from tracewatch.web.views.waterfall import Waterfall, minimap, waterfall
 
 router = APIRouter(include_in_schema=False)
 

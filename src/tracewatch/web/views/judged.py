@@ -66,9 +66,14 @@ class Judged:
         )  # fmt: skip
 
     @property
+    def is_budget(self) -> bool:
+        """Whether it is about what was spent in a day, a week or a month: of that a picture shows each step's part."""
+        return self.detector in CHECKED and self.kind == "surge"
+
+    @property
     def limit(self) -> float | None:
-        """The limit of a rule."""
-        if self.detector not in CHECKED or self.kind == "silence":
+        """The limit of a rule, where the steps of a picture can be compared with it."""
+        if self.detector not in CHECKED or self.kind == "silence" or self.is_budget:
             return None
         return self.upper if self.direction == "up" else self.lower
 
@@ -92,7 +97,9 @@ def course(
         single = _single_calls(store, caller, it, since, until, now)
         if single is not None:
             return single
-    drawn = series(store, caller, it.metric, it.slice, since, until, now, step_s=step_s, worse=it.direction)
+    drawn = series(
+        store, caller, it.metric, it.slice, since, until, now, step_s=step_s, worse=it.direction, spent=it.is_budget
+    )
     return None if drawn is None else beside(drawn, it)
 
 

@@ -58,6 +58,8 @@ class Lane:
     """How far into the lane too little was known to judge, in per cent."""
     learned_days: int
     """Of WARMUP_DAYS; at least these when it is learned."""
+    is_whole: bool = False
+    """Whether it holds all calls together: what a rule or detection said of them all."""
 
     @property
     def now(self) -> Mark | None:
@@ -84,6 +86,7 @@ class Lanes:
 
     shown: tuple[Lane, ...]
     of: int
+    """How many kinds of call there are; the lane of all together is none."""
     by: str
     elsewhere: tuple[Mark, ...]
     """Incidents of calls that no single lane holds."""
@@ -109,9 +112,12 @@ def lanes(
         if key in counted  # a step that is drawn may begin before the time that is shown
     ]
     placed = {each.incident.id for lane in made for each in lane.marks}
+    of_all = [each for each in found if not each.slice]
+    whole = [_whole(made, shown, [marks[each.id] for each in of_all], period, step)] if of_all and made else []
+    placed |= {each.id for each in of_all if whole}
     ordered = sorted(made, key=lambda each: each.rank)
     return Lanes(
-        shown=tuple(ordered[:most]),
+        shown=(*whole, *ordered[:most]),
         of=len(made),
         by=by,
         elsewhere=tuple(marks[each.id] for each in found if each.id not in placed),
@@ -134,6 +140,22 @@ def _lane(
         present=tuple(_present(sorted({row["bucket"] for row in rows}), period, step)),
         learning=max(0.0, min(100.0, 100 * (learned_at - period.since) / period.length_s)),
         learned_days=int(min(days, WARMUP_DAYS)),
+    )
+
+
+def _whole(
+    parts: Sequence[Lane], rows: Sequence[Mapping[str, Any]], marks: Sequence[Mark], period: Period, step: float
+) -> Lane:
+    """The lane of all calls together, for what is about no kind of them."""
+    return Lane(
+        slice={},
+        filters={},
+        calls=sum(each.calls for each in parts),
+        marks=tuple(_pressed(marks)),
+        present=tuple(_present(sorted({row["bucket"] for row in rows}), period, step)),
+        learning=0.0,
+        learned_days=int(WARMUP_DAYS),
+        is_whole=True,
     )
 
 

@@ -92,6 +92,8 @@ class Overview:
     unpriced_calls: int
     calls: int
     cost_usd: float
+    shown: tuple[int, float, int]
+    """Calls, money and calls of unknown cost of the time that the pictures show."""
     lanes: Lanes
     charts: tuple[Series, Series]
     parts: Mapping[str, tuple[Part, ...]]
@@ -112,7 +114,15 @@ def overview(store: Store, caller: Caller, period: Period, now: float, zone: tzi
     today = _today(now, zone) if period.name == "24h" else period.since
     by_both = ("model_provider", "usage_type", "operation_type")
     sums = counting_calls(with_unpriced(between(store, caller, today, now, by=by_both, measures=SUMS)))
-    totals = {name: sum(row[name] or 0 for row in sums) for name in SUMS}
+    totals = _totals(sums)
+    # A picture begins with a whole step; its title counts what every other page counts of that time.
+    whole = (
+        totals
+        if today == period.since
+        else _totals(
+            counting_calls(with_unpriced(between(store, caller, period.since, now, by=by_both, measures=SUMS)))
+        )
+    )
     drawn_steps = _steps(store, caller, known, period)
     verdict = opened[0] if opened else None
     tokens = totals["priced_tokens"] + totals["unpriced_tokens"]
@@ -137,11 +147,16 @@ def overview(store: Store, caller: Caller, period: Period, now: float, zone: tzi
         unpriced_calls=int(totals["unpriced_calls"]),
         calls=int(totals["calls"]),
         cost_usd=float(totals["cost_usd_sum"]),
+        shown=(int(whole["calls"]), float(whole["cost_usd_sum"]), int(whole["unpriced_calls"])),
         lanes=lanes(store, caller, period, now, within, by=by),
         charts=charts,
         parts={name: _parts(store, caller, sums, name, period, now) for name in ("model_provider", "usage_type")},
         incident_steps=_incident_steps(within, period, now),
     )
+
+
+def _totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {name: sum(row[name] or 0 for row in rows) for name in SUMS}
 
 
 def _numbers(

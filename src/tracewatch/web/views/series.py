@@ -12,7 +12,7 @@ from tracewatch.metrics.custom import COLUMN_OF
 from tracewatch.stores.base import Filter, Store
 from tracewatch.stores.measures import KEYS, ROLLED
 from tracewatch.web.charts import Series
-from tracewatch.web.views.hours import CALLS, Amount, Hours, mean, share
+from tracewatch.web.views.hours import CALLS, COST, Amount, Hours, mean, share
 from tracewatch.web.views.rolled import calls_of, rolled, rows_of
 from tracewatch.web.views.usual import Hourly, Kind, middles, ranges
 
@@ -37,6 +37,16 @@ class Source:
     amount: Amount
     needs: tuple[str, ...]
     kind: Kind
+
+
+def _tokens(row: Mapping[str, Any]) -> tuple[float, float]:
+    return (row["input_tokens_sum"] or 0.0) + (row["output_tokens_sum"] or 0.0), 1.0
+
+
+_SPENT = {
+    "cost_usd": Source(amount=COST, needs=("cost_usd_sum",), kind="sum"),
+    "total_tokens": Source(amount=_tokens, needs=("input_tokens_sum", "output_tokens_sum"), kind="sum"),
+}
 
 
 def source_of(metric: str) -> Source | None:
@@ -73,10 +83,13 @@ def step_for(since: float, until: float, now: float) -> int:
 
 def series(
     store: Store, caller: Caller, metric: str, slice: Mapping[str, Any], since: float, until: float, now: float, *,
-    label: str = "", step_s: int | None = None, worse: str = "up",
+    label: str = "", step_s: int | None = None, worse: str = "up", spent: bool = False,
 ) -> Series | None:  # fmt: skip
-    """The metric of a slice from `since` to `until`; None when rollups do not hold it."""
-    source = source_of(metric)
+    """The metric of a slice from `since` to `until`, or with `spent` all that its calls came to in each step.
+
+    None when rollups do not hold it.
+    """
+    source = _SPENT.get(metric) if spent else source_of(metric)
     if source is None or not can_be_rolled(slice):
         return None
     step = step_s or step_for(since, until, now)
@@ -86,6 +99,7 @@ def series(
     rows = rows_of(rolled(store, caller, start, end, step_s=step, where=where, measures=source.needs))
     hours = Hours.read(store, caller, start, end, now, where=where, measures=source.needs).hourly(source.amount)
     unit = None if source.kind == "sum" else measure_of(metric).unit
+    unit = "sum USD" if source.amount is COST else unit
     most = 1.0 if unit in ("share", "score") else float("inf")
     return Series(
         label=label,

@@ -12,10 +12,11 @@ from tracewatch.records import Incident, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.trees import critical_path, tree_of
 from tracewatch.web.views import incidents
+from tracewatch.web.views.bars import Row, places_of, window
 from tracewatch.web.views.incident import Bridge, Part
 from tracewatch.web.views.summary import Summary, end_of, name_of, summary
 from tracewatch.web.views.typical import Alike, Typical, alike, of_calls
-from tracewatch.web.views.waterfall import Row, Waterfall, places_of, waterfall, window
+from tracewatch.web.views.waterfall import Waterfall, waterfall
 
 MOST_PARTS = 6
 WHOLE = 2_000  # spans: of longer traces only the rows that are shown are read in full
