@@ -49,12 +49,12 @@ class Clumps:
     def close_day(self) -> None:
         """A day is over."""
         self.sums *= KEEP
-        if len(self.today.keys):
-            groups = Groups(self.today.keys % STRIDE)
-            n, s, q = self.today.values[groups.order].reshape(-1, 3, SERIES).transpose(1, 0, 2)
+        keys, values = self.today.split(np.ones(len(self.today.keys), bool))
+        if len(keys):
+            groups = Groups(keys % STRIDE)
+            n, s, q = values[groups.order].reshape(-1, 3, SERIES).transpose(1, 0, 2)
             for j, x in enumerate((s * s - q, n * (n - 1), q, n, n > 1)):
                 self.sums[groups.keys, :, j] += np.add.reduceat(x, groups.starts, dtype=float)
-        self.today = Ledger((0.0,) * (3 * SERIES))
 
     def effective(self, members: Floats, series: int, sizes: Ints) -> float:
         """Independent calls that sessions of a slice with so many calls are worth; series counts from EMPTY."""

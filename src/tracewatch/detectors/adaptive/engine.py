@@ -289,7 +289,7 @@ class Engine:
         """Add the rows to the five-minute sums of slices, and to the hourly counts that bases are made of."""
         known, segments = self.known, len(self.known.intake.segments)
         cells = None if rows is None else cells_of(rows, segments)
-        known.series.add(cells, ticks, known.slices.members, known.rates.segment)
+        known.series.add(cells, ticks, known.slices.pairs, known.rates.segment)
         known.rates.begin_hours(first, ticks)
         if cells is not None:
             known.rates.count(*by_hour(cells, first, segments))

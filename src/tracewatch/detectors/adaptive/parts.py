@@ -98,7 +98,10 @@ class Bank:
         self.usual = np.concatenate([self.usual, usual])
         slack = SLACK * np.sqrt(PRIOR_DAY + self.between[[column for column, _ in keys]])
         self.slack = np.concatenate([self.slack, slack])
-        self.days = np.concatenate([self.days, np.zeros((DAYS, n, SERIES, 2))], 1)
+        more = len(self.keys) - self.days.shape[1]
+        if more > 0:  # a quarter beyond: every new user would have all moved
+            more += len(self.keys) // 4
+            self.days = np.concatenate([self.days, np.zeros((DAYS, more, SERIES, 2))], 1)
 
     def keep(self, rows: Ints) -> None:
         """Forget all other parts."""
@@ -316,15 +319,15 @@ class Parts:
 
     def learn(self, day: int) -> None:
         """A day is over: how parts usually differ, without what was borne out today."""
-        bank = self.bank
+        bank, parts = self.bank, len(self.bank.keys)
         for column, code, series in self.borne:
             if (column, code) in bank.index:
                 alike = [i for i in range(SERIES) if family_of(i) == family_of(series)]
                 bank.days[0, bank.index[column, code], alike] = 0.0
             self.told.setdefault((column, series), []).append(day)
         self.borne = set()
-        bank.last[(bank.days[0, :, :, 0] > 0).any(1)] = day
-        n, s = np.ascontiguousarray(np.moveaxis(bank.days, -1, 0))  # half the time
+        bank.last[(bank.days[0, :parts, :, 0] > 0).any(1)] = day
+        n, s = np.ascontiguousarray(np.moveaxis(bank.days[:, :parts], -1, 0))  # half the time
         enough = n >= 3
         total, hits = n.sum(0), s.sum(0)
         bank.usual[:, :C] = (hits / (total + PSEUDO))[:, :C]

@@ -17,13 +17,14 @@ from .errands import Shared, Table
 from .expectations import GRAIN
 from .failover import moved
 from .rates import FALLBACK, NO_HIT, R
-from .slices import SLICES
+from .slices import SLICES, Pairs
 from .windows import DAY, HISTORY, HOUR
 
 K = C + R  # channels, then rates
 TOTALS = 2 * K + R  # of a slice and tick: calls and sums (of residuals or hits) of K series, expected hits of R
 MANY = 150  # slices: with more, shorter runs take less room
 LONG_RUN, SHORT_RUN = DAY, DAY // 6  # ticks read at once
+FEW = 4  # ticks whose sums are taken out for all slices at once: a tenth of the time of one after the other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class Series:
         total[: HISTORY + 1, : len(keep)] = self.total[: HISTORY + 1, keep]
         self.total = total
 
-    def add(self, cells: Cells | None, ticks: int, members: Floats, base: Floats) -> None:
+    def add(self, cells: Cells | None, ticks: int, pairs: Pairs, base: Floats) -> None:
         """Append the cells of so many ticks; base is each segment's expected share of hits (segments x rates)."""
         if self.end + ticks >= len(self.total):
             self.forget()
@@ -95,7 +96,7 @@ class Series:
         if cells is None:
             run[:] = 0
         else:
-            spread(cells, members, base, run)
+            spread(cells, pairs, base, run)
         before = self.total[first - 1, : self.slices]
         for now in run:  # numpy's own cumulative sum over the first axis is five times slower
             now += before
@@ -180,23 +181,28 @@ def summed(keys: Ints, columns: Sequence[NDArray[Any]]) -> tuple[Ints, Floats]:
     return unique, out
 
 
-def spread(cells: Cells, members: Floats, base: Floats, run: Floats) -> None:
+def spread(cells: Cells, pairs: Pairs, base: Floats, run: Floats) -> None:
     """The sums of cells, in the slices that their segments are in (ticks x slices x TOTALS; all is written)."""
     present, place = np.unique(cells.segment, return_inverse=True)
     sums = np.zeros((len(present), len(run), TOTALS))
     sums[place, cells.tick, : 2 * K] = cells.sums[: 2 * K].T
     sums[:, :, 2 * K :] = sums[:, :, C:K] * base[present][:, None]
     sums[place, cells.tick, 2 * K + NO_HIT] = cells.sums[2 * K]
-    slices, which = np.nonzero(members[:, present])
-    bounds = np.searchsorted(slices, np.arange(len(members) + 1)).tolist()
-    for slice_, (begin, end) in enumerate(pairwise(bounds)):
+    at = np.full(len(base), -1)
+    at[present] = np.arange(len(present))
+    slices, segments = pairs
+    there = at[segments] >= 0
+    slices, which = slices[there], at[segments[there]]
+    starts = np.flatnonzero(np.diff(slices, prepend=-1))
+    run[:] = 0
+    if len(run) <= FEW:
+        run[:, slices[starts]] = np.add.reduceat(sums[which], starts, axis=0).swapaxes(0, 1)
+        return
+    for begin, end in pairwise([*starts.tolist(), len(slices)]):
         its = which[begin:end].tolist()
-        if not its:
-            run[:, slice_] = 0
-        elif len(its) == 1:
-            run[:, slice_] = sums[its[0]]
-        else:
-            together = sums[its[0]] + sums[its[1]]
-            for i in its[2:]:
-                together += sums[i]
-            run[:, slice_] = together
+        together = sums[its[0]]
+        if len(its) > 1:
+            together = together + sums[its[1]]
+        for i in its[2:]:
+            together += sums[i]
+        run[:, slices[begin]] = together

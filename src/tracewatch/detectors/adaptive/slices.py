@@ -15,6 +15,9 @@ OVERLAP = 0.2  # of the smaller slice's calls in the other: the two are not inde
 ALIKE = 0.5  # of the calls of either that both have in common: the same incident may be told of both
 SLICES = 600  # beyond, further segments are watched in the wider slices only: each slice keeps 0.6 MB of history
 
+Pairs = tuple[Ints, Ints]
+"""Slices, in order, and a segment of each that is in it."""
+
 
 class Slices:
     """Labels, and which segments are members (slices x segments, 0 or 1)."""
@@ -23,6 +26,7 @@ class Slices:
         self.labels: list[dict[str, object]] = []
         self.index: dict[tuple[tuple[str, object], ...], int] = {}
         self.members = np.zeros((0, 0))
+        self.pairs: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.int64))  # the same
         self.attributes = np.zeros(0, np.int64)  # how many each label names
         self.traffic = np.zeros(0)  # recent calls of each segment
         self.near = np.zeros((0, 0), bool)  # slices x slices: too much in common for two incidents of one family
@@ -57,6 +61,8 @@ class Slices:
     def weigh(self, traffic: Floats) -> None:
         """Compare the slices by the recent calls of each segment."""
         self.traffic = traffic
+        slices, segments = np.nonzero(self.members)
+        self.pairs = slices, segments
         share = self.members @ traffic / traffic.sum()
         self.neatness = 1 - 0.01 * share - 0.0005 * self.attributes
         self.by_model = np.array(["model_name" in x or "model_provider" in x for x in self.labels], bool)
