@@ -178,3 +178,31 @@ def test_a_value_that_stands_for_billions_by_its_anchors_is_a_mistake_like_other
 def test_a_value_that_yaml_itself_cannot_make_is_a_mistake(value):
     with pytest.raises(BadRules, match="has a value that is none"):
         read_text(f"rules:\n - name: {value}\n", project="default", now=0.0, who="ada")
+
+
+LARGE = {
+    "cursor": 'rules:\n  - name: "x\\e[31m"\nchannels:\n  "a\\u202e": http://x.example/\n',
+    "rules": "rules:\n" + "  - {name: r}\n" * 60_000,
+    "entries": "rules:\n  - name: x\n" + "".join(f"    sever{number}: high\n" for number in range(40_000)),
+    "values": f"rules:\n  - name: x\n    metrics: [{', '.join(f'cost_us{number}' for number in range(60_000))}]\n",
+    "columns": f"rules:\n  - name: x\n    slice: {{{', '.join(f'm{number}: a' for number in range(40_000))}}}\n",
+    "labels": f"rules:\n  - name: x\n    labels: {{{', '.join(f'm{number}: a' for number in range(40_000))}}}\n",
+    "channels": "channels:\n" + "".join(f"  c{number}: http://x.example/\n" for number in range(20_000)),
+    "wrong": "rules:\n" + "".join(f"  - {{name: r{number}, metrics: [a, b, c], sev: x}}\n" for number in range(500)),
+    "name": f"rules:\n  - name: {'x' * 900_000}\n",
+    "word": f"rules:\n  - {{name: x, severity: {'x' * 900_000}}}\n",
+    "depth": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", LARGE.values(), ids=LARGE)
+def test_a_file_that_nobody_meant_to_write_is_refused_in_a_few_sentences(text):
+    told = mistakes(text)
+    assert 0 < len(told) <= 100
+    assert all(len(each) < 1_000 for each in told)
+
+
+def test_as_many_rules_as_there_may_be_with_all_that_they_may_say_are_read():
+    rule = "  - {{name: r{0}, metrics: [cost_usd], slice: {{model_name: [a, b]}}, description: {1}}}\n"
+    text = "rules:\n" + "".join(rule.format(number, "x" * 1_500) for number in range(MOST_RULES))
+    assert len(read(text).rules) == MOST_RULES

@@ -54,6 +54,14 @@ def test_a_process_decodes_as_the_server_does(workers, request_):
     assert found.rows or found.reasons
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the process is found in Linux's /proc")
+def test_the_address_of_the_database_which_may_hold_a_password_is_no_argument(workers):
+    store, started = workers
+    assert _decoded(started, a_request(a_body())).rows
+    (child,) = _children(os.getpid())
+    assert store.url.encode() not in Path(f"/proc/{child}/cmdline").read_bytes()
+
+
 def test_a_body_that_is_none_is_left_to_the_server_and_stops_nothing(workers):
     _, started = workers
     assert _decoded(started, a_request(b"\xff\xff\xff")) is None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tracewatch import settings
-from tracewatch.alerts.checking import is_address
+from tracewatch.alerts.checking import is_address, written
 from tracewatch.channels import Channel, open_channel
 from tracewatch.channels.masking import mask
 from tracewatch.errors import UnknownChannel
@@ -27,6 +28,15 @@ def called(address: str) -> str:
     '${SLACK_WEBHOOK_URL}'
     """
     return address if is_a_variable(address) else mask(address)
+
+
+def shown_rule(rule: AlertRule) -> dict[str, Any]:
+    """A rule in its written form; addresses in it are masked."""
+    its = written(rule)
+    for name in ("channels", "escalate"):
+        if name in its:
+            its[name] = [called(each) if is_address(each) else each for each in its[name]]
+    return its
 
 
 def split(addresses: str) -> list[str]:

@@ -18,6 +18,7 @@ WRITTEN: Mapping[str, Column] = {
 }
 """The columns of a rule by the names under which people write them."""
 LONGEST_NAME = 80
+MOST_LABELS = 20
 
 
 def is_address(channel: str) -> bool:
@@ -99,6 +100,9 @@ def _value(each: Column, value: object, path: Path, reader: Reader) -> Any:
 
 
 def _labels(value: object, path: Path, reader: Reader) -> dict[str, str] | None:
+    if isinstance(value, dict) and len(value) > MOST_LABELS:
+        reader.wrong(path, f"there are {len(value):,} labels, and {MOST_LABELS} are the most")
+        return None
     if isinstance(value, dict) and all(isinstance(each, str | int | float) for each in value.values()):
         return {str(name): str(each) for name, each in value.items()}
     reader.wrong(path, "labels are words with a value each, such as team: search")
@@ -120,6 +124,8 @@ def _check(values: Mapping[str, Any], path: Path, reader: Reader, known: Sequenc
         reader.wrong(path, "a rule needs a name, such as name: costs")
     elif name is not None and len(name) > LONGEST_NAME:
         reader.wrong((*path, "name"), f"a name has at most {LONGEST_NAME} characters, and this one has {len(name)}")
+    elif name is not None and not name.isprintable():
+        reader.wrong((*path, "name"), "a name is words in one line, without control characters")
     if values.get("digest_s") and values.get("cooldown_s"):
         reader.wrong((*path, "cooldown"), "a digest comes at its own time anyway: leave out the cooldown")
     for each in ("channels", "escalate"):

@@ -18,10 +18,11 @@ from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.telling import how_sure
 from tracewatch.headlines import called, checked_amount, headline, limit_of, ratio_of, usually
 from tracewatch.metrics.table import METRIC_OF
-from tracewatch.records import CHECKED, Incident
+from tracewatch.records import CHECKED, AlertRule, Incident
 
 MOST_TEXTS = 4  # factors, and actions: more is a list nobody follows
 LONGEST_TEXT = 300  # characters of one of them
+LONGEST_LABEL = 80
 RATE_FROM_S = 900.0  # money and waiting by the hour are told from a quarter of one on
 WORTH_USD, WORTH_S = 0.01, 1.0
 
@@ -36,7 +37,16 @@ def title(incident: Incident, now: float) -> str:
 
 def facts(incident: Incident, now: float, before: str | None = None) -> tuple[tuple[str, str], ...]:
     """How bad it is: (label, text) each. `before` is the severity that was told last, where it has grown."""
-    return tuple((label, _spaced(text)) for label, text in _facts(_finite(incident), now, before))
+    told = _facts(_finite(incident), now, before)
+    return tuple((line(label, LONGEST_LABEL), line(_spaced(text), LONGEST_TEXT)) for label, text in told)
+
+
+def labels(rule: AlertRule) -> tuple[tuple[str, str], ...]:
+    """Words that go with each message of a rule: (label, text) each."""
+    some = list((rule.labels or {}).items())
+    return tuple(
+        (line(name, LONGEST_LABEL), line(text, LONGEST_TEXT)) for name, text in some if name.strip() and text.strip()
+    )
 
 
 def where(incident: Incident) -> str:
@@ -72,12 +82,14 @@ def course(incident: Incident) -> Course | None:
 
 
 def line(text: str, most: int) -> str:
-    """A text in one line of so many characters at most.
+    """A text in one line of so many characters at most, without what moves a cursor, a direction or a colour.
 
-    >>> line("a  long\\nstory", 8)
-    'a long …'
+    >>> line("a  long\\nstory", 8), line("gpt\\x1b[31m\\u202e4", 20)
+    ('a long …', 'gpt [31m 4')
     """
-    words_alone = " ".join(text.split()) or "An incident"
+    seen = text[: 8 * most]  # blanks may go, and the rest is cut anyway
+    seen = seen if seen.isprintable() else "".join(each if each.isprintable() else " " for each in seen)
+    words_alone = " ".join(seen.split()) or "An incident"
     return words_alone if len(words_alone) <= most else f"{words_alone[: most - 1]}…"
 
 

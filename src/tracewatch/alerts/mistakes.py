@@ -10,6 +10,10 @@ Path = tuple[str | int, ...]
 """Where in what was written: names of entries and numbers in lists, outermost first."""
 
 
+LONGEST_WORD = 60  # characters; longer ones are cut, and nothing is near them
+MOST_TOLD = 20  # mistakes of one kind in one place: nobody reads more before the next try
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One thing that is wrong, and what to do."""
@@ -24,6 +28,8 @@ def near(given: object, known: Iterable[str]) -> str:
     >>> near("severty", ["severity", "name"])
     ': did you mean severity?'
     """
+    if len(str(given)) > LONGEST_WORD:
+        return ""
     found = difflib.get_close_matches(str(given).lower(), list(known), n=1, cutoff=0.6)
     return f": did you mean {found[0]}?" if found else ""
 
@@ -31,7 +37,8 @@ def near(given: object, known: Iterable[str]) -> str:
 def one_of(given: object, known: Iterable[str]) -> str:
     """What to write instead of a word that is none of a few."""
     some = list(known)
-    return f"'{given}' is none of {', '.join(some)}{near(given, some)}"
+    word = str(given) if len(str(given)) <= LONGEST_WORD else f"{str(given)[:LONGEST_WORD]}…"
+    return f"'{word}' is none of {', '.join(some)}{near(given, some)}"
 
 
 def entries(values: object, known: Iterable[str], path: Path, what: str) -> tuple[dict[str, object], list[Mistake]]:
@@ -40,9 +47,9 @@ def entries(values: object, known: Iterable[str], path: Path, what: str) -> tupl
     if not isinstance(values, dict):
         return {}, [Mistake(path, f"{what} has entries, such as {', '.join(names[:3])}: write each as name: value")]
     its = f": its entries are {', '.join(names)}"
+    unknown = [str(name)[:LONGEST_WORD] for name in values if name not in names]
     wrong = [
-        Mistake((*path, str(name)), f"{what} has no entry '{name}'{near(name, names) or its}")
-        for name in values
-        if name not in names
+        Mistake((*path, name), f"{what} has no entry '{name}'{near(name, names) or its}")
+        for name in unknown[:MOST_TOLD]
     ]
     return {name: value for name, value in values.items() if name in names}, wrong

@@ -8,7 +8,7 @@ import reprlib
 from collections.abc import Collection
 from typing import Any
 
-from tracewatch.alerts.mistakes import Mistake, Path, near, one_of
+from tracewatch.alerts.mistakes import MOST_TOLD, Mistake, Path, near, one_of
 from tracewatch.errors import BadTime
 from tracewatch.metrics.table import ENGINE, METRIC_OF, ROOTS, RULES
 from tracewatch.metrics.types import TYPES
@@ -21,6 +21,7 @@ NAMES = {
     "types": sorted({*(each.key for each in TYPES), *RULES.values(), *METRIC_OF}),
 }
 LONGEST_SHOWN = 80  # characters
+MOST_VALUES = 200  # of a list
 LONGEST_S = 366 * 86_400.0
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel = 2
@@ -77,9 +78,17 @@ class Reader:
 
     def words(self, value: object, path: Path, choices: Collection[str] = ()) -> tuple[str, ...]:
         """A list of words; a single one will do."""
-        some = value if isinstance(value, list | tuple) else [value]
+        some = self._few(value, path)
         read = [self.text(each, path, choices) for each in some]
         return tuple(dict.fromkeys(each for each in read if each is not None))
+
+    def _few(self, value: object, path: Path) -> list[object]:
+        """The values of a list, or the one there is; none of more than anybody means to write."""
+        some = list(value) if isinstance(value, list | tuple) else [value]
+        if len(some) <= MOST_VALUES:
+            return some
+        self.wrong(path, f"{path[-1]} has {len(some):,} values, and {MOST_VALUES} are the most: use * for many")
+        return []
 
     def named(self, value: object, path: Path, what: str) -> tuple[str, ...]:
         """Names of metrics or of anomaly types, in which * stands for anything."""
@@ -95,12 +104,14 @@ class Reader:
             self.wrong(path, f"{path[-1]} names columns with their values, such as model_name: [gpt-5, claude-*]")
             return None
         read: dict[str, list[str | None]] = {}
-        for name, given in value.items():
+        for place, (name, given) in enumerate(value.items()):
+            if place >= MOST_TOLD + len(SLICED):
+                break
             if name not in SLICED:
                 hint = near(name, SLICED) or f": there are {', '.join(SLICED)}"
                 self.wrong((*path, str(name)), f"incidents are not told apart by '{name}'{hint}")
                 continue
-            some = list(given) if isinstance(given, list | tuple) else [given]
+            some = self._few(given, (*path, name))
             for each in some:
                 if each is not None:
                     self.text(each, (*path, name))

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tracewatch.alerts.book import Book
-from tracewatch.alerts.checking import written
+from tracewatch.alerts.book import Book, shown_rule
 from tracewatch.alerts.deciding import Rules
 from tracewatch.alerts.kept import channels_of, rules_of
 from tracewatch.alerts.ledger import OPENINGS
@@ -36,9 +35,9 @@ class Standing:
     quality: Quality
 
     def as_row(self) -> dict[str, Any]:
-        """That for JSON."""
+        """That for JSON; addresses in the rule are masked."""
         return {
-            **written(self.rule),
+            **shown_rule(self.rule),
             "severity": self.rule.severity,
             "state": self.state,
             "tells": list(self.audience),

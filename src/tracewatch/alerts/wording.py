@@ -14,32 +14,33 @@ from tracewatch.channels import Message
 from tracewatch.records import SEVERITIES, VERDICTS, AlertRule, Incident, as_dict
 
 MOST_LISTED = 20  # incidents of a digest; more are counted
+LONGEST_NAME = 256  # characters, of a rule or a project
+LONGEST_OF_MACHINES = 1_000  # characters of one text in the incident for machines
 
 
 def message_of(
     telling: Telling, rule: AlertRule, incident: Incident, *, key: str, token: str, public_url: str, before: str | None
 ) -> Message:
     """What is told of an incident. `before` is the severity that was told last."""
-    labels = tuple((rule.labels or {}).items())
     page = f"{public_url.rstrip('/')}/incidents/{quote(incident.id)}" if public_url else None
     return Message(
         key=key,
         event=telling.event,
-        project=incident.project,
-        rule=rule.name,
+        project=lines.line(incident.project, LONGEST_NAME),
+        rule=lines.line(rule.name, LONGEST_NAME),
         severity=incident.severity,
         title=lines.title(incident, telling.at),
         sent_at=telling.at,
         since=incident.started_at,
         until=incident.closed_at if telling.event == "recovered" else None,
-        facts=(*lines.facts(incident, telling.at, before if telling.event == "grown" else None), *labels),
+        facts=(*lines.facts(incident, telling.at, before if telling.event == "grown" else None), *lines.labels(rule)),
         where=lines.where(incident),
         why=lines.why(incident),
         next=lines.next_steps(incident),
         course=lines.course(incident),
         link=page,
         verdict_links={} if telling.event == "recovered" else verdict_links(public_url, key, token),
-        incident=_machine(as_dict(incident)) | {"labels": dict(rule.labels or {})},
+        incident=_machine(as_dict(incident)) | {"labels": dict(lines.labels(rule))},
     )
 
 
@@ -56,8 +57,8 @@ def digest_of(
     return Message(
         key=key,
         event=telling.event,
-        project=project,
-        rule=rule.name,
+        project=lines.line(project, LONGEST_NAME),
+        rule=lines.line(rule.name, LONGEST_NAME),
         severity=telling.severity,
         title=f"{len(some)} {more_than_told}{noun}: {kinds}",
         sent_at=telling.at,
@@ -66,7 +67,7 @@ def digest_of(
         link=f"{public_url.rstrip('/')}/incidents" if public_url else None,
         incident={
             "incidents": [_machine(as_dict(each)) for each in some[:MOST_LISTED]],
-            "labels": dict(rule.labels or {}),
+            "labels": dict(lines.labels(rule)),
         },
     )
 
@@ -76,12 +77,12 @@ def sample(project: str, key: str, now: float, public_url: str) -> Message:
     return Message(
         key=key,
         event="test",
-        project=project,
+        project=lines.line(project, LONGEST_NAME),
         rule="test",
         severity=SEVERITIES[0],
         title="A test of tracewatch: alerts reach this channel",
         sent_at=now,
-        where=f"Project {project}",
+        where=f"Project {lines.line(project, LONGEST_NAME)}",
         next=("Nothing: no incident is behind this message",),
         link=public_url or None,
     )
@@ -100,11 +101,13 @@ def _standing(incident: Incident) -> str:
 
 
 def _machine(value: Any) -> Any:
-    """A value for JSON: numbers that it cannot say are left out."""
+    """A value for JSON: numbers that it cannot say are left out, and texts without end are cut."""
+    if isinstance(value, str):
+        return value[:LONGEST_OF_MACHINES]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(name): _machine(each) for name, each in value.items()}
+        return {str(name)[:LONGEST_OF_MACHINES]: _machine(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_machine(each) for each in value]
     return value

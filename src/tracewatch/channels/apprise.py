@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tracewatch.channels.base import Channel
 from tracewatch.channels.mail import html
 from tracewatch.channels.masking import mask, without_secrets
-from tracewatch.channels.message import Message
+from tracewatch.channels.message import LONGEST_TITLE, Message
 from tracewatch.channels.rendering import plain, subject
 from tracewatch.errors import DeliveryFailed, DeliveryRefused, MissingExtra, UnknownChannel
 
@@ -20,6 +21,8 @@ WHOLE_S = 30  # for a delivery, with a look-up of channels before it where a ser
 SHORT = 600  # characters: a service that takes no more is a text message, and gets the line and the link
 LONGEST_REASON = 200
 AGAIN = frozenset({408, 425, 429})
+_MARKED = re.compile(r"<(?=[^\s\d])")
+_MENTION = re.compile(r"(?<![\w‹])@(?=[^\W\d]|\*)")
 _STATUS = re.compile(r"error=(\d{3})\b|was refused: (\d{3})\b|\((\d{3})(?:\)|, b)")  # of HTTP, SMTP, what SMTP raised
 
 
@@ -40,6 +43,8 @@ class Apprised(Channel):
         formats = service.notify_format if isinstance(service.notify_format, tuple) else (service.notify_format,)
         most = service.body_maxlen if isinstance(service.body_maxlen, int) else SHORT
         mail = formats[0] == NotifyFormat.HTML and most > SHORT and "tgram" not in self._url[:5]
+        line = subject(message)
+        message = message if mail else _disarmed(message)
         line = subject(message)
         room = most - (0 if service.title_maxlen else len(line) + 1)
         body = html(message) if mail else _text(message, room)
@@ -124,6 +129,31 @@ def _told_apart(service: Any, message: Message) -> None:
     if isinstance(getattr(service, "headers", None), dict) and hasattr(service, "smtp_host"):
         word = re.sub(r"[^A-Za-z0-9.-]", "", key) or "message"
         service.headers["References"] = f"<{word}@tracewatch>"
+
+
+def disarmed(text: str) -> str:
+    """A text in which no service finds a mention or a link with another face: each has marks of its own, and some none
+    that take their meaning away, so a character that is not seen, or one that looks the same, stands in the way.
+
+    >>> disarmed("@everyone <@1> <!channel> <http://a|b> [c](http://d) me@example.com model@2026")
+    '@\u200beveryone ‹@1> ‹!channel> ‹http://a|b> [c] (http://d) me@example.com model@2026'
+    """
+    text = _MARKED.sub("‹", text).replace("](", "] (")
+    return _MENTION.sub("@\u200b", text)
+
+
+def _disarmed(message: Message) -> Message:
+    """The message with all that others may have named disarmed; its own links are whole."""
+    return replace(
+        message,
+        title=disarmed(message.title)[:LONGEST_TITLE],
+        facts=tuple((disarmed(label), disarmed(text)) for label, text in message.facts),
+        where=disarmed(message.where),
+        why=tuple(map(disarmed, message.why)),
+        next=tuple(map(disarmed, message.next)),
+        rule=disarmed(message.rule),
+        project=disarmed(message.project),
+    )
 
 
 def _text(message: Message, most: int) -> str:

@@ -46,8 +46,12 @@ def envelope(message: Message) -> dict[str, Any]:
 
 
 def encoded(message: Message) -> bytes:
-    """The envelope as the bytes that are sent and signed; raises ValueError for what JSON cannot say (nan, inf)."""
-    return json.dumps(envelope(message), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    """The envelope as the bytes that are sent and signed; raises ValueError for what JSON cannot say (nan, inf).
+
+    Half a character, of which UTF-8 knows nothing, is a question mark.
+    """
+    told = json.dumps(envelope(message), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return told.encode("utf-8", "replace")
 
 
 def headers(message: Message, body: bytes, secret: str, now: float) -> dict[str, str]:

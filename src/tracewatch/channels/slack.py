@@ -37,6 +37,7 @@ MOST_HEADER, MOST_TEXT, MOST_FIELD, MOST_FIELDS = 150, 2900, 300, 10  # Slack's 
 PASSING = frozenset({"ratelimited", "rate_limited", "service_unavailable", "internal_error", "fatal_error", "timeout"})
 _BOT = re.compile(r"(?:xoxe\.)?xox[abp]-[A-Za-z0-9-]+")
 _TOKEN = re.compile(r"[A-Za-z0-9]+")
+_PART_OF_ESCAPE = re.compile(r"&[a-z]{0,3}$")
 
 
 class Slack(Channel):
@@ -143,16 +144,18 @@ def _mrkdwn(text: str) -> dict[str, Any]:
     return {"type": "section", "text": _text(text, MOST_TEXT)}
 
 
-def _text(text: str, most: int = MOST_FIELD * 6) -> dict[str, str]:
-    return {"type": "mrkdwn", "text": _cut(text, most)}
+def _text(text: str, most: int = MOST_FIELD * 6) -> dict[str, Any]:
+    # Verbatim: what looks like an address or a channel in a name does not become a link.
+    return {"type": "mrkdwn", "text": _cut(text, most), "verbatim": True}
 
 
 def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    """Of a text already escaped its beginning, without a part of an escape."""
+    return text if len(text) <= most else _PART_OF_ESCAPE.sub("", text[: most - 1]) + "…"
 
 
 def _encoded(told: dict[str, Any]) -> bytes:
-    return json.dumps(told, ensure_ascii=False).encode()
+    return json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _tokens(url: str) -> Sequence[str]:

@@ -1,7 +1,8 @@
-"""What a server starts beside itself to decode bodies: python -m tracewatch.receiving DB CONTENT
+"""What a server starts beside itself to decode bodies: python -m tracewatch.receiving CONTENT
 
-Messages in and out are those of `workers`: the parts of a Request in, rows and reasons out, or None for a body that
-raised something; the server meets it again and says what. It ends with its standard input.
+Which database it is stands in its environment. Messages in and out are those of `workers`: the parts of a Request in,
+rows and reasons out, or None for a body that raised something; the server meets it again and says what. It ends with
+its standard input.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ import signal
 import sys
 from typing import Any
 
+from tracewatch import settings
 from tracewatch.errors import TracewatchError
 from tracewatch.receiving.decoding import Decoder, Request
 from tracewatch.receiving.workers import keep_what_is_there, receive, send
 from tracewatch.stores import open_store
 
 
-def main(db: str, content: str) -> None:
+def main(content: str) -> None:
     """Decodes until nobody holds the other end of standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C comes to both; the server tells when to stop
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    with open_store(db) as store:
+    with open_store(settings.load().db) as store:
         decoder = Decoder(store, content=content == "content")
         keep_what_is_there()
         sys.stdout.buffer.write(b"\n")

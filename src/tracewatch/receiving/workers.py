@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import IO
 
 from tracewatch.receiving.decoding import Decoded, Request
+from tracewatch.settings import PREFIX
 
 MOST = 3  # one process stores as much as two or three decode
 IDLE_S = 60.0  # without work, after which a process gives its memory back
@@ -116,12 +117,13 @@ class _Child:
     """A process that decodes one body after another, and ends when its standard input does."""
 
     def __init__(self, db: str, content: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)}
+        # The address not as an argument: everybody on the machine sees those, and it may hold a password.
+        where = {"PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path), f"{PREFIX}DB": db}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tracewatch.receiving", db, content],
+            [sys.executable, "-P", "-m", "tracewatch.receiving", content],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env={**os.environ, **where},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -6,15 +6,14 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import yaml
 
 from tracewatch import settings as environment
 from tracewatch.access import Caller
 from tracewatch.alerts import planning
-from tracewatch.alerts.book import Book, called, is_a_variable, split
-from tracewatch.alerts.checking import is_address, read_rule, written
+from tracewatch.alerts.book import Book, called, is_a_variable, shown_rule, split
+from tracewatch.alerts.checking import is_address, read_rule
 from tracewatch.alerts.deciding import Rules
 from tracewatch.alerts.history import pasts
 from tracewatch.alerts.kept import book_of, channels_of, rules_of
@@ -68,15 +67,6 @@ def ways(store: Store, project: str, addresses: str) -> tuple[Way, ...]:
         )
         for name in book.names
     )
-
-
-def shown_rule(rule: AlertRule) -> dict[str, Any]:
-    """A rule in its written form; addresses in it are masked."""
-    its = written(rule)
-    for name in ("channels", "escalate"):
-        if name in its:
-            its[name] = [called(each) if is_address(each) else each for each in its[name]]
-    return its
 
 
 def as_yaml(rule: AlertRule) -> str:

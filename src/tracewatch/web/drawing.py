@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -98,10 +99,20 @@ def page(request: Request, asked: Asked, template: str, *, status: int = 200, **
         "signed_in": _session_of(request) is not None,
         "short_headline": lambda incident: headlines.headline(incident, asked.zone, asked.now, effect=False),
     }
-    html = environment().get_template(template).render({**frame, **values})
+    html = _drawn(template, {**frame, **values})
     if status == 200:
         _remember(asked, request, html)
     return _sent(request, html, status)
+
+
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_TURNED = str.maketrans(dict.fromkeys(TURNING, "\ufffd"))
+
+
+def _drawn(template: str, values: Mapping[str, Any]) -> str:
+    """A template filled in. No name in it turns around how the words after it read: what would is shown as a mark."""
+    html = environment().get_template(template).render(values)
+    return html.translate(_TURNED) if any(each in html for each in TURNING) else html
 
 
 def _sent(request: Request, html: str, status: int = 200) -> HTMLResponse:
@@ -130,7 +141,7 @@ def refused(request: Request, error: TracewatchError, status: int) -> HTMLRespon
         return HTMLResponse(html.replace(NOTICE, f"{NOTICE}{strip}", 1), status_code=status, headers=HEADERS)
     title = "The database does not answer" if is_down else "This cannot be shown"
     again = str(request.url.path) + (f"?{request.url.query}" if request.url.query else "") if is_down else "/"
-    html = environment().get_template("refused.html").render(title=title, said=said, again=again)
+    html = _drawn("refused.html", {"title": title, "said": said, "again": again})
     return HTMLResponse(html, status_code=status, headers=HEADERS)
 
 
@@ -189,12 +200,12 @@ def _session_of(request: Request) -> str | None:
 
 def alone(request: Request, template: str, *, status: int, **values: Any) -> HTMLResponse:
     """A page without the frame, for those who have not come in yet."""
-    return _sent(request, environment().get_template(template).render(values), status)
+    return _sent(request, _drawn(template, values), status)
 
 
 def part(asked: Asked, template: str, **values: Any) -> str:
     """A part of a page as text."""
-    return environment().get_template(template).render({"asked": asked, "now": asked.now, **values}).strip()
+    return _drawn(template, {"asked": asked, "now": asked.now, **values}).strip()
 
 
 def fragment(request: Request, asked: Asked, template: str, **values: Any) -> HTMLResponse:

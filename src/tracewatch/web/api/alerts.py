@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from tracewatch.alerts import outbox
+from tracewatch.alerts.book import shown_rule
 from tracewatch.alerts.kept import rules_of
 from tracewatch.alerts.standing import Standing, standings
 from tracewatch.alerts.verdicts import judge
@@ -247,7 +248,7 @@ def _rule(each: Standing) -> dict[str, Any]:
     quality = each.quality
     return {
         "name": each.rule.name,
-        "rule": alerting.shown_rule(each.rule),
+        "rule": shown_rule(each.rule),
         "state": each.state,
         "tells": list(each.audience),
         "told_30d": each.told,

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from tracewatch import formats
+from tracewatch.alerts.book import shown_rule
 from tracewatch.alerts.matching import DEFAULT
 from tracewatch.errors import BadDeed, BadRules, TracewatchError
 from tracewatch.records import SEVERITIES, AlertRule, Incident
@@ -100,7 +101,7 @@ def _kept(asked: Asked, name: str) -> AlertRule | None:
 
 def _fields(rule: AlertRule) -> dict[str, Any]:
     """A rule as the fields of the form."""
-    its = alerting.shown_rule(rule)
+    its = shown_rule(rule)
     fields: dict[str, Any] = {name: its.pop(name, "") for name in TEXTS} | {"severity": rule.severity}
     fields |= {name: ", ".join(its.pop(name, ())) for name in LISTS}
     slice = its.pop("slice", None) or {}
