@@ -54,12 +54,24 @@ def claim(store: Store, delivery: Delivery, who: str, now: float) -> Delivery | 
     claimed = replace(
         delivery, state="sending", attempts=delivery.attempts + 1, claimed_by=who, claimed_until=now + CLAIM_S
     )
-    return claimed if _swap(store, delivery, claimed) else None
+    return claimed if _swap(store, delivery, [claimed]) else None
+
+
+def apart(store: Store, delivery: Delivery, recipients: Sequence[str]) -> tuple[Delivery, ...]:
+    """Makes of a delivery one for each recipient of its channel, in one go, so that none is told again for another.
+
+    The first has its key: whoever decides the same once more writes nothing. Empty when somebody else was quicker.
+    """
+    parts = [replace(delivery, recipient=recipients[0])]
+    for each in recipients[1:]:
+        key = hashlib.blake2b(f"{delivery.key} {each}".encode(), digest_size=12).hexdigest()
+        parts.append(replace(delivery, recipient=each, key=key, message={**delivery.message, "key": key}))
+    return tuple(parts) if _swap(store, delivery, parts) else ()
 
 
 def sent(store: Store, claimed: Delivery, now: float, answer: str = "taken") -> bool:
     """Notes that the receiver took it. Returns False when somebody else has claimed it meanwhile."""
-    return _swap(store, claimed, _released(claimed, state="sent", sent_at=now, answer=answer))
+    return _swap(store, claimed, [_released(claimed, state="sent", sent_at=now, answer=answer)])
 
 
 def failed(store: Store, claimed: Delivery, now: float, why: str, retry_after_s: float | None = None) -> bool:
@@ -67,12 +79,12 @@ def failed(store: Store, claimed: Delivery, now: float, why: str, retry_after_s:
     if claimed.attempts >= MOST_ATTEMPTS:
         return dead(store, claimed, f"{why} (given up after {claimed.attempts} attempts)")
     again = now + again_after(claimed.key, claimed.attempts, retry_after_s)
-    return _swap(store, claimed, _released(claimed, state="failed", due_at=again, answer=why[:LONGEST_ANSWER]))
+    return _swap(store, claimed, [_released(claimed, state="failed", due_at=again, answer=why[:LONGEST_ANSWER])])
 
 
 def dead(store: Store, claimed: Delivery, why: str) -> bool:
     """Notes that it will not be tried again by itself."""
-    return _swap(store, claimed, _released(claimed, state="dead", answer=why[:LONGEST_ANSWER]))
+    return _swap(store, claimed, [_released(claimed, state="dead", answer=why[:LONGEST_ANSWER])])
 
 
 def resend(store: Store, project: str, key: str, now: float) -> Delivery:
@@ -82,7 +94,7 @@ def resend(store: Store, project: str, key: str, now: float) -> Delivery:
         hint = "See them with: tracewatch alerts deliveries --state dead"
         raise NotFound(what="delivery that was not sent", given=key, where=f"project {project}", hint=hint)
     anew = _released(found, state="waiting", attempts=0, due_at=now)
-    if not _swap(store, found, anew):
+    if not _swap(store, found, [anew]):
         return resend(store, project, key, now)
     return anew
 
@@ -121,6 +133,7 @@ def _comes_later(store: Store, delivery: Delivery) -> bool:
         Filter("project", "=", (delivery.project,)),
         Filter("incident_id", "=", (delivery.incident_id,)),
         Filter("channel", "=", (delivery.channel,)),
+        Filter("recipient", "=", (delivery.recipient, "")),
         Filter("state", "=", UNDONE),
         Filter("created_at", "<", (delivery.created_at,)),
     ]
@@ -131,8 +144,9 @@ def _released(delivery: Delivery, **values: Any) -> Delivery:
     return replace(delivery, claimed_by=None, claimed_until=None, **values)
 
 
-def _swap(store: Store, before: Delivery, after: Delivery) -> bool:
-    """Puts one form of a delivery in place of another, if that is still the one that is there."""
-    same = [Filter(name, "=", (getattr(before, name),)) for name in ("project", "key", "state", "attempts", "due_at")]
-    same += [Filter(name, "=", (getattr(before, name),)) for name in ("claimed_by", "claimed_until")]
-    return store.swap(Delivery, same, [after], expected=1)
+def _swap(store: Store, before: Delivery, after: Sequence[Delivery]) -> bool:
+    """Puts another form of a delivery, or its parts, in its place, if it is still the one that is there."""
+    same = [Filter(name, "=", (getattr(before, name),)) for name in ("project", "key", "state", "attempts")]
+    same += [Filter(name, "=", (getattr(before, name),)) for name in ("recipient", "due_at", "claimed_by")]
+    same.append(Filter("claimed_until", "=", (before.claimed_until,)))
+    return store.swap(Delivery, same, after, expected=1)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from tracewatch.alerts import outbox
 from tracewatch.alerts.book import Book
 from tracewatch.alerts.kept import book_of
-from tracewatch.channels import from_json
+from tracewatch.channels import Channel, from_json
 from tracewatch.errors import DeliveryFailed, DeliveryRefused, StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.errors import TracewatchError as Ours
 from tracewatch.records import Delivery
@@ -119,18 +119,29 @@ class Sender:
     def _send_all(self, project: str, channel: str, some: Sequence[Delivery]) -> int:
         book, tried = book_of(self._store, project, self._addresses, private=self._private), 0
         for each in some:
-            if self._stop.is_set():
-                break
-            claimed = outbox.claim(self._store, each, self.who, self._clock())
-            if claimed is not None:
-                self._send(book, channel, claimed)
-                tried += 1
+            for part in self._apart(book, each):
+                if self._stop.is_set():
+                    return tried
+                claimed = outbox.claim(self._store, part, self.who, self._clock())
+                if claimed is not None:
+                    self._send(book, channel, claimed)
+                    tried += 1
         return tried
+
+    def _apart(self, book: Book, delivery: Delivery) -> Sequence[Delivery]:
+        """One delivery for each recipient of the channel, where there are several."""
+        if delivery.recipient:
+            return (delivery,)
+        try:
+            recipients = tuple(book.open(delivery.channel).parts)
+        except Ours:  # the attempt says what is wrong
+            recipients = ()
+        return outbox.apart(self._store, delivery, recipients) if recipients else (delivery,)
 
     def _send(self, book: Book, channel: str, claimed: Delivery) -> None:
         """One attempt, and what came of it."""
         try:
-            book.open(channel).send(from_json(claimed.message))
+            _way(book, claimed).send(from_json(claimed.message))
         except DeliveryRefused as error:
             self._note(outbox.dead(self._store, claimed, str(error)), claimed, error)
         except DeliveryFailed as error:
@@ -158,3 +169,13 @@ class Sender:
         for each in some:
             out[each.project, each.channel].append(each)
         return out
+
+
+def _way(book: Book, delivery: Delivery) -> Channel:
+    """The channel to the recipient of a delivery. Raises what `Book.open` raises, and DeliveryRefused."""
+    channel = book.open(delivery.channel)
+    if not delivery.recipient:
+        return channel
+    if delivery.recipient in channel.parts:
+        return channel.parts[delivery.recipient]
+    raise DeliveryRefused(channel=channel.name, why=f"recipient {delivery.recipient} is none of its own any more")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracewatch.channels.base import Channel
+from tracewatch.channels.base import Channel, mark_of
 from tracewatch.channels.mail import html
 from tracewatch.channels.masking import mask, without_secrets
 from tracewatch.channels.message import LONGEST_TITLE, Message
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 WHOLE_S = 30  # for a delivery, with a look-up of channels before it where a service needs one
 SHORT = 600  # characters: a service that takes no more is a text message, and gets the line and the link
 LONGEST_REASON = 200
+RECIPIENTS = ("targets", "topics")  # what Apprise's services call those whom they tell one after the other
 AGAIN = frozenset({408, 425, 429})
 _MARKED = re.compile(r"<(?=[^\s\d])")
 _MENTION = re.compile(r"(?<![\w‹])@(?=[^\W\d]|\*)")
@@ -34,6 +36,22 @@ class Apprised(Channel):
         self.name = mask(url)
         self._url = url.strip()
         self._apprise = _opened(self._url, self.name)
+
+    @property
+    def parts(self) -> Mapping[str, Channel]:
+        return {mark_of(each): self._only(each) for each in self._recipients() if len(self._recipients()) > 1}
+
+    def _recipients(self) -> list[Any]:
+        """Whom the service tells one by one, where it says so."""
+        found = next((its for name in RECIPIENTS if isinstance(its := getattr(self._apprise[0], name, None), list)), [])
+        return found if len(found) == len(self._apprise[0]) else []
+
+    def _only(self, recipient: Any) -> Apprised:
+        """The same for one of them."""
+        one = Apprised(self._url)
+        service = one._apprise[0]
+        setattr(service, next(name for name in RECIPIENTS if hasattr(service, name)), [recipient])
+        return one
 
     def send(self, message: Message) -> None:
         from apprise import NotifyFormat, NotifyType

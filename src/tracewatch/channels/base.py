@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from hashlib import blake2b
 
 from tracewatch.channels.message import Message
 
@@ -19,3 +21,20 @@ class Channel(ABC):
 
         Raises DeliveryFailed where another try may succeed, DeliveryRefused where none will.
         """
+
+    @property
+    def parts(self) -> Mapping[str, Channel]:
+        """The way to each of its recipients, by a mark that tells them apart; empty where there is one alone.
+
+        So that each is told once: where one of them fails, the others are not told again.
+        """
+        return {}
+
+
+def mark_of(recipient: object) -> str:
+    """A mark for a recipient, who may be nobody to name: an address of people, a number.
+
+    >>> mark_of("#alerts")
+    '0b4ae8'
+    """
+    return blake2b(repr(recipient).encode("utf-8", "replace"), digest_size=3).hexdigest()

@@ -11,7 +11,7 @@ import ipaddress
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -65,6 +65,10 @@ class Within(Channel):
                 if refused:  # another try will not be let through either
                     raise DeliveryRefused(channel=self.name, why=refused[0]) from error
                 raise
+
+    @property
+    def parts(self) -> Mapping[str, Channel]:
+        return {mark: Within(each, private=self._private) for mark, each in self.channel.parts.items()}
 
 
 @contextmanager

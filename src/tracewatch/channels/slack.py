@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tracewatch.channels.base import Channel
+from tracewatch.channels.base import Channel, mark_of
 from tracewatch.channels.masking import mask
 from tracewatch.channels.message import Message
 from tracewatch.channels.posting import post
@@ -55,18 +55,28 @@ class Slack(Channel):
 class SlackBot(Channel):
     """Posts blocks as a bot: slack://xoxb-TOKEN/channel; one message for each channel named."""
 
-    def __init__(self, url: str, api: str = POST_MESSAGE) -> None:
+    def __init__(self, url: str, api: str = POST_MESSAGE, only: str | None = None) -> None:
+        """`only` is the one channel that is told of those named. Raises UnknownChannel."""
         self.name, self._given = mask(url), url
         parts = urlsplit(url.strip().replace("/#", "/"))
         self._token, self._api = parts.netloc, api
         named = [*parts.path.split("/"), *",".join(parse_qs(parts.query).get("to", [])).split(",")]
-        self._channels = tuple(unquote(each).strip().lstrip("#") for each in named if each.strip())
+        found = (unquote(each).strip().lstrip("#") for part in named for each in part.split(","))
+        self._channels = tuple(dict.fromkeys(each for each in found if each))
         if not self._channels:
             raise UnknownChannel(given=self.name, why="it names no channel: write slack://xoxb-TOKEN/alerts")
+        if only is not None:
+            self._channels = (only,)
 
     def send(self, message: Message) -> None:
         for each in self._channels:
             self._post(payload(message) | {"channel": each})
+
+    @property
+    def parts(self) -> Mapping[str, Channel]:
+        if len(self._channels) < 2:
+            return {}
+        return {mark_of(each): SlackBot(self._given, self._api, only=each) for each in self._channels}
 
     def _post(self, told: dict[str, Any]) -> None:
         headers = {**JSON, "Authorization": f"Bearer {self._token}"}

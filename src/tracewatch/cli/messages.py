@@ -106,6 +106,10 @@ def _deliveries_table(found: Sequence[Delivery]) -> Table:
     for each in found:
         table.add_row(
             show_time(each.created_at), each.state, each.event, each.severity, safe(each.rule),
-            (each.incident_id or "")[:8], safe(each.channel), str(each.attempts), safe(each.answer), each.key,
+            (each.incident_id or "")[:8], safe(_to(each)), str(each.attempts), safe(each.answer), each.key,
         )  # fmt: skip
     return table
+
+
+def _to(each: Delivery) -> str:
+    return f"{each.channel} ({each.recipient})" if each.recipient else each.channel

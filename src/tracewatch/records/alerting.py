@@ -105,6 +105,11 @@ class Delivery(Record):
     key: str = column("Made from the incident, the event and the channel: the same for every attempt.", key=True)
     state: str = column("Where it stands.", default="waiting", choices=DELIVERY_STATES, sliced=True)
     channel: str = column("The channel it goes to; of an address that is not named, with its secrets masked.")
+    recipient: str = column(
+        "Which of several recipients of the channel it goes to, as a mark that tells them apart; empty where the "
+        "channel has one.",
+        default="",
+    )
     rule: str = column("The rule that wants it told.", sliced=True)
     event: str = column("What it tells.", choices=EVENTS, sliced=True)
     incident_id: str | None = column("The incident it tells of.", default=None, label="Incident", sliced=True)
