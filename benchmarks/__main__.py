@@ -15,6 +15,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 NAMES = (
     *("speed", "scaling", "quality", "live", "calibration", "series", "incidents", "attribution"),
     *("capture", "clients", "otlp", "ingest", "startup", "pages", "listeners", "promptness", "soak", "segments"),
+    *("clickhouse", "postgresql"),
 )
 
 

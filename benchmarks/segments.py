@@ -39,10 +39,10 @@ def run() -> Iterator[str]:
             import_file(file, store, kind="traces", book=PriceBook())
             watch.catch_up(store)
             last = (store.extent(Span) or (0.0, 0.0))[1]
-            hot = dict(_questions(store, last))
+            hot = dict(_timed(store, last))
             yield from _closing(store, db, rows, last)
             yield from _columns(store, db, rows)
-            for name, took_ms in _questions(store, last):
+            for name, took_ms in _timed(store, last):
                 yield f"{name:<44} {took_ms:8.1f} ms  yardstick: none closed {hot[name]:8.1f} ms"
 
 
@@ -78,11 +78,17 @@ def _columns(store: Store, db: str, rows: int) -> Iterator[str]:
     yield f"  yardstick: the Parquet files alone {theirs:.2f} s, ratio {ours / theirs:.2f}"
 
 
-def _questions(store: Store, last: float) -> Iterator[tuple[str, float]]:
+def _timed(store: Store, last: float) -> Iterator[tuple[str, float]]:
+    for name, ask in questions(store, last).items():
+        yield name, _cpu_s(ask) * 1e3
+
+
+def questions(store: Store, last: float) -> dict[str, Callable[[], object]]:
+    """What screens ask of a store whose newest span began at `last`."""
     old = Filter("start_time", "<", (last - 30 * DAY_S,))
     ours = Filter("project", "=", ("default",))
     rare = store.page(Span, [ours, old], limit=1).records[0]
-    asked: dict[str, Callable[[], object]] = {
+    return {
         "newest 50": lambda: store.page(Span, [ours], limit=50),
         "newest 50 errors of a month ago": lambda: store.page(Span, [ours, old, Filter("status", "=", ("error",))]),
         "newest 50 of a model, failed, a month ago": lambda: store.page(
@@ -94,8 +100,6 @@ def _questions(store: Store, last: float) -> Iterator[tuple[str, float]]:
         "a trace of a month ago": lambda: store.trace(rare.project, rare.trace_id),
         "p95 by hour and model, all of the time": lambda: _p95(store, last),
     }
-    for name, ask in asked.items():
-        yield name, _cpu_s(ask) * 1e3
 
 
 def _p95(store: Store, last: float) -> int:

@@ -753,6 +753,33 @@ class Conformance:
         assert store.rollup(*asked).equals(before)
         assert store.pending() == 0
 
+    def test_retention_spares_spans_and_counts_nothing_anew(self, store, a_span):
+        day = 24 * HOUR
+        given = [a_span(start_time=NOW - hours * HOUR, status="error") for hours in range(100)]
+        store.add(given)
+        store.roll_up()
+        store.compact(NOW - 2 * day, least=1)
+        asked = (NOW - 5 * day, NOW + HOUR)
+        before = store.rollup(*asked)
+        spared = [key(each) for each in (given[30], given[70], given[99])]
+        keys = [tuple(each[name] for name in ("project", "trace_id", "span_id")) for each in spared]
+        assert store.retain(NOW - day, keys) == 72
+        assert store.count(Span) == 28
+        assert [store.trace(*each[:2]) for each in keys] == [(given[30],), (given[70],), (given[99],)]
+        assert store.add([given[31]]) == 0  # gone, and counted
+        store.add([given[70]])
+        store.annotate(Span, spared[0], {"cost_usd": 2.0})
+        store.compact(NOW - HOUR, least=1)
+        store.roll_up()
+        assert store.count(Span) == 28
+        assert store.rollup(*asked).equals(before)
+        assert store.verify() is None
+        assert store.retain(NOW - day, keys[:1]) == 2
+        assert store.get(Span, spared[0]).trace_id == given[30].trace_id
+        assert store.retain(NOW - day) == 1
+        assert (store.count(Span), store.pending()) == (25, 0)
+        assert store.rollup(*asked).equals(before)
+
     def test_spans_are_added_up_by_the_values_of_a_column(self, store, a_span):
         usual = {"input_tokens": 10, "output_tokens": 1}
         store.add([

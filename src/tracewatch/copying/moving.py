@@ -109,12 +109,12 @@ def export(store: Store, folder: Path, form: Form, progress: Progress | None = N
     The store must be caught up. Not in it are who works with the store just now, what detection has learned, and
     messages that are still to be sent, which would otherwise go out twice. Raises OutputRefused.
     """
-    return archive(store, folder, form, _kept(), progress)
+    return archive(store, folder, form, _kept(store), progress)
 
 
 def kept_rows(store: Store) -> int:
     """How many records `export` writes."""
-    return sum(store.count(each, where) for each, where in _kept())
+    return sum(store.count(each, where) for each, where in _kept(store))
 
 
 def restore(source: Archive, target: Store, progress: Progress | None = None) -> Copied:
@@ -125,7 +125,8 @@ def restore(source: Archive, target: Store, progress: Progress | None = None) ->
     """
     hours = into_hours(source.hours(end_of_hours(source.retained(), target)), target)
     parts = [_part(HOURLY, hours)]
-    for record_type, _ in _kept():
+    kinds: tuple[type[Record], ...] = (Span, *_others())
+    for record_type in kinds:
         if record_type.table in source.files:
             counted = progress if record_type is Span else None
             parts.append(_part(record_type.table, carried_over(source, target, record_type, progress=counted)))
@@ -136,9 +137,10 @@ def restore(source: Archive, target: Store, progress: Progress | None = None) ->
 _SETTLED = (Filter("state", "!=", UNDER_WAY),)
 
 
-def _kept() -> Iterator[tuple[type[Record], Sequence[Filter]]]:
-    """What goes into an archive, the calls first."""
-    yield Span, ()
+def _kept(store: Store) -> Iterator[tuple[type[Record], Sequence[Filter]]]:
+    """What goes into an archive, the calls first; without those that retention has spared (see `stretches`)."""
+    least = store.retained()
+    yield Span, () if least is None else (Filter("start_time", ">=", (least,)),)
     for each in _others():
         yield each, _SETTLED if each is Delivery else ()
 

@@ -28,14 +28,18 @@ class Stretch:
 
 
 def stretches(store: Store, recent_from: Mapping[str, float]) -> Iterator[Stretch]:
-    """All days that have spans, the oldest first; a project's day is cut where its recent spans begin."""
+    """All days that have spans, the oldest first; a project's day is cut where its recent spans begin.
+
+    Without those that retention has spared: no other store takes a span of hours that it has as sums alone.
+    """
     reach = store.extent(Span)
     if reach is None:
         return
-    table = store.rollup(reach[0], reach[1] + 1, step_s=int(DAY_S), by=("project",), measures=("calls",))
+    least = max(reach[0], store.retained() or reach[0])
+    table = store.rollup(least, reach[1] + 1, step_s=int(DAY_S), by=("project",), measures=("calls",))
     for row in table.to_pylist():
-        project, since = row["project"], float(row["bucket"])
-        until, cut = since + DAY_S, recent_from.get(project, inf)
+        project, day = row["project"], float(row["bucket"])
+        since, until, cut = max(day, least), day + DAY_S, recent_from.get(project, inf)
         if since < cut:
             yield Stretch(project=project, since=since, until=min(cut, until), recent=False)
         if cut < until:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from tracewatch.live.worth import worth_keeping
 from tracewatch.records import Project, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S, HOUR_S
@@ -12,6 +13,8 @@ from tracewatch.times import DAY_S, HOUR_S
 RETAIN_S = 86_400.0  # so often
 LIMIT_S = 3_600.0  # so often it is looked whether there is too much
 ROOM = 0.95  # of what a limit allows is kept when something has to go: or else some would go every hour
+SPARED = 0.05
+MOST_SPARED = 50_000  # keys that are held in memory, and told to a database in one statement
 CENTURIES_S = 400 * 365 * int(DAY_S)
 
 
@@ -55,25 +58,30 @@ def kept_since(store: Store, now: float) -> float | None:
             bounds.append(now - days * DAY_S)
         else:
             reach = store.extent(Span, [Filter("project", "=", (name,))])
-            bounds.append(now if reach is None else reach[0])
+            # What was spared when there was too much is older than what its project keeps.
+            bounds.append(now if reach is None else max(reach[0], store.retained() or reach[0]))
     return min(bounds) // HOUR_S * HOUR_S if any_limit else None
 
 
 def keep_within(store: Store, limits: Limits) -> int:
-    """Deletes the oldest hours of all projects until the rest is within the limits. Returns how many spans went."""
-    before = _first_hour_within(store, limits)
+    """Deletes the oldest hours of all projects until the rest is within the limits. Returns how many spans went.
+
+    Of what is deleted that which is worth most stays: a twentieth of all that may be kept.
+    """
+    there = store.count(Span) if limits.spans or limits.gigabytes else 0
+    most = min(limits.spans or there, _most_within(store, there, limits.gigabytes))
+    spared = min(int(most * SPARED), MOST_SPARED)
+    before = _first_hour_within(store, there, most, spared)
     if before is None:
         return 0
-    gone = store.retain(before)
+    gone = store.retain(before, worth_keeping(store, before, spared))
     if gone:
         _log.warning("%s spans were deleted, the oldest of all: the rest is within %s", f"{gone:,}", limits.sentence)
     return gone
 
 
-def _first_hour_within(store: Store, limits: Limits) -> float | None:
-    """The first hour that is kept; None where all are. The last hour with spans always is."""
-    there = store.count(Span) if limits.spans or limits.gigabytes else 0
-    most = min(limits.spans or there, _most_within(store, there, limits.gigabytes))
+def _first_hour_within(store: Store, there: int, most: int, spared: int) -> float | None:
+    """The first hour that is kept whole; None where all are. The last hour with spans always is."""
     reach = store.extent(Span) if most < there else None
     if reach is None:
         return None
@@ -82,8 +90,8 @@ def _first_hour_within(store: Store, limits: Limits) -> float | None:
     counted = zip(hours["bucket"].to_pylist(), hours["calls"].to_pylist(), strict=True)
     for hour, calls in sorted(counted, reverse=True):
         kept += calls
-        if kept > most:
-            return float(min(hour + HOUR_S, first))
+        if kept > most - spared:
+            return max(float(min(hour + HOUR_S, first)), store.retained() or 0.0)
     return None
 
 

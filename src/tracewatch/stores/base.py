@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Operator = Literal["=", "!=", ">=", "<=", ">", "<"]
 Progress = Callable[[int], None]
 """Called with how many more rows are done."""
+SpanKey = tuple[str, str, str]
+"""Project, trace and span."""
 Hurry = Callable[[Callable[[], Any]], Any]
 """Calls a function somewhere, and returns what it returns or raises what it raises."""
 
@@ -304,8 +306,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def retain(self, before: float) -> int:
-        """Deletes spans that began before that moment (whole hours); rollups stay. Returns how many went."""
+    def retain(self, before: float, spare: Sequence[SpanKey] = ()) -> int:
+        """Deletes spans that began before that moment (whole hours); rollups stay. Returns how many went.
+
+        The spared ones stay until they are spared no more; no other span from before that moment is taken in again.
+        """
 
     def compact(
         self,

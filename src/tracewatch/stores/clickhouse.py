@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tracewatch.records import Lease, Record, Span, columns, key_of
 from tracewatch.stores import clickhouse_rollups
-from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
+from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, SpanKey, Store, checked_column
 from tracewatch.stores.clickhouse_connecting import Connection
 from tracewatch.stores.clickhouse_marks import Marks
 from tracewatch.stores.clickhouse_queries import condition, decode_token, encode_token, groups_sql
@@ -196,10 +196,10 @@ class ClickHouseStore(Store):
             self._connection, self._marks, since, until, step_s=step_s, by=by, where=where, measures=chosen
         )
 
-    def retain(self, before: float) -> int:
+    def retain(self, before: float, spare: Sequence[SpanKey] = ()) -> int:
         hour = before // HOUR_S * HOUR_S
         self._take_none_before(hour)
-        return clickhouse_rollups.delete_spans_before(self._connection, hour)
+        return clickhouse_rollups.delete_spans_before(self._connection, hour, spare)
 
     def retained(self) -> float | None:
         hour = self._marks.retained()

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tracewatch.records import Span, key_of
-from tracewatch.stores.base import Filter, Progress
+from tracewatch.stores.base import Filter, Progress, SpanKey
 from tracewatch.stores.clickhouse_connecting import Connection
 from tracewatch.stores.clickhouse_marks import Marks
 from tracewatch.stores.clickhouse_queries import Token, condition
@@ -73,16 +74,22 @@ def roll_up(
     return done
 
 
-def delete_spans_before(connection: Connection, hour: float) -> int:
+def delete_spans_before(connection: Connection, hour: float, spare: Sequence[SpanKey] = ()) -> int:
     """Deletes spans that began before that hour: whole days at once. Returns how many there were."""
-    old = Condition("start_time < ?", (float(hour),))
+    old, spared_days = Condition("start_time < ?", (float(hour),)), set[int]()
+    if spare:
+        keys = ", ".join("(?, ?, ?)" for _ in spare)
+        one_of = Condition(f"({', '.join(key_of(Span))}) IN ({keys})", tuple(chain.from_iterable(spare)))
+        times = connection.rows(f"SELECT DISTINCT start_time FROM {Span.table} WHERE {one_of.sql}", one_of.values)
+        spared_days = {day_of(time) for (time,) in times}
+        old = old.and_(Condition(f"NOT {one_of.sql}", one_of.values))
     gone = connection.number(f"SELECT count() FROM {Span.table} WHERE {old.sql}", old.values)
     sql = (
         "SELECT DISTINCT partition FROM system.parts "
         f"WHERE database = currentDatabase() AND table = '{Span.table}' AND active"
     )
     for day in sorted(int(partition) for (partition,) in connection.rows(sql)):
-        if day != OTHER_DAYS and day < day_of(hour):
+        if day != OTHER_DAYS and day < day_of(hour) and day not in spared_days:
             connection.execute(f"ALTER TABLE {Span.table} DROP PARTITION {day}")
     for table in (Span.table, SPAN_KEYS):
         if connection.rows(f"SELECT 1 FROM {table} WHERE {old.sql} LIMIT 1 SETTINGS final = 0", old.values):

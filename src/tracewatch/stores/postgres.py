@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tracewatch.records import Lease, Record, Span, columns
 from tracewatch.stores import postgres_rollups
-from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, Store, checked_column
+from tracewatch.stores.base import Filter, Group, GroupOrder, Page, Progress, SpanKey, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.postgres_connecting import Connection, Connections
@@ -231,10 +231,10 @@ class PostgresStore(Store):
         with self._connections.reading() as connection:
             return postgres_rollups.read(connection, since, until, step_s=step_s, by=by, where=where, measures=chosen)
 
-    def retain(self, before: float) -> int:
+    def retain(self, before: float, spare: Sequence[SpanKey] = ()) -> int:
         self.roll_up()
         hour = before // HOUR_S * HOUR_S
-        gone = self._rolling(lambda connection: postgres_rollups.delete_spans_before(connection, hour))
+        gone = self._rolling(lambda connection: postgres_rollups.delete_spans_before(connection, hour, spare))
         self._writer.forget_days()
         return int(gone)
 

@@ -14,15 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tracewatch.records import Span
+from tracewatch.records import Span, key_of
 from tracewatch.stores import sketch
-from tracewatch.stores.base import Filter
+from tracewatch.stores.base import Filter, SpanKey
 from tracewatch.stores.columns import arrow_schema, from_rows
 from tracewatch.stores.measures import KEYS, MEASURES, Measure
 from tracewatch.stores.merging import Merged
 from tracewatch.stores.postgres_connecting import Connection
 from tracewatch.stores.postgres_queries import condition
-from tracewatch.stores.postgres_schema import ROLL_LOCK, SPAN_KEYS, days_of, partition_name
+from tracewatch.stores.postgres_schema import ROLL_LOCK, SPAN_KEYS, day_of, days_of, partition_name
 from tracewatch.stores.queries import Condition
 from tracewatch.stores.rollups import MINUTE_S, MINUTES_KEPT_S, READ, asked_buckets, roll
 from tracewatch.stores.sqlite_schema import DIRTY, HOURS, META, MINUTES, SLICE_TABLE
@@ -112,18 +112,36 @@ def _take_none_before(connection: Connection, hour: float) -> None:
         _set_meta(connection, "retained", hour)
 
 
-def delete_spans_before(connection: Connection, hour: float) -> int:
+def delete_spans_before(connection: Connection, hour: float, spare: Sequence[SpanKey] = ()) -> int:
     """Deletes the spans before that hour which are in the rollups: whole days at once. Returns how many."""
     _take_none_before(connection, hour)
-    gone = 0
+    gone, spared_days = 0, _spare(connection, spare)
     for day in sorted(each for each in days_of(connection.raw) if (each + 1) * DAY_S <= hour):
-        gone += _drop_day(connection, day)
-    some = f"DELETE FROM {Span.table} WHERE start_time < ? AND {_ROLLED}"
+        if day not in spared_days:
+            gone += _drop_day(connection, day)
+    spared = f"SELECT 1 FROM spared WHERE {_same_key('spared', Span.table)}"
+    some = f"DELETE FROM {Span.table} WHERE start_time < ? AND {_ROLLED} AND NOT EXISTS ({spared})"
     gone += connection.execute(some, (hour,)).rowcount
     kept = f"SELECT 1 FROM {Span.table} WHERE {Span.table}.start_time < ?"
     same = f"{Span.table}.trace_id = {SPAN_KEYS}.trace_id AND {Span.table}.span_id = {SPAN_KEYS}.span_id"
     connection.execute(f"DELETE FROM {SPAN_KEYS} WHERE start_time < ? AND NOT EXISTS ({kept} AND {same})", (hour, hour))
     return gone
+
+
+def _spare(connection: Connection, keys: Sequence[SpanKey]) -> set[int]:
+    """Puts keys into a table for the rest of the transaction. Returns the days of these spans."""
+    names = ", ".join(key_of(Span))
+    connection.execute(f"CREATE TEMP TABLE spared ON COMMIT DROP AS SELECT {names} FROM {Span.table} WHERE false")
+    with connection.raw.cursor() as cursor, cursor.copy(f"COPY spared ({names}) FROM STDIN") as copy:
+        for key in keys:
+            copy.write_row(key)
+    same = _same_key("spared", SPAN_KEYS)
+    times = connection.execute(f"SELECT {SPAN_KEYS}.start_time FROM {SPAN_KEYS} JOIN spared ON {same}").fetchall()
+    return {day for (time,) in times if (day := day_of(time)) is not None}
+
+
+def _same_key(one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{name} = {other}.{name}" for name in key_of(Span))
 
 
 def _drop_day(connection: Connection, day: int) -> int:

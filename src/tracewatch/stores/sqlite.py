@@ -17,7 +17,7 @@ from tracewatch.errors import StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.records import RECORDS, Lease, Record, Span, columns
 from tracewatch.stores import closed, sqlite_claims, sqlite_groups, sqlite_rollups, sqlite_value_days
 from tracewatch.stores.address import Durability
-from tracewatch.stores.base import Filter, Group, GroupOrder, Hurry, Page, Progress, Store, checked_column
+from tracewatch.stores.base import Filter, Group, GroupOrder, Hurry, Page, Progress, SpanKey, Store, checked_column
 from tracewatch.stores.columns import arrow_schema, from_rows, row_slices, stored_batch
 from tracewatch.stores.measures import chosen_measures
 from tracewatch.stores.queries import (
@@ -279,10 +279,15 @@ class SqliteStore(Store):
                 connection, since, until, step_s=step_s, by=by, where=where, measures=chosen, days=self._days
             )
 
-    def retain(self, before: float) -> int:
+    def retain(self, before: float, spare: Sequence[SpanKey] = ()) -> int:
         self.roll_up()
         hour = before // HOUR_S * HOUR_S
+        for begin in range(0, len(spare), LOOKED_UP):
+            with self._writer.transaction() as connection:
+                reopen_keys(connection, spare[begin : begin + LOOKED_UP])
+            self._let_others_write()
         with self._writer.transaction() as connection:
+            sqlite_rollups.spare(connection, spare)
             sqlite_rollups.forget_spans_before(connection, hour)
             gone = sqlite_rollups.forget_closed_before(connection, hour, self._clock())
         while some := self._rolling(lambda connection: sqlite_rollups.delete_spans_before(connection, hour)):

@@ -247,10 +247,12 @@ def _until(connection: sqlite3.Connection, hour: float, least: int) -> float | N
     counted: dict[int, int] = {}
     each_hour = (
         f"SELECT {bucket_sql('start_time', HOUR_S)}, count(*) FROM {Span.table} INDEXED BY {BY_TIME.name} "
-        "WHERE project = ? AND start_time < ? GROUP BY 1"
+        "WHERE project = ? AND start_time >= ? AND start_time < ? GROUP BY 1"
     )
+    # What retention has spared stays in the table: it could not be put back there once it is closed.
+    since = _retained(connection)
     for project in all_projects(connection):
-        for begin, spans in connection.execute(each_hour, (project, hour)):
+        for begin, spans in connection.execute(each_hour, (project, since, hour)):
             counted[begin] = counted.get(begin, 0) + spans
     if sum(counted.values()) < max(least, 1):
         return None
@@ -261,6 +263,10 @@ def _until(connection: sqlite3.Connection, hour: float, least: int) -> float | N
         rows += counted[begin]
         until = float(begin + HOUR_S)
     return until
+
+
+def _retained(connection: sqlite3.Connection) -> float:
+    return float(connection.execute(f"SELECT value FROM {META} WHERE name = 'retained'").fetchone()[0])
 
 
 def _check(connection: sqlite3.Connection, by: str) -> None:
@@ -281,7 +287,7 @@ def _end(connection: sqlite3.Connection) -> None:
 def _spans_of(path: str, closing: Closing, connection: sqlite3.Connection) -> Iterator[pa.Table]:
     """The spans that are to be closed, in order of time, some at a time. What changes meanwhile is noted anyway."""
     projects = all_projects(connection)
-    since = -np.inf
+    since = _retained(connection)
     while since < closing.until:
         until = min(closing.until, _next_end(connection, projects, float(since), closing.until))
         rows: list[tuple[Any, ...]] = []

@@ -7,7 +7,7 @@ not matter who calls, how many call at once, or where one of them is killed. See
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from tracewatch.records import Span
 from tracewatch.stores import closed, sketch
-from tracewatch.stores.base import Filter
+from tracewatch.stores.base import Filter, SpanKey
 from tracewatch.stores.columns import arrow_schema, from_rows
 from tracewatch.stores.measures import KEYS, MEASURES, Measure
 from tracewatch.stores.queries import Condition, condition
@@ -44,6 +44,7 @@ from tracewatch.times import HOUR_S
 DELETE_ROWS = 10_000  # spans deleted in one transaction: half a second in which other writers wait
 CHUNK_ROWS = 5_000  # spans that are read, measured and added in one transaction: 70 ms in which other writers wait
 
+_SPARED = "spared"
 _SCHEMA = arrow_schema(Span, READ)
 _NAMES = ", ".join(READ)
 _MEASURE_NAMES = tuple(each.name for each in MEASURES)
@@ -241,9 +242,20 @@ def forget_closed_before(connection: sqlite3.Connection, hour: float, now: float
     return gone
 
 
+def spare(connection: sqlite3.Connection, keys: Iterable[SpanKey]) -> None:
+    """Keeps those spans of the table from being deleted by `delete_spans_before` on this connection."""
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_SPARED} (seq INTEGER PRIMARY KEY)")
+    connection.execute(f"DELETE FROM temp.{_SPARED}")
+    of_key = f"SELECT seq FROM {Span.table} WHERE project = ? AND trace_id = ? AND span_id = ?"
+    connection.executemany(f"INSERT OR IGNORE INTO temp.{_SPARED} {of_key}", keys)
+
+
 def delete_spans_before(connection: sqlite3.Connection, hour: float) -> int:
-    """Deletes the next spans before that hour which are in the rollups. Returns how many."""
-    old = f"SELECT seq FROM {Span.table} WHERE project = ? AND start_time < ? AND seq <= ? LIMIT {DELETE_ROWS}"
+    """Deletes the next spans before that hour which are in the rollups, but for those to `spare`. Returns how many."""
+    old = (
+        f"SELECT seq FROM {Span.table} WHERE project = ? AND start_time < ? AND seq <= ? "
+        f"AND seq NOT IN (SELECT seq FROM temp.{_SPARED}) LIMIT {DELETE_ROWS}"
+    )
     gone = 0
     for project in all_projects(connection):
         values = (project, hour, rolled(connection))
