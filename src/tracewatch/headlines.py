@@ -11,8 +11,9 @@ from datetime import tzinfo
 from tracewatch import formats, words
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import Measure, measure_of
+from tracewatch.lessons import WORSE, is_share
 from tracewatch.metrics.table import METRIC_OF
-from tracewatch.records import CHECKED, Incident
+from tracewatch.records import CHECKED, Incident, Lesson
 
 LONGEST = 160  # characters; a longer sentence is not read at once
 TOLD_AS_RATIO = 1.5  # of what is usual; below it per cent are told
@@ -266,3 +267,22 @@ def _past(verb: str) -> str:
 
 def _capital(text: str) -> str:
     return words.sentence(text).removesuffix(".") if text else ""
+
+
+def told_again(lesson: Lesson) -> str:
+    """From where on a movement is told in spite of a lesson."""
+    ways = []
+    if lesson.level is not None:
+        unit = measure_of(lesson.metric_name).unit
+        ways.append(f"{'above' if lesson.direction == 'up' else 'below'} {formats.amount(lesson.level, unit)}")
+    elif lesson.effect is not None:
+        most = WORSE * lesson.effect
+        if is_share(lesson.metric_name):
+            ways.append(f"more than {most * 100:.0f} points off")
+        elif lesson.metric_name == "call_count":
+            ways.append(f"more than {formats.count(most)} calls off")
+        else:
+            ways.append(f"more than {formats.ratio(most + 1)} off")
+    if lesson.lasted_s is not None:
+        ways.append(f"after {formats.lasting(WORSE * lesson.lasted_s)}")
+    return ", or ".join(ways) or "never"

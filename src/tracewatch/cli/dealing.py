@@ -15,7 +15,6 @@ from tracewatch.cli.kept import SHORT_ID, Kept, find
 from tracewatch.cli.output import (
     Heading,
     format_option,
-    number,
     open_db,
     plain_table,
     safe,
@@ -26,7 +25,7 @@ from tracewatch.cli.output import (
 )
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
-from tracewatch.records import Anomaly, Incident, Lesson, Span, as_dict, column_of
+from tracewatch.records import Anomaly, Incident, Lesson, as_dict
 from tracewatch.times import parse_duration
 
 if TYPE_CHECKING:
@@ -270,38 +269,18 @@ def _lesson(store: Store, project: str, given: str, db: str) -> Lesson:
 
 
 def _lessons(found: Sequence[Lesson]) -> Table:
+    from tracewatch.headlines import told_again
+
     headings = ("id", Heading(name="taught", rank=2), Heading(name="by", rank=3), "what", "told again", "came of")
     table = plain_table(headings)
     for each in found:
         where = ", ".join(f"{name} {value}" for name, value in (each.slice or {}).items()) or "all calls"
         what = f"{each.reason.replace('_', ' ')}: {each.metric_name} {each.direction} ({where})"
-        gone = f"taken back {show_time(each.forgotten_at)}" if each.forgotten_at is not None else _told_again(each)
+        gone = f"taken back {show_time(each.forgotten_at)}" if each.forgotten_at is not None else told_again(each)
         table.add_row(
             each.id[:SHORT_ID], show_time(each.taught_at), safe(each.taught_by), safe(what), gone, each.about[:SHORT_ID]
         )
     return table
-
-
-def _told_again(lesson: Lesson) -> str:
-    """From where on a movement is told in spite of a lesson."""
-    from tracewatch.lessons import WORSE, is_share
-
-    ways = []
-    column = column_of(Span).get(lesson.metric_name)
-    if lesson.level is not None:
-        unit = column.unit if column else "share" if is_share(lesson.metric_name) else None
-        ways.append(f"{'above' if lesson.direction == 'up' else 'below'} {number(lesson.level, unit)}")
-    elif lesson.effect is not None:
-        most = WORSE * lesson.effect
-        if is_share(lesson.metric_name):
-            ways.append(f"{most * 100:,.0f} points off")
-        elif lesson.metric_name == "call_count":
-            ways.append(f"{most:,.0f} calls off")
-        else:
-            ways.append(f"{most + 1:,.1f} times off")
-    if lesson.lasted_s is not None:
-        ways.append(f"after {WORSE * lesson.lasted_s / 60:,.0f} min")
-    return " or ".join(ways) or "never"
 
 
 def _worth(found: Sequence[Worth]) -> Table:

@@ -83,10 +83,21 @@ def causes(calls: Calls, found: list[Size]) -> Iterator[Cause]:
     whole = sum(abs(each.change) for each in found)
     for each in found:
         if (each.change > 0) == up and whole > 0:
-            yield _cause(each, abs(each.change) / whole)
+            yield _cause(each, abs(each.change) / whole, _compared_with(calls, each))
 
 
-def _cause(each: Size, share: float) -> Cause:
+def _compared_with(calls: Calls, each: Size) -> str:
+    """What the sizes before are called: usual, unless detection expected others of these very calls.
+
+    It may know that such calls have grown for days; what was before is then no more what is usual of them.
+    """
+    story = calls.story
+    if story.metric != each.column or story.lower is None or story.upper is None:
+        return "usually"
+    return "usually" if story.lower <= each.before[1] <= story.upper else "earlier"
+
+
+def _cause(each: Size, share: float, usually: str) -> Cause:
     noun = saying.noun(each.column)
     before, after = (words.amount(side[1], "tokens") for side in (each.before, each.after))
     if each.piled_at is not None:
@@ -94,9 +105,9 @@ def _cause(each: Size, share: float) -> Cause:
         text = f"{saying.share(each.piled)} of the answers have exactly {limit}: a limit cuts them"
         return Cause(kind="cut_answers", weight=0.9, text=text)
     if each.column == "output_tokens":
-        return Cause(kind="longer_answers", weight=0.6 * share, text=f"answers have {after}, usually {before}")
+        return Cause(kind="longer_answers", weight=0.6 * share, text=f"answers have {after}, {usually} {before}")
     shortest = each.after[0] - each.before[0]
-    small = f"a tenth have under {each.after[0]:,.0f} tokens, usually under {each.before[0]:,.0f}"
+    small = f"a tenth have under {each.after[0]:,.0f} tokens, {usually} under {each.before[0]:,.0f}"
     if each.change > 0 and each.by_a_factor:
         text = f"every {noun} has become about {words.times(each.after[1] / each.before[1])} as long: {small}"
         return Cause(kind="tokens", weight=0.7 * share, text=text)
@@ -104,11 +115,10 @@ def _cause(each: Size, share: float) -> Cause:
         text = f"about {words.amount(each.change, 'tokens')} were added to every {noun}: {small}"
         return Cause(kind="prompt", weight=0.7 * share, text=text)
     if each.change > 0:
-        text = (
-            f"the long {noun}s grew most: a tenth have over {each.after[2]:,.0f} tokens, usually {each.before[2]:,.0f}"
-        )
+        long, were = (f"{side[2]:,.0f}" for side in (each.after, each.before))
+        text = f"the long {noun}s grew most: a tenth have over {long} tokens, {usually} {were}"
         return Cause(kind="context", weight=0.6 * share, text=text)
-    return Cause(kind="tokens", weight=0.6 * share, text=f"{noun}s have {after}, usually {before}")
+    return Cause(kind="tokens", weight=0.6 * share, text=f"{noun}s have {after}, {usually} {before}")
 
 
 def _size(calls: Calls, name: str) -> Size | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracewatch.records import Anomaly, Incident
@@ -75,6 +75,20 @@ class Explanation:
     """Users it touched, as far as calls name them."""
     trace_ids: tuple[str, ...] = ()
     """Traces that show it best, the clearest first."""
+
+
+def with_why(incident: Incident, why: Explanation) -> Incident:
+    """The incident with why it came, what it cost and what to do."""
+    return replace(
+        incident,
+        calls=why.calls,
+        cost_effect_usd=why.cost_effect_usd,
+        time_effect_s=why.time_effect_s,
+        causes=why.causes,
+        contributing_factors=why.factors,
+        recommended_actions=why.actions,
+        trace_ids=why.trace_ids or incident.trace_ids,
+    )
 
 
 def story_of(found: Anomaly | Incident) -> Story:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tracewatch import dealing, watch
 from tracewatch.detectors.adaptive import Alert, Ending, Return
 from tracewatch.explaining import explain
-from tracewatch.explaining.story import story_of
+from tracewatch.explaining.story import story_of, with_why
 from tracewatch.incidents import Change
 from tracewatch.judge import Judgement, is_note
 from tracewatch.kinship import began
@@ -195,16 +195,7 @@ class Keeper:
         except ODD as error:
             self.unexplained[incident.id] = f"{type(error).__name__}: {error}"
             return incident
-        return replace(
-            incident,
-            calls=why.calls,
-            cost_effect_usd=why.cost_effect_usd,
-            time_effect_s=why.time_effect_s,
-            causes=why.causes,
-            contributing_factors=why.factors,
-            recommended_actions=why.actions,
-            trace_ids=why.trace_ids or incident.trace_ids,
-        )
+        return with_why(incident, why)
 
     def _key(self, id_: str) -> dict[str, Any]:
         return {"project": self.project, "id": id_}

@@ -12,21 +12,20 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tracewatch import formats
-from tracewatch.dealing import deal
-from tracewatch.errors import BadDeed
 from tracewatch.explaining import saying
 from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, Span
 from tracewatch.web import charts, drawing
 from tracewatch.web.asking import LASTING, Ask, Asked
-from tracewatch.web.forms import Sent, answered, name_of
+from tracewatch.web.forms import Sent, answered
 from tracewatch.web.gate import Writer
+from tracewatch.web.pages import dealing
+from tracewatch.web.pages.dealing import DONE, UNDONE, snoozes
 from tracewatch.web.pages.finding import More, deviation, more_of, usual_of, value_of
-from tracewatch.web.pages.incidents import DONE, UNDONE, snoozes
 from tracewatch.web.pages.overview import step_word
 from tracewatch.web.views import feed
 from tracewatch.web.views.feed import Counted, Seen, Step
 from tracewatch.web.views.period import Period, ending, period_of
-from tracewatch.web.views.rolled import rolled, summed
+from tracewatch.web.views.rolled import counting_calls, rolled, rows_of
 from tracewatch.web.views.standing import OLD_S
 
 router = APIRouter(include_in_schema=False)
@@ -128,13 +127,7 @@ def show_anomalies(request: Request, asked: Ask) -> HTMLResponse:
 @router.post("/anomalies")
 def deal_with_some(asked: Ask, caller: Writer, form: Sent) -> Response:
     """Does the same about all that were selected."""
-    verb = form.one("verb") or ""
-    for id_ in form.every("id"):
-        finding = feed.one(asked.store, caller, id_)
-        if finding is not None:
-            deal(asked.store, finding, verb, who=name_of(asked.store, caller), now=asked.now)
-    back = form.one("back") or "/anomalies"
-    return answered(f"{back}{'&' if '?' in back else '?'}done={verb}" if form.every("id") else back)
+    return dealing.with_some(asked, caller, form, feed.one, "/anomalies")
 
 
 @router.get("/anomalies/{finding_id}", response_class=HTMLResponse)
@@ -160,15 +153,7 @@ def deal_with_one(asked: Ask, caller: Writer, finding_id: str, form: Sent) -> Re
     finding = feed.one(asked.store, caller, finding_id)
     if finding is None:
         return answered("/anomalies")
-    verb, until = form.one("verb") or "", form.one("until")
-    try:
-        ends = float(until) if until else None
-    except ValueError as error:
-        raise BadDeed(why=f"'{until}' is no time") from error
-    deal(
-        asked.store, finding, verb, who=name_of(asked.store, caller), now=asked.now,
-        reason=form.one("reason"), text=form.one("text"), until=ends,
-    )  # fmt: skip
+    verb = dealing.with_one(asked, caller, form, finding)
     back = form.one("back") or "/anomalies"
     return answered(f"{back}{'&' if '?' in back else '?'}done={verb}&about={finding.id}#a-{finding.id}")
 
@@ -380,9 +365,10 @@ def _nothing(asked: Asked, *, narrow: bool) -> str:
         return "No finding matches."
     period, store, caller = asked.period, asked.store, asked.caller
     table = rolled(store, caller, period.since, period.until, step_s=DAY_S, by=("operation_type", "model_name"))
-    calls = int(summed(table, "calls"))
-    if not calls:
+    rows = rows_of(table)
+    if not rows:
         return "No calls in this time, so nothing was judged."
-    kinds = len({(row["operation_type"], row["model_name"]) for row in table.to_pylist()})
+    calls = round(sum(row["calls"] or 0 for row in counting_calls(rows)))
+    kinds = len({(row["operation_type"], row["model_name"]) for row in rows})
     when = f"in the {period.said}" if period.name else "in this time"
     return f"Nothing unusual {when}: {formats.plural(calls, 'call')}, {formats.plural(kinds, 'kind')} of call watched."

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from tracewatch import formats, headlines
-from tracewatch.dealing import deal
-from tracewatch.errors import BadDeed
 from tracewatch.explaining import saying
 from tracewatch.explaining.measures import measure_of
 from tracewatch.explaining.telling import how_sure
@@ -20,31 +17,20 @@ from tracewatch.records import SEVERITIES, Incident, Lesson
 from tracewatch.teaching import TEACHES, each_would_hide, lessons_of
 from tracewatch.web import alerting, charts, drawing
 from tracewatch.web.asking import Ask, Asked
-from tracewatch.web.forms import Sent, answered, name_of
+from tracewatch.web.forms import Sent, answered
 from tracewatch.web.gate import Writer
+from tracewatch.web.pages import dealing
+from tracewatch.web.pages.dealing import DONE, UNDONE
 from tracewatch.web.pages.overview import EXPECTED, Effect, callout_of, effect_of, title_of, title_of_course
 from tracewatch.web.views import incidents
 from tracewatch.web.views.evidence import Shown
-from tracewatch.web.views.incident import Bridge, Example, Part, Whole, after_onset, whole
+from tracewatch.web.views.incident import Bridge, Example, Part, Whole, after_onset, is_unexplained, whole
 
 router = APIRouter(include_in_schema=False)
 
 HOUR_S = 3600.0
 WORTH_CENTS = 0.1  # dollars: the difference is then told in cents, and so are its parts
-WORSE = "worse"  # instead of a time: until then an incident is snoozed
-MORNING = 9  # o'clock: when "tomorrow" begins
 PAGE = 50
-DONE = {
-    "acknowledge": "Acknowledged.",
-    "resolve": "Resolved.",
-    "dismiss": "Dismissed, with all its findings.",
-    "snooze": "Snoozed.",
-    "note": "Noted.",
-    "reopen": "Open again.",
-    "undo": "Undone: it is as it was before.",
-}
-UNDONE = ("acknowledge", "resolve", "dismiss", "snooze")
-"""What can be taken back right after it was done."""
 HEIGHTS = {"symptom": 128, "cause": 84, "normal": 56}
 
 
@@ -113,13 +99,7 @@ def show_incidents(request: Request, asked: Ask) -> HTMLResponse:
 @router.post("/incidents")
 def deal_with_some(asked: Ask, caller: Writer, form: Sent) -> Response:
     """Does the same about all that were selected."""
-    verb = form.one("verb") or ""
-    for id_ in form.every("id"):
-        incident = incidents.one(asked.store, caller, id_)
-        if incident is not None:
-            deal(asked.store, incident, verb, who=name_of(asked.store, caller), now=asked.now)
-    back = form.one("back") or "/incidents"
-    return answered(f"{back}{'&' if '?' in back else '?'}done={verb}" if form.every("id") else back)
+    return dealing.with_some(asked, caller, form, incidents.one, "/incidents")
 
 
 @router.get("/incidents/{incident_id}", response_class=HTMLResponse)
@@ -128,12 +108,17 @@ def show_incident(request: Request, asked: Ask, incident_id: str) -> HTMLRespons
     incident = incidents.one(asked.store, asked.caller, incident_id)
     if incident is None:
         return _missing(request, asked, incident_id)
-    it = whole(asked.store, asked.caller, incident, asked.now)
+    explains = asked.given.get("explained") == "now"
+    it = whole(asked.store, asked.caller, incident, asked.now, explains=explains)
     done = asked.given.get("done", "")
-    values = {**_values(asked, it), "snoozes": list(snoozes(asked)), "undo": done in UNDONE}
+    values = {**_values(asked, it), "snoozes": list(dealing.snoozes(asked)), "undo": done in UNDONE}
     to = f"/incidents/{incident.id}"
     told = alerting.told_of(asked.store, asked.caller, incident.id)
-    return drawing.page(request, asked, "incident.html", it=it, to=to, told=told, done=DONE.get(done, ""), **values)
+    unexplained = is_unexplained(asked.caller, it.incident)
+    return drawing.page(
+        request, asked, "incident.html",
+        it=it, to=to, told=told, done=DONE.get(done, ""), unexplained=unexplained, **values,
+    )  # fmt: skip
 
 
 @router.post("/incidents/{incident_id}")
@@ -142,15 +127,7 @@ def deal_with_one(request: Request, asked: Ask, caller: Writer, incident_id: str
     incident = incidents.one(asked.store, caller, incident_id)
     if incident is None:
         return _missing(request, asked, incident_id)
-    verb, until = form.one("verb") or "", form.one("until")
-    try:
-        ends = float(until) if until and until != WORSE else None
-    except ValueError as error:
-        raise BadDeed(why=f"'{until}' is no time") from error
-    deal(
-        asked.store, incident, verb, who=name_of(asked.store, caller), now=asked.now,
-        reason=form.one("reason"), text=form.one("text"), until=ends, until_worse=until == WORSE,
-    )  # fmt: skip
+    verb = dealing.with_one(asked, caller, form, incident)
     return answered(form.one("back") or f"/incidents/{incident.id}?done={verb}")
 
 
@@ -390,13 +367,3 @@ def _all_traces(asked: Asked, incident: Incident) -> str:
 
 def _in_query(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def snoozes(asked: Asked) -> Iterator[tuple[str, str]]:
-    """Until when an incident may be snoozed: a moment, and its words."""
-    now = asked.now
-    yield f"{now + HOUR_S:.0f}", "for an hour"
-    there = datetime.fromtimestamp(now, asked.zone) + timedelta(days=1)
-    morning = there.replace(hour=MORNING, minute=0, second=0, microsecond=0)
-    yield f"{morning.timestamp():.0f}", f"until tomorrow, {MORNING}:00"
-    yield f"{now + 7 * 24 * HOUR_S:.0f}", "for a week"

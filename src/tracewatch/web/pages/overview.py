@@ -29,7 +29,7 @@ LANE_CHOICES = (
     ("model_provider", "provider"),
     ("usage_type", "usage type"),
 )
-_NAMES = {"cost": "Cost", "calls": "Calls", "latency": "Latency", "errors": "Errors", "fallbacks": "Fallbacks"}
+_NAMES = {"cost": "Cost", "calls": "Calls", "latency": "Latency, average", "errors": "Errors", "fallbacks": "Fallbacks"}
 _FILTERS = {"errors": {"status": "error,timeout"}, "fallbacks": {"status": "fallback"}}
 
 
@@ -235,7 +235,7 @@ def _shown(asked: Asked, it: Overview, number: Number) -> Shown:
         usual = _usually(number, formats.money)
     elif number.key == "latency":
         value = formats.duration(number.value)
-        small = f"avg · p95 {formats.duration(it.p95_ms)}"
+        small = f"p95 {formats.duration(it.p95_ms)}"
         usual = _usually(number, formats.duration)
     elif number.key == "calls":
         value, title = formats.count(number.value), formats.exactly(number.value)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from tracewatch import formats
+from tracewatch import headlines
 from tracewatch.explaining import saying
-from tracewatch.explaining.measures import measure_of
-from tracewatch.lessons import ADAPTIVE, WORSE, is_share
+from tracewatch.lessons import ADAPTIVE
 from tracewatch.records import Lesson
 from tracewatch.teaching import forget, judged_until, quality
 from tracewatch.web import drawing
@@ -64,25 +63,6 @@ def _row(asked: Asked, lesson: Lesson) -> Row:
         lesson=lesson,
         why=lesson.reason.replace("_", " "),
         where=saying.named(lesson.slice or {}) if lesson.slice else "all calls",
-        told_again=_told_again(lesson),
+        told_again=headlines.told_again(lesson),
         to=asked.address(f"/{page}/{lesson.about}"),
     )
-
-
-def _told_again(lesson: Lesson) -> str:
-    """From where on a movement is told in spite of a lesson."""
-    ways = []
-    if lesson.level is not None:
-        unit = measure_of(lesson.metric_name).unit
-        ways.append(f"{'above' if lesson.direction == 'up' else 'below'} {formats.amount(lesson.level, unit)}")
-    elif lesson.effect is not None:
-        most = WORSE * lesson.effect
-        if is_share(lesson.metric_name):
-            ways.append(f"more than {most * 100:.0f} points off")
-        elif lesson.metric_name == "call_count":
-            ways.append(f"more than {formats.count(most)} calls off")
-        else:
-            ways.append(f"more than {formats.ratio(most + 1)} off")
-    if lesson.lasted_s is not None:
-        ways.append(f"after {formats.lasting(WORSE * lesson.lasted_s)}")
-    return ", or ".join(ways) or "never"

@@ -9,7 +9,7 @@ from typing import Any
 from tracewatch import formats, words
 from tracewatch.access import Caller
 from tracewatch.dealing import deeds_about
-from tracewatch.explaining import saying
+from tracewatch.explaining import explain, saying, story_of, with_why
 from tracewatch.incidents import closes_at
 from tracewatch.judge import KNOWN_DAYS
 from tracewatch.metrics.table import METRIC_OF
@@ -117,9 +117,19 @@ class Whole:
         return KNOWN_DAYS
 
 
-def whole(store: Store, caller: Caller, incident: Incident, now: float) -> Whole:
-    """Everything about an incident."""
+def is_unexplained(caller: Caller, incident: Incident) -> bool:
+    """Whether nobody has looked yet why it came, and the caller may see all calls that say so."""
+    return incident.causes is None and incident.detector not in CHECKED and caller.user_id is None
+
+
+def whole(store: Store, caller: Caller, incident: Incident, now: float, *, explains: bool = False) -> Whole:
+    """Everything about an incident; with `explains` one that nobody has explained yet is, for this answer."""
     findings = incidents.findings_of(store, caller, incident)
+    if explains and is_unexplained(caller, incident):
+        others = tuple((each.metric_name, each.slice or {}) for each in findings if each.id != incident.root_id)
+        incident = with_why(
+            incident, explain(store, incident.project, replace(story_of(incident), members=others), now)
+        )
     notes = incidents.notes_near(store, caller, incident)
     deeds = deeds_about(store, incident.project, [incident.id])
     causes: Mapping[str, Any] = incident.causes or {}

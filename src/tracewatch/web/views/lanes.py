@@ -113,7 +113,8 @@ def lanes(
     ]
     placed = {each.incident.id for lane in made for each in lane.marks}
     of_all = [each for each in found if not each.slice]
-    whole = [_whole(made, shown, [marks[each.id] for each in of_all], period, step)] if of_all and made else []
+    calls = _calls([row for rows in counted.values() for row in rows])
+    whole = [_whole(calls, shown, [marks[each.id] for each in of_all], period, step)] if of_all and made else []
     placed |= {each.id for each in of_all if whole}
     ordered = sorted(made, key=lambda each: each.rank)
     return Lanes(
@@ -143,14 +144,12 @@ def _lane(
     )
 
 
-def _whole(
-    parts: Sequence[Lane], rows: Sequence[Mapping[str, Any]], marks: Sequence[Mark], period: Period, step: float
-) -> Lane:
+def _whole(calls: int, rows: Sequence[Mapping[str, Any]], marks: Sequence[Mark], period: Period, step: float) -> Lane:
     """The lane of all calls together, for what is about no kind of them."""
     return Lane(
         slice={},
         filters={},
-        calls=sum(each.calls for each in parts),
+        calls=calls,
         marks=tuple(_pressed(marks)),
         present=tuple(_present(sorted({row["bucket"] for row in rows}), period, step)),
         learning=0.0,

@@ -71,7 +71,8 @@ def summary(spans: Sequence[Span]) -> Summary:
     begin = min(each.start_time for each in spans)
     known = {each.span_id for each in spans}
     roots = [each for each in spans if each.parent_span_id is None or each.parent_span_id not in known]
-    root = min(roots or spans, key=lambda each: each.start_time)
+    # Of several with nothing above them the longest says what it was about: an answer, not what was retrieved for it.
+    root = max(roots or spans, key=lambda each: (end_of(each) - each.start_time, -each.start_time))
     costs = [each.cost_usd for each in spans if each.cost_usd is not None]
     first = [(each.start_time - begin) * 1000 + each.ttft_ms for each in spans if each.ttft_ms is not None]
     return Summary(

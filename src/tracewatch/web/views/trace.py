@@ -294,5 +294,6 @@ def _pair(path: Path, here: Span | None, there: Span | None, begins: Sequence[fl
 
 
 def _values(spans: Sequence[Span], name: str) -> str:
-    values = list(dict.fromkeys(str(getattr(each, name)) for each in spans if getattr(each, name) is not None))
+    told = [getattr(each, name) for each in spans if getattr(each, name) is not None]
+    values = list(dict.fromkeys(("on" if each else "off") if isinstance(each, bool) else str(each) for each in told))
     return ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -159,10 +159,9 @@ def _made(store: Store, caller: Caller, trace_id: str, opened: frozenset[int]) -
     ends = [_end(*each) for each in zip(starts, columns["end_time"], columns["duration_ms"], strict=True)]
     begin, end = min(starts), max(ends)
     pieces: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    tops = [place for place, depth in enumerate(tree.depths) if depth == 0]
-    longest = max(tops, key=lambda place: ends[place] - starts[place])
-    for place, first, last in critical_path(tree, starts, ends, longest):
-        pieces[place].append((first, last))
+    for top in _in_turn(tree, starts, ends):
+        for place, first, last in critical_path(tree, starts, ends, top):
+            pieces[place].append((first, last))
     attempts, paused, instead = attempts_of(tree, columns, starts, ends)
     shown = folded(tree, columns, opened)
     return Waterfall(
@@ -170,6 +169,21 @@ def _made(store: Store, caller: Caller, trace_id: str, opened: frozenset[int]) -
         length_s=max(end - begin, 1e-6), pieces=pieces, attempts=attempts, paused=paused, instead=instead, shown=shown,
         row_of={place: row for row, (place, _) in enumerate(shown)},
     )  # fmt: skip
+
+
+def _in_turn(tree: Tree, starts: Sequence[float], ends: Sequence[float]) -> Iterator[int]:
+    """Of the spans with nothing above them the longest, and those that were over before it and before each other.
+
+    A question of which every step was recorded by itself has one critical path all the same.
+    """
+    tops = [place for place, depth in enumerate(tree.depths) if depth == 0]
+    longest = max(tops, key=lambda place: ends[place] - starts[place])
+    yield longest
+    begin = starts[longest]
+    for place in sorted(tops, key=lambda place: -ends[place]):
+        if place != longest and ends[place] <= begin + SKEW_S:
+            yield place
+            begin = starts[place]
 
 
 def _end(start: float, end: float | None, duration_ms: float | None) -> float:
