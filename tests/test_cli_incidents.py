@@ -183,7 +183,7 @@ def test_a_dismissal_says_what_it_would_have_hidden_and_teaches(db):
     assert (lesson["reason"], lesson["metric_name"], lesson["taught_by"]) == ("too_small", "ttft_ms", "anna")
     listed = run("taught", db=db).stdout
     assert "too small: ttft_ms up (operation_type ask)" in listed
-    assert "5.2 times off" in listed
+    assert "more than 5.2× off" in listed
     run("unlearn", lesson["id"][:6], db=db)
     assert "Nothing was taught yet" in run("taught", db=db).stderr
     assert "taken back" in run("taught", "--all", db=db).stdout

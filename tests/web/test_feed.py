@@ -249,7 +249,9 @@ def test_an_old_database_shows_its_last_days(own):
 
 def test_an_empty_database_has_nothing_to_show_and_says_so(tmp_path):
     with looking_at(str(tmp_path / "new.db")) as client:
-        assert "No calls in this time, so nothing was judged." in words(client.get("/anomalies").text)
-        assert "No calls in this time." in words(client.get("/metrics").text)
+        for path in ("/anomalies", "/metrics", "/traces"):
+            said = client.get(path).text
+            assert "No calls yet. Add two lines to your program" in words(said)
+            assert 'href="/">Show me the lines' in said
     with open_store(str(tmp_path / "new.db")) as store:
         assert store.count(Span) == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tracewatch import words
 from tracewatch.attribution import NOTHING, Attribution, Share, attribute
 from tracewatch.explaining import saying
 from tracewatch.explaining.calls import ATTRIBUTES, UNIQUE, Calls
@@ -52,11 +53,21 @@ def causes(calls: Calls, found: Attribution) -> Iterator[Cause]:
     what = "the extra calls" if volume else "it"
     text = (
         f"{saying.named(best.slice)}: {saying.share(best.of_excess)} of {what}, "
-        f"with {saying.share(best.of_calls)} of the calls"
+        f"with {saying.share(best.of_calls)} of the calls{_own_figure(calls, best)}"
     )
     names = {name: str(value) for name, value in best.slice.items()} | {"slice": saying.named(best.slice)}
     kind = "user" if "user_id" in best.slice else "slice"
     yield Cause(kind=kind, weight=(0.7 if best.of_excess >= NEARLY else 0.35) * best.of_excess, text=text, names=names)
+
+
+def _own_figure(calls: Calls, best: Share) -> str:
+    """What came in a part that alone is the reason: the story's own figures are those of all its calls."""
+    if calls.measure.family == "volume" or best.of_excess < NEARLY:
+        return ""
+    which = calls.now & matching(calls, best.slice) & np.isfinite(calls.values)
+    if not which.any() or which.sum() == calls.now.sum():
+        return ""
+    return f": {words.amount(_mean(calls, which, calls.values), calls.measure.unit)} there"
 
 
 def matching(calls: Calls, slice: Mapping[str, Any]) -> Bools:

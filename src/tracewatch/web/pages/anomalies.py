@@ -367,7 +367,9 @@ def _nothing(asked: Asked, *, narrow: bool) -> str:
     table = rolled(store, caller, period.since, period.until, step_s=DAY_S, by=("operation_type", "model_name"))
     rows = rows_of(table)
     if not rows:
-        return "No calls in this time, so nothing was judged."
+        if store.extent(Span, caller.where) is None:
+            return "No calls yet. Add two lines to your program, and what is unusual appears here."
+        return "No calls in this time, so nothing was judged. Choose a longer one."
     calls = round(sum(row["calls"] or 0 for row in counting_calls(rows)))
     kinds = len({(row["operation_type"], row["model_name"]) for row in rows})
     when = f"in the {period.said}" if period.name else "in this time"

@@ -106,6 +106,7 @@ def show_metrics(request: Request, asked: Ask) -> HTMLResponse:
         state=_learning(standing(asked.store, asked.caller, asked.now)),
         elsewhere=[(each, _judged(judges)) for each, judges in elsewhere()],
         odd=sum(1 for each in found if each.is_odd),
+        is_empty=not found and asked.store.extent(Span, asked.caller.where) is None,
     )  # fmt: skip
 
 

@@ -88,6 +88,9 @@ def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
         "lane_choices": LANE_CHOICES,
         "step_word": step_word(it.period.step_s),
         "cost_chart": charts.band(_labelled(cost, "Cost over time, with its usual range"), asked.zone, asked.now),
+        "calm_chart": charts.band(
+            _labelled(cost, "Cost over time, with its usual range"), asked.zone, asked.now, across=4
+        ),
         "calls_chart": charts.band(_labelled(calls, "Calls over time, with their usual range"), asked.zone, asked.now),
         "cost_hint": f"{formats.cost(it.shown[1], it.shown[2])} in {_long(it)}"
         + (f" · {formats.percent(it.priced_share)} of tokens priced" if it.priced_share is not None else ""),
@@ -102,7 +105,7 @@ def _verdict(asked: Asked, it: Overview) -> Mapping[str, Any]:
     drawn = None
     if it.chart is not None:
         label = headlines.headline(incident, asked.zone, asked.now).text
-        drawn = charts.band(_labelled(it.chart, label), asked.zone, asked.now, onset=incident.started_at)
+        drawn = charts.band(_labelled(it.chart, label), asked.zone, asked.now, onset=incident.started_at, across=5)
     return {
         "chart": drawn,
         "effect": effect_of(incident, asked.now),

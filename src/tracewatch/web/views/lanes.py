@@ -94,9 +94,9 @@ class Lanes:
 
 def lanes(
     store: Store, caller: Caller, period: Period, now: float, found: Sequence[Incident], *, by: str = "kind",
-    most: int = SHOWN,
+    most: int = SHOWN, learned_days: int = int(WARMUP_DAYS),
 ) -> Lanes:  # fmt: skip
-    """The lanes of a period, `found` being the incidents of it."""
+    """The lanes of a period, `found` being the incidents of it; no lane is learned longer than all calls are."""
     by = by if by in CHOICES else "kind"
     names = CHOICES[by]
     step = max(period.step_s, HOUR_S)
@@ -106,11 +106,13 @@ def lanes(
     groups = _grouped(shown, names)
     counted = _grouped(between(store, caller, period.since, period.until, by=extra, measures=("calls",)), names)
     marks = {each.id: _mark(each, period, now) for each in found}
-    made = [
-        replace(_lane(names, key, rows, found, marks, period, step, first_days.get(key)), calls=_calls(counted[key]))
-        for key, rows in groups.items()
-        if key in counted  # a step that is drawn may begin before the time that is shown
-    ]
+    made = []
+    for key, rows in groups.items():
+        if key not in counted:  # a step that is drawn may begin before the time that is shown
+            continue
+        lane = _lane(names, key, rows, found, marks, period, step, first_days.get(key))
+        days = min(lane.learned_days, learned_days) if lane.is_learning else lane.learned_days
+        made.append(replace(lane, calls=_calls(counted[key]), learned_days=days))
     placed = {each.incident.id for lane in made for each in lane.marks}
     of_all = [each for each in found if not each.slice]
     calls = _calls([row for rows in counted.values() for row in rows])

@@ -148,7 +148,7 @@ def overview(store: Store, caller: Caller, period: Period, now: float, zone: tzi
         calls=int(totals["calls"]),
         cost_usd=float(totals["cost_usd_sum"]),
         shown=(int(whole["calls"]), float(whole["cost_usd_sum"]), int(whole["unpriced_calls"])),
-        lanes=lanes(store, caller, period, now, within, by=by),
+        lanes=lanes(store, caller, period, now, within, by=by, learned_days=stand.learned_days),
         charts=charts,
         parts={name: _parts(store, caller, sums, name, period, now) for name in ("model_provider", "usage_type")},
         incident_steps=_incident_steps(within, period, now),
