@@ -126,7 +126,7 @@ def after_demo(tmp_path, demo):
 
 def test_the_demo_tells_incidents_with_their_causes(after_demo):
     told = " ".join(after_demo.split())
-    assert re.search(r"[1-9]\d* incidents in 64,582 calls: [1-9]\d* still going on", told)
+    assert re.search(r"[1-9]\d* incidents in 64,582 spans: [1-9]\d* still going on", told)
     assert "The first 7 days are only learned from" in told
     assert "fall back" in told, "the model that stopped answering"
     assert "Why: " in told

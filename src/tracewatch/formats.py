@@ -176,6 +176,8 @@ def amount(value: float | None, unit: str | None) -> str:
             return f"{value:.2f}"
         case "tokens/s":
             return f"{_three(value)}{THIN}tok/s"
+        case None if 0 < abs(value) < 10 and not float(value).is_integer():
+            return f"{value:.2g}"  # the mean of what is counted call by call
         case _:
             return count(value)
 

@@ -177,7 +177,7 @@ def _summary(seen: Seen) -> str:
     lasting = sum(each.state != "closed" for each in found)
     single = sum(each.kind == "point" for each in found)
     return (
-        f"[bold]{len(found)} incidents in {seen.analyzed:,} calls[/]: {lasting} still going on, {single} of single "
+        f"[bold]{len(found)} incidents in {seen.analyzed:,} spans[/]: {lasting} still going on, {single} of single "
         f"slow calls. The first {WARMUP_DAYS:g} days are only learned from, and nothing is told of them."
     )
 
