@@ -205,6 +205,8 @@ def test_sessions_and_users(client):
         (one,) = [each for each in found["data"] if each["value"] == value]
         assert one["first"] < one["last"]
         assert found["total"] == len(found["data"]) == len({each["value"] for each in found["data"]})
+        first = get(client, f"/api/v1/{path}", since="24h", limit=1)
+        assert first == {"data": found["data"][:1], "total": found["total"]}
 
 
 def test_jobs_show_their_last_run(own):

@@ -8,13 +8,17 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from tracewatch.access import Caller
 from tracewatch.records import iso
+from tracewatch.stores.base import Store
 from tracewatch.web.api import shapes
 from tracewatch.web.api.asking import Within
 from tracewatch.web.gate import Reader
 from tracewatch.web.serving import Server
-from tracewatch.web.views.groups import Group, grouped
+from tracewatch.web.views.groups import grouped
+from tracewatch.web.views.period import Period
 from tracewatch.web.views.rolled import PRICED, TOLD_APART, between, counting_calls, with_unpriced
+from tracewatch.web.views.spending import number_of
 
 router = APIRouter(prefix="/api/v1", tags=["cost, sessions, users"], responses=shapes.REFUSALS)
 
@@ -71,7 +75,7 @@ def get_cost(server: Server, caller: Reader, within: Within, by: By = "model_nam
     rows = counting_calls(with_unpriced(whole))
     sums = {name: sum(row[name] or 0 for row in rows) for name in names}
     tokens = sums["priced_tokens"] + sums["unpriced_tokens"]
-    parts = grouped(server.store, caller, within, by)
+    parts = grouped(server.store, caller, within, by, limit)
     return shapes.told(
         {
             "since": iso(within.since),
@@ -81,7 +85,7 @@ def get_cost(server: Server, caller: Reader, within: Within, by: By = "model_nam
             "unpriced_calls": int(sums["unpriced_calls"]),
             "priced_share": sums["priced_tokens"] / tokens if tokens else None,
             "by": by,
-            "parts": [{name: each[name] for name in Summed.model_fields} for each in parts[:limit]],
+            "parts": [{name: each[name] for name in Summed.model_fields} for each in parts],
         }
     )
 
@@ -89,23 +93,23 @@ def get_cost(server: Server, caller: Reader, within: Within, by: By = "model_nam
 @router.get("/sessions", response_model=Listed)
 def list_sessions(server: Server, caller: Reader, within: Within, limit: Most = 100) -> Response:
     """The sessions of a time, those of the most money first."""
-    return _listed(grouped(server.store, caller, within, "session_id"), limit)
+    return _listed(server.store, caller, within, "session_id", limit)
 
 
 @router.get("/conversations", response_model=Listed)
 def list_conversations(server: Server, caller: Reader, within: Within, limit: Most = 100) -> Response:
     """The conversations of a time, those of the most money first."""
-    return _listed(grouped(server.store, caller, within, "conversation_id"), limit)
+    return _listed(server.store, caller, within, "conversation_id", limit)
 
 
 @router.get("/users", response_model=Listed)
 def list_users(server: Server, caller: Reader, within: Within, limit: Most = 100) -> Response:
     """The users of a time, those of the most money first."""
-    return _listed(grouped(server.store, caller, within, "user_id"), limit)
+    return _listed(server.store, caller, within, "user_id", limit)
 
 
-def _listed(groups: list[Group], limit: int) -> Response:
-    data: list[dict[str, Any]] = [
-        {**each, "first": iso(each["first"]), "last": iso(each["last"])} for each in groups[:limit]
-    ]
-    return shapes.told({"data": data, "total": len(groups)})
+def _listed(store: Store, caller: Caller, within: Period, name: str, limit: int) -> Response:
+    groups = grouped(store, caller, within, name, limit)
+    data: list[dict[str, Any]] = [{**each, "first": iso(each["first"]), "last": iso(each["last"])} for each in groups]
+    total = len(groups) if len(groups) < limit else number_of(store, caller, name, within)
+    return shapes.told({"data": data, "total": total})

@@ -226,10 +226,19 @@ def spans_by(
 ) -> tuple[Group, ...]:  # fmt: skip
     """The spans of a period by the values of a column; of calls in both views only those of the new one."""
     new = _new_view(caller, period)
-    old = [*new[:-1], Filter("source", "=", (MESSAGES_SOURCE,))]
     return store.groups(name, [*new, *where], order=order, limit=limit, skip=skip) or store.groups(
-        name, [*old, *where], order=order, limit=limit, skip=skip
+        name, [*_old_view(new), *where], order=order, limit=limit, skip=skip
     )
+
+
+def number_of(store: Store, caller: Caller, name: str, period: Period) -> int:
+    """How many values of a column the spans of a period have: as many as `spans_by` has groups."""
+    new = _new_view(caller, period)
+    return store.distinct(Span, name, new) or store.distinct(Span, name, _old_view(new))
+
+
+def _old_view(new: Sequence[Filter]) -> list[Filter]:
+    return [*new[:-1], Filter("source", "=", (MESSAGES_SOURCE,))]
 
 
 def _new_view(caller: Caller, period: Period) -> list[Filter]:
