@@ -71,20 +71,36 @@ def of_alert(alert: Alert) -> Movement:
 
 
 def of_finding(finding: Anomaly) -> Movement:
-    """What a kept finding says. Those of the first detectors are told apart by their type, operation and model."""
-    adaptive = finding.detector == ADAPTIVE
-    calls = {"operation_type": finding.statistics.get("operation_type"), "model_name": finding.model_id}
-    calls |= {"usage_type": finding.statistics.get("usage_type")}
-    up = finding.detected_value >= finding.expected_value
+    """What a kept finding says."""
+    return of_values({name: getattr(finding, name) for name in SAID_BY})
+
+
+SAID_BY = (
+    "detector", "metric_name", "anomaly_type", "direction", "slice", "kind", "model_id", "statistics", "detected_value",
+    "expected_value", "detected_at", "occurred_at",
+)  # fmt: skip
+"""The columns of a finding that `of_values` asks for."""
+
+
+def of_values(finding: Mapping[str, Any]) -> Movement:
+    """What a kept finding says, by the names of its columns.
+
+    Those of the first detectors are told apart by their type, operation and model.
+    """
+    adaptive = finding["detector"] == ADAPTIVE
+    statistics = finding["statistics"] or {}
+    calls = {"operation_type": statistics.get("operation_type"), "model_name": finding["model_id"]}
+    calls |= {"usage_type": statistics.get("usage_type")}
+    up = finding["detected_value"] >= finding["expected_value"]
     return Movement(
-        detector=finding.detector,
-        metric=finding.metric_name if adaptive else finding.anomaly_type,
-        direction=finding.direction or ("up" if up else "down"),
-        slice=dict(finding.slice or {}) if adaptive else {k: v for k, v in calls.items() if v is not None},
-        single=finding.kind == "point" or finding.detector == "spec",
-        observed=finding.detected_value,
-        expected=finding.expected_value,
-        at=finding.detected_at if adaptive else finding.occurred_at,
+        detector=finding["detector"],
+        metric=finding["metric_name"] if adaptive else finding["anomaly_type"],
+        direction=finding["direction"] or ("up" if up else "down"),
+        slice=dict(finding["slice"] or {}) if adaptive else {k: v for k, v in calls.items() if v is not None},
+        single=finding["kind"] == "point" or finding["detector"] == "spec",
+        observed=finding["detected_value"],
+        expected=finding["expected_value"],
+        at=finding["detected_at"] if adaptive else finding["occurred_at"],
     )
 
 

@@ -48,18 +48,22 @@ def tree_of(ids: Sequence[str], parents: Sequence[str | None], starts: Sequence[
             tops.append(number)
     numbers: list[int] = []
     depths: list[int] = []
-    seen: set[int] = set()
+    seen = bytearray(len(ids))
     # What no top leads to goes round in circles: each circle is entered at its earliest span.
     for top in (*tops, *by_start):
-        waiting = [(0, top)]
+        if seen[top]:
+            continue
+        waiting, levels = [top], [0]
         while waiting:
-            depth, number = waiting.pop()
-            if number in seen:
+            number, depth = waiting.pop(), levels.pop()
+            if seen[number]:
                 continue
-            seen.add(number)
+            seen[number] = True
             numbers.append(number)
             depths.append(depth)
-            waiting += [(depth + 1, child) for child in reversed(below.get(ids[number], ()))]
+            if children := below.get(ids[number]):
+                waiting += reversed(children)
+                levels += [depth + 1] * len(children)
     places, ends = parents_of(depths)
     lost = [place for place, number in enumerate(numbers) if parents[number] is not None and depths[place] == 0]
     return Tree(numbers, depths, places, ends, lost)

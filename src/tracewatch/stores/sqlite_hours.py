@@ -26,21 +26,21 @@ from tracewatch.stores.sqlite_schema import (
 from tracewatch.times import DAY_S
 
 NEW_ROWS = 20_000  # so many spans may be newer than the rollups: they are looked through one by one
-_TOLD = {*KEYS, "status", "start_time", *SKETCHED}
 
 
 def told_hours(connection: sqlite3.Connection, where: Sequence[Filter], *, newest: bool) -> list[int] | None:
-    """The hours that hold matching spans, in order of time; None when the rollups cannot tell.
+    """The hours outside of which no span matches, in order of time; None when the rollups cannot tell.
 
-    They tell about spans up to `rolled`, and only when all filters ask for slices, statuses, times, and for numbers
-    that are larger than one.
+    They tell about spans up to `rolled`, by what they know: slices, statuses, times, and numbers that are to be larger
+    than one. What else is asked for only makes the matching spans of these hours fewer.
     """
+    known = _known(where)
     if not can_tell(where) or not _up_to_date(connection):
         return None
-    statuses = [each for each in where if each.name == "status"]
-    slices = condition(Span, [each for each in where if each.name in KEYS])
-    times = [Condition(f"bucket {each.operator[0]}= ?", _hour(each)) for each in where if each.name == "start_time"]
-    met = slices.and_(*times, *(_large_enough(each) for each in where if each.name in SKETCHED))
+    statuses = [each for each in known if each.name == "status"]
+    slices = condition(Span, [each for each in known if each.name in KEYS])
+    times = [Condition(f"bucket {each.operator[0]}= ?", _hour(each)) for each in known if each.name == "start_time"]
+    met = slices.and_(*times, *(_large_enough(each) for each in known if each.name in SKETCHED))
     number = " + ".join(f"{value}_calls" for value in statuses[0].values) if statuses else "calls"
     order = "DESC" if newest else "ASC"
     sql = (
@@ -86,16 +86,20 @@ def rolled(connection: sqlite3.Connection) -> int:
 
 
 def can_tell(where: Sequence[Filter]) -> bool:
-    """Whether the rollups know all that is asked, and it is more than an index knows at once."""
-    names = {each.name for each in where}
+    """Whether the rollups know something that is asked, and it is more than an index knows at once."""
+    return bool({each.name for each in _known(where)} - {"project", "start_time", "status"})
+
+
+def _known(where: Sequence[Filter]) -> list[Filter]:
+    """Those of the filters that rollups can answer; of several for a status only the first."""
     statuses = [each for each in where if each.name == "status"]
-    known_statuses = all(each.operator == "=" and set(each.values) <= set(STATUSES) for each in statuses)
-    simple_times = all(
-        each.operator not in ("=", "!=") and None not in each.values for each in where if each.name == "start_time"
-    )
-    asks_slices = bool(names - {"project", "start_time", "status"})
-    numbers = all(_asks_for_more(each) for each in where if each.name in SKETCHED)
-    return names <= _TOLD and asks_slices and known_statuses and len(statuses) < 2 and simple_times and numbers
+    return [
+        each for each in where
+        if each.name in KEYS
+        or (each.name == "start_time" and each.operator not in ("=", "!=") and None not in each.values)
+        or (each.name == "status" and each is statuses[0] and each.operator == "=" and {*each.values} <= {*STATUSES})
+        or (each.name in SKETCHED and _asks_for_more(each))
+    ]  # fmt: skip
 
 
 def _asks_for_more(each: Filter) -> bool:

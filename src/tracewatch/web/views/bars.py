@@ -187,10 +187,11 @@ def _gap(it: Waterfall, place: int) -> Piece | None:
 def _pieces(it: Waterfall, times: Sequence[tuple[float, float]]) -> list[Piece]:
     """Stretches as shares; those that touch are one, those that cannot be seen are left out."""
     joined: list[list[float]] = []
+    near = 0.003 * it.length_s
     for begin, end in times:
-        left, right = it.share(begin), it.share(end)
-        if joined and left - joined[-1][1] < 0.003:
-            joined[-1][1] = right
+        if joined and begin - joined[-1][1] < near:
+            joined[-1][1] = end
         else:
-            joined.append([left, right])
-    return [Piece(left=left, width=right - left) for left, right in joined if right - left > 0.001][:60]
+            joined.append([begin, end])
+    shares = [(it.share(begin), it.share(end)) for begin, end in joined]
+    return [Piece(left=left, width=right - left) for left, right in shares if right - left > 0.001][:60]

@@ -88,12 +88,12 @@ class Waterfall:
     @property
     def failed(self) -> int:
         """Spans that failed."""
-        return sum(each in ("error", "timeout") for each in self.columns["status"])
+        return sum(self.columns["status"].count(each) for each in ("error", "timeout"))
 
     @property
     def fallbacks(self) -> int:
         """Spans that are a substitute."""
-        return sum(each == "fallback" for each in self.columns["status"])
+        return self.columns["status"].count("fallback")
 
     def skews(self) -> tuple[tuple[str, float], ...]:
         """Services whose spans begin before their parents elsewhere, and by how many ms: their clocks differ.
@@ -195,25 +195,22 @@ def _end(start: float, end: float | None, duration_ms: float | None) -> float:
 def minimap(it: Waterfall, buckets: int = 200, levels: int = 6) -> list[tuple[float, float, int, str]]:
     """The whole trace in little: runs of time per level, from, how wide (shares), the level and the colour."""
     cells: dict[int, list[str]] = {level: [""] * buckets for level in range(levels)}
-    for place, depth in enumerate(it.tree.depths):
+    begin, scale = it.begin, (buckets - 1) / it.length_s  # every span lies within the trace: nothing is to be cut off
+    columns = (it.columns[name] for name in ("status", "operation_type", "model_name"))
+    for depth, start, end, status, kind, model in zip(it.tree.depths, it.starts, it.ends, *columns, strict=True):
         if depth >= levels:
             continue
-        first = int(it.share(it.starts[place]) * (buckets - 1))
-        last = int(it.share(it.ends[place]) * (buckets - 1))
-        failed = it.columns["status"][place] in ("error", "timeout")
-        colour = (
-            "--crit-mark" if failed else kind_of(it.columns["operation_type"][place], it.columns["model_name"][place])
-        )
-        row = cells[depth]
+        row, first, last = cells[depth], int((start - begin) * scale), int((end - begin) * scale)
+        colour = "--crit-mark" if status in ("error", "timeout") else kind_of(kind, model)
         for bucket in range(first, last + 1):
             if row[bucket] != "--crit-mark":
                 row[bucket] = colour
     found = []
     for level, row in cells.items():
-        begin = 0
+        left = 0
         for bucket in range(1, buckets + 1):
-            if bucket == buckets or row[bucket] != row[begin]:
-                if row[begin]:
-                    found.append((begin / buckets, (bucket - begin) / buckets, level, row[begin]))
-                begin = bucket
+            if bucket == buckets or row[bucket] != row[left]:
+                if row[left]:
+                    found.append((left / buckets, (bucket - left) / buckets, level, row[left]))
+                left = bucket
     return found[:400]
