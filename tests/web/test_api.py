@@ -8,9 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import shop
 
+from tracewatch.access import Caller
 from tracewatch.imports import import_file
 from tracewatch.records import STEPS, Anomaly, ApiKey, PriceOverride, Span, columns, iso
 from tracewatch.stores import Filter, open_store
+from tracewatch.web.api import traces
+from tracewatch.web.views.summary import of_long, summary
 
 CALL = {
     *("id", "timestamp", "provider", "model", "usage_type", "input_tokens", "output_tokens", "cost_usd"),
@@ -152,6 +155,25 @@ def test_calls_meet_their_conditions(client):
 def test_a_trace(client):
     trace = get(client, "/api/v1/traces/0ddtrace00000001")
     assert (trace["name"], trace["failed"], trace["fallbacks"], len(trace["spans"])) == ("POST /ask", 2, 1, 7)
+
+
+def test_a_trace_of_many_calls_is_told_in_part_and_comes_to_the_same(client, monkeypatch):
+    path = "/api/v1/traces/0ddtrace00000001"
+    whole = get(client, path)
+    monkeypatch.setattr(traces, "MOST_SPANS", 4)
+    part = get(client, path)
+    assert part["spans"] == whole["spans"][-4:]
+    rest = get(client, "/api/v1/traces", trace_id="0ddtrace00000001", cursor=part["next"])
+    assert [*reversed(rest["data"]), *part["spans"]] == whole["spans"]
+    without = {"spans": None, "next": None}
+    assert {**part, **without} == {**whole, **without}
+
+
+def test_what_a_trace_comes_to_is_the_same_by_columns(client):
+    store, caller = client.app.state.serving.store, Caller(project="default")
+    for each in ("0ddtrace00000001", "longtrace0000001", "question0003"):
+        assert of_long(store, caller, each) == summary(store.trace("default", each))
+    assert of_long(store, caller, "none") is None
 
 
 def test_incidents_are_listed_told_and_dealt_with(own):

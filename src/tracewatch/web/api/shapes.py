@@ -69,7 +69,10 @@ def paged(page: Page, without: Collection[str] = ()) -> Response:
 
 def plain(records: Iterable[Record], without: Collection[str] = ()) -> list[dict[str, Any]]:
     """Records as JSON has them."""
-    return [{name: value for name, value in as_dict(each).items() if name not in without} for each in records]
+    told = map(as_dict, records)
+    if not without:
+        return list(told)
+    return [{name: value for name, value in each.items() if name not in without} for each in told]
 
 
 def told(value: Any, status: int = 200) -> Response:

@@ -15,12 +15,12 @@ from tracewatch.web.api import shapes
 from tracewatch.web.api.asking import USUAL, Cursor, Limit, Within, conditions, described
 from tracewatch.web.gate import Reader
 from tracewatch.web.serving import Server
-from tracewatch.web.views.summary import summary
+from tracewatch.web.views.summary import of_long, summary
 from tracewatch.web.views.traces import chips, matching, sequence
 
 router = APIRouter(prefix="/api/v1/traces", tags=["traces"], responses=shapes.REFUSALS)
 
-MOST_SPANS = 5_000
+MOST_SPANS = 1_000
 SPAN = shapes.shape(Span)
 OWN_TIME = ("start_time",)
 
@@ -46,7 +46,7 @@ class Trace(BaseModel):
     fallbacks: int
     spans: list[SPAN]  # type: ignore[valid-type]
     next: str | None
-    """Of more than 5,000 calls those are the newest, and this cursor goes on in `/api/v1/traces?trace_id=…`."""
+    """Of more than 1,000 calls those are the newest, and this cursor goes on in `/api/v1/traces?trace_id=…`."""
 
 
 @router.get("", response_model=shapes.page_of(SPAN), openapi_extra=described(Span, OWN_TIME))
@@ -69,19 +69,20 @@ def count_calls(request: Request, server: Server, caller: Reader, within: Within
 def get_trace(server: Server, caller: Reader, trace_id: str) -> Response:
     """One trace."""
     where = [*caller.where, Filter("trace_id", "=", (trace_id,))]
-    following = None
+    following, spans = None, list[Span]()
     if server.store.count(Span, where) > MOST_SPANS:
+        whole = of_long(server.store, caller, trace_id)
         page = server.store.page(Span, where, limit=MOST_SPANS)
         spans, following = [each for each in page.records if isinstance(each, Span)][::-1], page.next
     else:
         spans = list(sequence(server.store, caller, trace_id))
-    if not spans:
+        whole = summary(spans) if spans else None
+    if whole is None:
         raise NotFound(what="trace", given=trace_id, where=f"project {caller.project}", hint="It may be another's")
-    whole = summary(spans)
     head: dict[str, Any] = {
         "trace_id": trace_id,
         "name": whole.name,
-        "started_at": iso(spans[0].start_time),
+        "started_at": iso(whole.start),
         "duration_ms": whole.duration_ms,
         "cost_usd": whole.cost_usd,
         "calls": whole.calls,

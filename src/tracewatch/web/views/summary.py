@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tracewatch.access import Caller
 from tracewatch.records import ANSWERED, STEPS, Span
+from tracewatch.stores.base import Filter, Store
+
+READ = (
+    *("span_id", "parent_span_id", "start_time", "end_time", "duration_ms", "ttft_ms", "status", "operation_type"),
+    *("model_provider", "cost_usd", "cost_status", "input_tokens", "output_tokens", "cache_read_input_tokens"),
+)
+"""The columns that `of_long` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +101,46 @@ def summary(spans: Sequence[Span]) -> Summary:
         failed=sum(each.status in ("error", "timeout") for each in spans),
         fallbacks=sum(each.status == "fallback" for each in spans),
         calls=sum(map(is_call, spans)),
+    )
+
+
+def of_long(store: Store, caller: Caller, trace_id: str) -> Summary | None:
+    """What `summary` tells, of a trace with so many spans that only some columns of them are read; None without any."""
+    batches = list(store.scan(Span, READ, [*caller.where, Filter("trace_id", "=", (trace_id,))]))
+    if not batches:
+        return None
+    spans = pa.Table.from_batches(batches)
+    start, status = spans["start_time"], spans["status"]
+    begin = pc.min(start).as_py()
+    lasted = pc.divide(pc.max_element_wise(spans["duration_ms"], 0.0, skip_nulls=False), 1000.0)
+    ended = pc.max_element_wise(start, spans["end_time"], skip_nulls=False)
+    ends = pc.coalesce(pc.add(start, lasted), ended, start)
+    has_end = pc.or_(pc.is_valid(spans["duration_ms"]), pc.is_valid(spans["end_time"]))
+    parents = spans["parent_span_id"]
+    is_root = pc.invert(pc.and_(pc.is_valid(parents), pc.is_in(parents, value_set=spans["span_id"].combine_chunks())))
+    roots = spans.filter(is_root) if pc.any(is_root).as_py() else spans
+    first = roots["span_id"][pc.index(roots["start_time"], pc.min(roots["start_time"])).as_py()].as_py()
+    root = store.get(Span, {"project": caller.project, "trace_id": trace_id, "span_id": first})
+    is_step = pc.is_in(spans["operation_type"], value_set=pa.array(STEPS))
+    answered = pc.and_(pc.is_in(status, value_set=pa.array(ANSWERED)), pc.is_valid(spans["model_provider"]))
+    unknown = pc.and_(pc.and_(answered, pc.invert(is_step)), pc.is_null(spans["cost_usd"]))
+    unpriced = pc.or_(pc.fill_null(pc.equal(spans["cost_status"], "unpriced"), False), unknown)
+    tokens = pc.max(pc.add(pc.multiply(pc.subtract(start, begin), 1000.0), spans["ttft_ms"]))
+    return Summary(
+        trace_id=trace_id,
+        name=name_of(root) if isinstance(root, Span) else first,
+        start=begin,
+        spans=spans.num_rows,
+        duration_ms=(pc.max(ends).as_py() - begin) * 1000 if pc.any(has_end).as_py() else None,
+        cost_usd=pc.sum(spans["cost_usd"]).as_py(),
+        unpriced=pc.sum(unpriced).as_py(),
+        input_tokens=pc.sum(spans["input_tokens"]).as_py(),
+        output_tokens=pc.sum(spans["output_tokens"]).as_py(),
+        cached_tokens=pc.sum(spans["cache_read_input_tokens"]).as_py(),
+        first_token_ms=tokens.as_py(),
+        failed=pc.sum(pc.is_in(status, value_set=pa.array(["error", "timeout"]))).as_py(),
+        fallbacks=pc.sum(pc.equal(status, "fallback")).as_py(),
+        calls=pc.sum(pc.invert(is_step)).as_py(),
     )
 
 
