@@ -83,6 +83,8 @@ def _store(rows: int) -> Iterator[str]:
     over, cold = sum(each.p95 > goal for each in found), sum(each.cold > goal for each in found)
     yield f"{len(found)} questions: {over} over the goal, {cold} over it when nothing is remembered"
     pages = [each for each in found if each.nodes]
+    heavy = sum(each.size > MOST_HTML or each.nodes > MOST_NODES for each in pages)
+    yield f"{len(pages)} pages: {heavy} heavier than {MOST_HTML:,} bytes or {MOST_NODES:,} nodes"
     largest = max(each.size for each in pages), max(each.packed for each in pages), max(each.nodes for each in pages)
     yield "the largest page: {:,} bytes, {:,} packed, {:,} nodes; goals {:,} and {:,}".format(
         *largest, MOST_HTML, MOST_NODES
@@ -105,6 +107,7 @@ def _by_route(found: Sequence[Measured], goal: float) -> Iterator[str]:
 def _line(name: str, each: Measured, goal: float) -> str:
     times = f"{each.cold:8.1f} {each.p50:8.1f} {each.p95:8.1f} {each.wall:8.1f} {each.size / 1000:7.1f}"
     said = ["over the goal"] * (each.p95 > goal) + ["cold over the goal"] * (each.cold > goal >= each.p95)
+    said += ["too heavy"] * (each.nodes > MOST_NODES or (each.nodes > 0 and each.size > MOST_HTML))
     said += [f"answered {each.status}"] * (each.status != 200)
     return f"{name[:86]:<86} {times}  {', '.join(said)}".rstrip()
 

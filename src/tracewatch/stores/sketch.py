@@ -8,6 +8,7 @@ same numbers are the same bytes in whatever order and in however many parts the 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
@@ -76,7 +77,7 @@ def merge(sketches: Iterable[bytes | None]) -> bytes | None:
 
 def count(sketch: bytes | None) -> int:
     """How many numbers it holds."""
-    return 0 if sketch is None else sum(number for _, number in pairs(sketch))
+    return 0 if sketch is None else sum(_parts(sketch)[2])
 
 
 def largest(sketch: bytes) -> int | None:
@@ -85,7 +86,8 @@ def largest(sketch: bytes) -> int | None:
     >>> largest(of([0.5, 2.0, 1.0])) == code(2.0)
     True
     """
-    return max((key for key, _ in pairs(sketch)), default=None)
+    first, steps, counts = _parts(sketch)
+    return first + sum(steps) if counts else None
 
 
 def quantile(sketch: bytes | None, share: float) -> float | None:
@@ -95,12 +97,12 @@ def quantile(sketch: bytes | None, share: float) -> float | None:
     of few numbers p95 is the largest.
     """
     assert 0 <= share <= 1, "a quantile is asked for by a share between 0 and 1"
-    held = sorted(pairs(sketch)) if sketch is not None else []
-    rank = max(math.ceil(share * sum(number for _, number in held)) - 1, 0)
-    for (key, _), reached in zip(held, accumulate(number for _, number in held), strict=True):
-        if reached > rank:
-            return value(key)
-    return None
+    first, steps, counts = (0, (), ()) if sketch is None else _parts(sketch)
+    reached = list(accumulate(counts))
+    if not reached or not reached[-1]:
+        return None
+    rank = max(math.ceil(share * reached[-1]) - 1, 0)
+    return value(first + sum(steps[: bisect_right(reached, rank)]))
 
 
 def share_above(sketch: bytes | None, limit: float) -> float | None:
@@ -145,6 +147,12 @@ def _as_varints(numbers: Iterable[int]) -> bytes:
 
 def pairs(sketch: bytes) -> Iterable[tuple[int, int]]:
     """The codes, ascending, and their counts. Raises BadSketch for bytes that are no sketch."""
+    first, steps, counts = _parts(sketch)
+    return zip(accumulate(steps, initial=first), counts, strict=True) if counts else ()
+
+
+def _parts(sketch: bytes) -> tuple[int, Sequence[int], Sequence[int]]:
+    """The first code, the distance from each code to the next one, and the counts of all."""
     if not sketch or sketch[0] != FORMAT:
         raise BadSketch(why=f"it is written in form {sketch[:1].hex() or 'none'}, and only form {FORMAT} is known")
     first, at = _varint(sketch, 1) if len(sketch) > 1 else (0, 1)
@@ -157,10 +165,10 @@ def pairs(sketch: bytes) -> Iterable[tuple[int, int]]:
         numbers = list(_varints(body))
         counts, steps = numbers[0::2], numbers[1::2]
     if not counts:
-        return ()
+        return 0, (), ()
     if len(counts) != len(steps) + 1:
         raise BadSketch(why="it is cut off")
-    return zip(accumulate(steps, initial=(first >> 1) ^ -(first & 1)), counts, strict=True)
+    return (first >> 1) ^ -(first & 1), steps, counts
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
