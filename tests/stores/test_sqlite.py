@@ -444,8 +444,16 @@ class TestRarePairs:
             [Filter("usage_type", "!=", ("chat",)), Filter("status", "=", ("ok",)), Filter("project", "=", ("other",))],
             [Filter("model_provider", "=", ("openai",)), Filter("start_time", "<", (NOW - 90_000,))],
             [Filter("environment", "=", ("nowhere",))],
-            [Filter("usage_type", "=", ("rerank",)), Filter("span_name", "=", (None,)), Filter("duration_ms", "<", (900,))],
-            [Filter("model_name", "=", ("small",)), Filter("status", "!=", ("ok",)), Filter("error_type", "!=", ("x",))],
+            [
+                Filter("usage_type", "=", ("rerank",)),
+                Filter("span_name", "=", (None,)),
+                Filter("duration_ms", "<", (900,)),
+            ],
+            [
+                Filter("model_name", "=", ("small",)),
+                Filter("status", "!=", ("ok",)),
+                Filter("error_type", "!=", ("x",)),
+            ],
             [Filter("cost_usd", ">", (0.012,))],
             [Filter("cost_usd", ">=", (4_242 * 3e-6,)), Filter("project", "=", ("default",))],
             [Filter("duration_ms", ">", (2000,)), Filter("status", "=", ("error",)), Filter("ttft_ms", ">", (0,))],

@@ -13,6 +13,7 @@ from tracewatch.imports import import_file
 from tracewatch.records import STEPS, Anomaly, ApiKey, PriceOverride, Span, columns, iso
 from tracewatch.stores import Filter, open_store
 from tracewatch.web.api import traces
+from tracewatch.web.views import spending
 from tracewatch.web.views.summary import of_long, summary
 
 CALL = {
@@ -229,6 +230,15 @@ def test_sessions_and_users(client):
         assert found["total"] == len(found["data"]) == len({each["value"] for each in found["data"]})
         first = get(client, f"/api/v1/{path}", since="24h", limit=1)
         assert first == {"data": found["data"][:1], "total": found["total"]}
+
+
+def test_what_takes_long_is_not_counted(client, monkeypatch):
+    for most in (0, 10_000):
+        monkeypatch.setattr(spending, "MOST_COUNTED", most)
+        found = get(client, "/api/v1/sessions", since="7d", limit=2)
+        assert found["total"] == (
+            None if most == 0 else len(get(client, "/api/v1/sessions", since="7d", limit=5000)["data"])
+        )
 
 
 def test_jobs_show_their_last_run(own):

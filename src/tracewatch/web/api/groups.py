@@ -64,7 +64,8 @@ class Listed(BaseModel):
     """Some of all groups."""
 
     data: list[Lasting]
-    total: int
+    total: int | None
+    """How many there are; null where counting them would take seconds: some 200,000 and more."""
 
 
 @router.get("/cost", response_model=Cost)

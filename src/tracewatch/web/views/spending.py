@@ -30,6 +30,7 @@ MOST_ROWS = 40
 HOURLY_S = 3 * DAY_S  # of longer times a bridge is made from days: prices are read off them as well
 MOST_SPANS = 300_000  # of a period that are added up one by one, at most a second
 MOST_OF_DAYS = 10_000_000  # calls whose days are added up: some seconds once, what is first is remembered after that
+MOST_COUNTED = 200_000  # sums of days, among which different values are counted in a fifth of a second
 KINDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens", "reasoning_tokens")
 SUMS = (
     *(*PRICED, "priced_tokens", "unpriced_tokens"),
@@ -231,10 +232,18 @@ def spans_by(
     )
 
 
-def number_of(store: Store, caller: Caller, name: str, period: Period) -> int:
-    """How many values of a column the spans of a period have: as many as `spans_by` has groups."""
+def number_of(store: Store, caller: Caller, name: str, period: Period) -> int | None:
+    """How many values of a column the spans of a period have: as many as `spans_by` has groups.
+
+    None where there are so many that counting them takes seconds.
+    """
     new = _new_view(caller, period)
-    return store.distinct(Span, name, new) or store.distinct(Span, name, _old_view(new))
+    for view in (new, _old_view(new)):
+        if (store.days_of(name, view, MOST_COUNTED + 1) or 0) > MOST_COUNTED:
+            return None
+        if found := store.distinct(Span, name, view):
+            return found
+    return 0
 
 
 def _old_view(new: Sequence[Filter]) -> list[Filter]:
