@@ -60,7 +60,35 @@ def merged(recent, batches):
 def test_it_does_not_matter_when_calls_are_indexed(batches, calls):
     eager = RecentCalls(calls)
     eager._indexed = Everything()
-    assert list(merged(RecentCalls(calls), batches)) == list(merged(eager, batches))
+    late = RecentCalls(calls)
+    late._let_pass = eager._let_pass = lambda rows: False
+    assert list(merged(late, batches)) == list(merged(eager, batches))
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches=st.lists(CALLS, max_size=4))
+def test_what_is_let_pass_is_found_all_the_same(batches):
+    batches = [{(each.project, each.span_id): each for each in spans}.values() for spans in batches]
+    strict = RecentCalls()
+    strict._let_pass = lambda rows: False
+
+    def told(recent):
+        for each in merged(recent, batches):
+            yield {span.project + span.span_id: span for span in each.spans}, each.changed, each.duplicates
+
+    assert list(told(RecentCalls())) == list(told(strict))
+
+
+def test_what_is_let_pass_is_bounded():
+    recent = RecentCalls(10)
+    recent.remember([dataclasses.replace(SPAN, span_id="ee" * 8)])
+    for first in range(1, 100, 4):
+        batch = [dataclasses.replace(SPAN, span_id=f"{each:016x}") for each in range(first, first + 4)]
+        assert len(recent.merge(batch, lambda key: None).spans) == 4
+    assert not recent._calls  # of which more was known, but they came before all others
+    late = [dataclasses.replace(SPAN, span_id=f"{each:016x}", instrumentation="two") for each in range(900, 902)]
+    recent.merge(late, lambda key: SPAN)
+    assert 0 < len(recent._calls) <= 10
 
 
 def test_a_project_that_one_instrumentation_reports_is_not_indexed():

@@ -167,7 +167,8 @@ def ordinary(numbers):
     for number in numbers:
         varied = {name: text.format(number, number) for name, text in VARIED.items()}
         counted = {"gen_ai.usage.input_tokens": 100 + number, "gen_ai.usage.output_tokens": number}
-        yield {"parent_span_id": b"p" * 8}, [*{**CALL, **varied, **counted}.items()]
+        said = {"gen_ai.response.finish_reasons": ["stop"], "gen_ai.request.stream": number % 2 == 0}
+        yield {"parent_span_id": b"p" * 8}, [*{**CALL, **varied, **counted, **said}.items()]
 
 
 def test_most_spans_are_not_read_by_themselves(store, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 
 from tracewatch.otlp.combining import combined, duplicate_of, streamed_s
 from tracewatch.otlp.conventions import MODEL_CALLS
+from tracewatch.otlp.lone import LoneCalls
 from tracewatch.otlp.received import Row
 from tracewatch.records import Duplicate, Span, columns
 
@@ -92,6 +93,7 @@ class RecentCalls:
         self._reporters: dict[str, Counter[str | None]] = {}
         self._merged: OrderedDict[Key, tuple[Key, str]] = OrderedDict()
         self._tries: OrderedDict[Key, dict[str, str | None]] = OrderedDict()
+        self._lone = LoneCalls(calls)
 
     def remember(self, spans: Iterable[Span]) -> None:
         """Takes in calls that are stored already: those of the last hour, when a server starts."""
@@ -113,6 +115,11 @@ class RecentCalls:
 
         Objects and lists in a row may be in any form that `span_of` understands.
         """
+        if self._let_pass(rows):
+            return MergedRows(rows=tuple(rows), changed=(), duplicates=())
+        for batch in self._lone.drain():
+            for each in sorted(batch, key=_outermost_first):
+                self._add(_call_of(_key_of(each), each, span_of))
         kept: dict[Key, Row | Span] = {}
         changed: dict[Key, Row | Span] = {}
         duplicates: dict[Key, Duplicate] = {}
@@ -120,7 +127,7 @@ class RecentCalls:
             if row.get("operation_type") == "http":
                 self._note_try(row)
         for row in sorted(rows, key=_outermost_first):  # children end, and come, before their parents
-            key = (row["project"], row["trace_id"], row["span_id"])
+            key = _key_of(row)
             if row.get("operation_type") not in MODEL_CALLS:
                 kept[key] = row
                 continue
@@ -150,6 +157,15 @@ class RecentCalls:
             changed=tuple(each for each in self._reparented(changed) if isinstance(each, Span)),
             duplicates=tuple(duplicates.values()),
         )
+
+    def _let_pass(self, rows: Sequence[Row]) -> bool:
+        """Whether none of these can have to do with another report; they are remembered then."""
+        if self._tries or self._merged or not self._lone.take(rows, self._calls, self._reporters):
+            return False
+        if self._lone.full and self._calls:
+            for each in list(self._calls.values()):
+                self._forget(each)
+        return True
 
     def _match(self, call: _Call) -> tuple[_Call | None, str]:
         """The remembered call that this is a second report of, and how that is known."""
@@ -323,6 +339,10 @@ def _is_call(span: Span) -> bool:
 
 def _key(span: Span) -> Key:
     return (span.project, span.trace_id, span.span_id)
+
+
+def _key_of(row: Row) -> Key:
+    return (row["project"], row["trace_id"], row["span_id"])
 
 
 def _call_of(key: Key, row: Row, span_of: SpanOf) -> _Call:

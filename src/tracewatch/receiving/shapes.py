@@ -37,6 +37,7 @@ MOST_NAMES = 4_096
 MANY_VALUES = 128  # of one attribute: it goes on to differ, and is no part of a shape any longer
 
 _ERROR = 2
+_NAME_FIRST = 0x0A  # the tag of an attribute's name
 _SIZES = (16, 8)  # of a trace id and a span id
 _PRICE = ("cost_usd", "cost_status", "cost_source")
 _PRICED = frozenset(("model_provider", "model_name", "cost_usd", *TOKENS))
@@ -104,18 +105,17 @@ class Shapes:
 
     def _new_part(self, given: bytes) -> bytes | Slot | None:
         """What an attribute that was not met before is in a shape; None for one that cannot be remembered."""
-        pair = plain_pair(given)
-        if pair is None or (len(given) > LONGEST_PART and not slots.dropped(pair[0])):
-            return None
-        name, octets = pair[0], given[2 : given[1] + 2]
-        if not self._own and len(self._slots) < MOST_NAMES:
+        pair, octets = plain_pair(given), given[2 : given[1] + 2]
+        if pair is not None and not self._own and len(self._slots) < MOST_NAMES:
+            name = pair[0]
             if slots.dropped(name):
                 self._slots[octets] = Slot(name, Kind.NOTHING)
                 return self._slots[octets]
-            if self._counted[octets] >= MANY_VALUES and slots.may_vary(name):
+            if len(given) <= LONGEST_PART and self._counted[octets] >= MANY_VALUES and slots.may_vary(name):
                 self._slots[octets] = Slot(name, Kind.VARIOUS)
                 return self._slots[octets]
-        if len(given) > LONGEST_PART or self._counted[octets] >= MANY_VALUES:
+        # Lists and truth values are no plain pairs, and say the same in many spans.
+        if len(given) > LONGEST_PART or self._counted[octets] >= MANY_VALUES or given[0] != _NAME_FIRST:
             return None
         if len(self._known) >= MOST_PARTS:
             self._known.clear()

@@ -8,28 +8,27 @@ they have written is looked through before it is counted, see `settle_arrivals`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 
-from tracewatch.records import SCORE, Span
+from tracewatch.records import SCORE, Span, key_of
 from tracewatch.stores.closed import Key, of_trace, places_of, traces_in
 from tracewatch.stores.scores import as_stored, settle
 from tracewatch.stores.segments import NAMES
 from tracewatch.stores.sqlite_segments import held, keys_of, reopen
+from tracewatch.stores.sqlite_writing import Filled
 from tracewatch.stores.values import from_row
 
 LOOKED_UP = 2_000  # keys at a time: spans of an import that lie together in time lie together in a segment
+_KEY = key_of(Span)
 
 
 class Reopening:
     """What a store's writer asks about closed spans."""
 
-    def before(
-        self, connection: sqlite3.Connection, names: Sequence[str], rows: Iterable[Sequence[Any]], *, replaces: bool
-    ) -> Iterator[Sequence[Any]]:
+    def before(self, connection: sqlite3.Connection, rows: Iterable[Filled], *, replaces: bool) -> Iterator[Filled]:
         """The rows that are to be written: closed spans are reopened where they are replaced, and kept otherwise."""
         segments = held(connection)
         if not segments:
@@ -37,7 +36,7 @@ class Reopening:
             return
         rest = iter(rows)
         while some := list(islice(rest, LOOKED_UP)):
-            keys = keys_of(some, names)
+            keys = keys_of([[each[name] for name in _KEY] for each in some], _KEY)
             places = places_of(segments, keys)
             if replaces:
                 reopen(connection, list(places.values()))
@@ -69,7 +68,7 @@ def without_closed(connection: sqlite3.Connection, batch: pa.RecordBatch) -> pa.
     segments = held(connection)
     if not segments or not batch.num_rows:
         return batch
-    names = [name for name in ("project", "trace_id", "span_id") if name in batch.schema.names]
+    names = [name for name in _KEY if name in batch.schema.names]
     keys = keys_of(list(zip(*(batch[name].to_pylist() for name in names), strict=True)), names)
     closed = places_of(segments, keys)
     return batch.filter(pa.array([key not in closed for key in keys], pa.bool_())) if closed else batch
@@ -85,7 +84,7 @@ def settle_arrivals(connection: sqlite3.Connection, after: int, upto: int) -> No
         return
     sql = f"SELECT project, trace_id, span_id, operation_type FROM {Span.table} WHERE seq > ? AND seq <= ?"
     rows = connection.execute(sql, (after, upto)).fetchall()
-    again = places_of(segments, keys_of(rows, ("project", "trace_id", "span_id")))
+    again = places_of(segments, keys_of(rows, _KEY))
     connection.executemany(f"DELETE FROM {Span.table} WHERE project = ? AND trace_id = ? AND span_id = ?", list(again))
     about = {row[:2] for row in rows if row[3] == SCORE and row[:3] not in again}
     for project, trace_id in sorted(traces_in(segments, about)):
