@@ -43,6 +43,7 @@ MODELS = {
     "anthropic": ("claude-sonnet-4-5", "claude-haiku-4-5"),
     "ollama": ("llama3.2",),
 }
+FAILED = 0.1  # of the calls of models
 ASKED = "What does the contract say about the notice period when the tenant moves out before the end of the year? " * 4
 ANSWERED = "Three months to the end of a quarter; the landlord may agree to a shorter period in writing. " * 2
 KINDS = ("invoke_agent", "embeddings", "retrieval", "chat", "execute_tool")
@@ -147,28 +148,44 @@ def _body(rng: random.Random, spans: int) -> bytes:
         span.end_time_unix_nano = span.start_time_unix_nano + int(took * SHARES[kind])
         for name, value in {"gen_ai.operation.name": KINDS[kind], **shared, **_attributes(rng, KINDS[kind])}.items():
             _put(span, name, value)
+        if KINDS[kind] == "chat" and rng.random() < FAILED:
+            _fail(span)
     return request.SerializeToString()
+
+
+def _fail(span) -> None:
+    """As instrumentations tell a call that failed."""
+    span.status.code, span.status.message = 2, "Error code: 429 - rate limit"
+    _put(span, "error.type", "RateLimitError")
+    event = span.events.add(name="exception", time_unix_nano=span.end_time_unix_nano)
+    _put(event, "exception.type", "openai.RateLimitError")
+    _put(event, "exception.message", span.status.message)
 
 
 def _attributes(rng: random.Random, kind: str) -> dict[str, object]:
     if kind == "embeddings":
         model = "text-embedding-3-small"
-        return {"gen_ai.provider.name": "openai", "gen_ai.request.model": model, "gen_ai.usage.input_tokens": 14}
+        who = {"gen_ai.system": "openai", "gen_ai.provider.name": "openai"}
+        return {**who, "gen_ai.request.model": model, "gen_ai.usage.input_tokens": 14}
     if kind == "execute_tool":
         return {"gen_ai.tool.name": "look_up", "gen_ai.tool.call.id": rng.randbytes(8).hex()}
     if kind != "chat":
         return {"gen_ai.agent.name": "support"} if kind == "invoke_agent" else {"gen_ai.data_source.id": "docs"}
     provider = rng.choice(list(MODELS))
     model = rng.choice(MODELS[provider])
+    read = int(rng.lognormvariate(6.5, 0.8))
     return {
+        "gen_ai.system": provider,
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
         "gen_ai.response.model": model,
         "gen_ai.response.id": rng.randbytes(12).hex(),
         "gen_ai.request.temperature": 0.2,
         "gen_ai.request.max_tokens": 1024,
-        "gen_ai.usage.input_tokens": int(rng.lognormvariate(6.5, 0.8)),
+        "gen_ai.usage.input_tokens": read,
+        "gen_ai.usage.cache_read.input_tokens": read // 2 if rng.random() < 0.3 else 0,
         "gen_ai.usage.output_tokens": int(rng.lognormvariate(5, 0.7)),
+        "gen_ai.response.finish_reasons": ["stop"],
         "server.address": "127.0.0.1",
         "server.port": 9100,
         "gen_ai.input.messages": ASKED * 2,
@@ -178,6 +195,10 @@ def _attributes(rng: random.Random, kind: str) -> dict[str, object]:
 
 def _put(holder, name: str, value: object) -> None:
     pair = holder.attributes.add(key=name)
+    if isinstance(value, list):
+        for each in value:
+            pair.value.array_value.values.add(string_value=each)
+        return
     kind = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
     setattr(pair.value, kind, value)
 
