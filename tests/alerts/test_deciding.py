@@ -266,3 +266,19 @@ def test_channels_go_by_names_that_show_no_secret():
     assert len(book.names) == 4
     assert not any("s3cr3t" in each or "pw" in each for each in book.names)
     assert book.meant(["team", token]) == (called(token),)
+
+
+def test_what_began_in_a_future_that_no_clock_means_is_not_waited_for():
+    course = Course(a_rule(sustained_s=10 * MINUTE))
+    assert course.at(NOON, an_incident(started_at=NOON + MINUTE, severity="low")) == []
+    assert course.at(NOON, an_incident(started_at=NOON + 48 * HOUR, severity="low")) == [("opened", "team", "waits")]
+
+
+def test_the_first_digest_has_what_quiet_hours_held_up():
+    night = {"from": "22:00", "until": "07:00", "zone": "UTC", "days": ["mon", "tue"]}
+    rule = a_rule(digest_s=HOUR, quiet_hours=night, changed_at=NOON - 24 * HOUR)
+    course = Course(rule, a_rule(name="default", enabled=False))
+    late = an_incident(detected_at=NOON + 10.5 * HOUR)
+    assert course.at(NOON + 11 * HOUR, late) == []
+    assert course.at(NOON + 19 * HOUR + MINUTE, late) == [("digest", "team", "waits")]
+    assert course.at(NOON + 20 * HOUR + MINUTE, late) == []

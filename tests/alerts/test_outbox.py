@@ -14,12 +14,12 @@ from hearing import HOUR, MINUTE, NOON, a_channel, a_finding, an_incident, recei
 from tracewatch.alerts import outbox
 from tracewatch.alerts.gathering import MOST_SINGLY
 from tracewatch.alerts.sending import Sender, sending
-from tracewatch.alerts.telling import Alerting
+from tracewatch.alerts.telling import MOST_DEALT, Alerting
 from tracewatch.channels import posting
 from tracewatch.dealing import deal
 from tracewatch.errors import NotFound
 from tracewatch.records import AlertRule, Delivery, Headway, Incident
-from tracewatch.stores import open_store
+from tracewatch.stores import Filter, open_store
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ PROCESS = textwrap.dedent(
     import sys
     from tracewatch.alerts import outbox
     from tracewatch.alerts.sending import Sender
-    from tracewatch.stores import open_store
+    from tracewatch.stores import Filter, open_store
 
     path, now, stop_after = sys.argv[1], float(sys.argv[2]), sys.argv[3]
     with open_store(path) as store:
@@ -363,3 +363,61 @@ def test_two_processes_that_decide_on_a_rush_write_one_summary(store, path):
     with open_store(path) as other:
         told = [*put_on_its_way(store), *put_on_its_way(other)]
     assert Counter(each.event for each in told) == {"opened": MOST_SINGLY, "summary": 1}
+
+
+MANY = 2_500  # more than a page of any kind
+
+
+def test_of_very_many_none_is_lost_and_none_told_twice(store, heard, clock):
+    store.add([an_incident(id=f"i{number}", detected_at=NOON - number) for number in range(2, MANY + 1)])
+    told = put_on_its_way(store)
+    assert len(told) == MOST_SINGLY + 1
+    assert told[0].title == f"{MANY - MOST_SINGLY} more incidents: {MANY - MOST_SINGLY} high"
+    assert {each.state for each in store.page(Delivery, limit=MANY * 2).records} == {"waiting", "gathered"}
+    assert store.count(Delivery) == MANY + 1
+    assert put_on_its_way(store, NOON + MINUTE) == ()
+    sent_by(store, clock)
+    assert len(heard.messages) == MOST_SINGLY + 1
+
+
+def test_what_rules_acknowledge_is_silent_before_they_have_got_to_it(store):
+    store.add([AlertRule(name="all", auto_acknowledge="high", changed_at=NOON)])
+    store.add([an_incident(id=f"i{number}") for number in range(2, 402)])
+    acknowledged = [Filter("resolution_status", "=", ("acknowledged",))]
+    for most in (MOST_DEALT, 2 * MOST_DEALT, 401):
+        assert put_on_its_way(store) == ()
+        assert store.count(Incident, acknowledged) == most
+
+
+def test_what_a_rule_acknowledged_long_ago_it_opens_again_when_it_is_worse(store):
+    store.add([AlertRule(name="all", auto_acknowledge="high", changed_at=NOON)])
+    put_on_its_way(store)
+    for number in range(250):
+        deal(store, only_incident(store), "note", who="ada", now=NOON + number, text="seen")
+    change(store, severity="critical")
+    (told,) = put_on_its_way(store, NOON + HOUR)
+    assert told.severity == "critical"
+
+
+def only_incident(store):
+    return store.get(Incident, {"project": "default", "id": "i1"})
+
+
+YEAR = 366 * 24 * HOUR
+
+
+def test_a_clock_that_was_a_year_ahead_puts_nothing_off(store, heard, clock):
+    store.add([AlertRule(name="waits", cooldown_s=HOUR, changed_at=NOON), AlertRule(name="daily", digest_s=24 * HOUR,
+               changed_at=NOON, channels=("team",))])  # fmt: skip
+    change(store, updated_at=NOON + YEAR)
+    put_on_its_way(store, NOON + YEAR)
+    clock.now = NOON + YEAR
+    heard.answers += [503, 503]
+    sent_by(store, clock)
+    clock.now = NOON
+    heard.messages.clear()
+    assert sent_by(store, clock) >= 1
+    assert heard.messages
+    store.add([an_incident(id="i2")])
+    assert [each.incident_id for each in put_on_its_way(store, NOON + MINUTE)] == ["i2"]
+    assert [each.event for each in put_on_its_way(store, NOON + 24 * HOUR)] == ["digest"]

@@ -12,8 +12,22 @@ from conftest import NOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tracewatch.alerts import outbox
+from tracewatch.alerts.telling import Alerting
+from tracewatch.checks import Conditions
 from tracewatch.errors import BadCursor, BadFilter, BadRecord, BadStep, BadToken, LeaseLost, UnknownColumn
-from tracewatch.records import STATUSES, Anomaly, Baseline, Lease, PriceOverride, Span, columns
+from tracewatch.records import (
+    STATUSES,
+    AlertChannel,
+    AlertRule,
+    Anomaly,
+    Baseline,
+    Incident,
+    Lease,
+    PriceOverride,
+    Span,
+    columns,
+)
 from tracewatch.stores import Filter, parse_filter, sketch
 from tracewatch.stores.columns import arrow_schema
 from tracewatch.stores.measures import KEYS, ROLLED, SKETCHED
@@ -867,3 +881,54 @@ class Conformance:
         store.fence(None)
         assert (store.count(Span), store.count(Baseline), store.pending()) == (1, 0, 1)
         assert store.add([a_span()]) == 1
+
+    def test_who_is_told_is_decided_once_and_each_recipient_told_once(self, store):
+        store.add([AlertChannel(name="team", url="ntfy://127.0.0.1:1/a/b", changed_at=NOW)])
+        store.add([
+            AlertRule(name="daily", digest_s=86_400.0, cooldown_s=0.0, changed_at=NOW - 9 * 86_400, severity="high"),
+            AlertRule(name="odd", slice={"model_name": ["gpt-*"]}, cooldown_s=60.0, changed_at=NOW),
+            AlertRule(name="small", auto_acknowledge="low", changed_at=NOW, kinds=("drop",)),
+        ])  # fmt: skip
+        store.add([
+            an_incident(id=f"i{number}", detected_at=NOW - 86_400 - number, slice=slice, severity=severity, kind=kind)
+            for number, (slice, severity, kind) in enumerate(
+                (({"model_name": "gpt-5"}, "high", "spike"), ({}, "critical", "spike"), (None, "low", "drop"))
+            )
+        ])  # fmt: skip
+        told = Alerting(store, "default").run(NOW)
+        assert sorted((each.event, each.rule) for each in told) == [
+            ("digest", "daily"), ("opened", "default"), ("opened", "odd"),
+        ]  # fmt: skip
+        assert Alerting(store, "default").run(NOW + 1) == ()
+        low = store.get(Incident, {"project": "default", "id": "i2"})
+        assert low.resolution_status == "acknowledged"
+        assert {each.key for each in outbox.due(store, NOW)} == {each.key for each in told}
+        parts = outbox.apart(store, told[0], ["x", "y"])
+        assert [each.recipient for each in parts] == ["x", "y"]
+        assert outbox.apart(store, told[0], ["x", "y"]) == ()
+        assert store.add([told[0]]) == 0
+        claimed = outbox.claim(store, parts[0], "one", NOW)
+        assert outbox.claim(store, parts[0], "another", NOW) is None
+        assert outbox.sent(store, claimed, NOW)
+        assert len(outbox.due(store, NOW)) == len(told)
+
+    def test_the_condition_of_a_rule_is_looked_at(self, store, a_span):
+        condition = {"threshold": {"metric": "error_rate", "above": 0.2, "by": "model_name"}}
+        store.add([AlertRule(name="failures", condition=condition, changed_at=NOW - 60)])
+        store.add([
+            a_span(span_id=f"s{number}", start_time=NOW - 60 - number, model_name="gpt-5", operation_type="chat",
+                   status="error", duration_ms=10.0)
+            for number in range(20)
+        ])  # fmt: skip
+        store.roll_up()
+        found = Conditions(store, "default").checks(NOW)
+        assert [(each.bad, each.slice) for each in found if each.bad] == [(True, {"model_name": "gpt-5"})]
+
+
+def an_incident(**odd):
+    usual = {
+        "severity": "high", "title": "Calls wait.", "root_id": "r", "metric_name": "ttft_ms", "kind": "spike",
+        "direction": "up", "confidence_score": 0.9, "started_at": NOW - 90_000, "detected_at": NOW - 90_000,
+        "updated_at": NOW, "observed": 4000.0, "expected": 1000.0, "lower": 800.0, "upper": 1200.0,
+    }  # fmt: skip
+    return Incident(**usual | odd)

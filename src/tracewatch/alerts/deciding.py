@@ -12,8 +12,9 @@ from tracewatch.alerts.quiet import is_quiet
 from tracewatch.course import CLOSED, RECOVERING
 from tracewatch.dealing import is_awake_again, is_snoozed
 from tracewatch.records import SEVERITIES, AlertRule, Incident
-from tracewatch.times import DAY_S
+from tracewatch.times import DAY_S, HOUR_S
 
+MOST_AHEAD_S = HOUR_S  # of what clocks that are only a little wrong may be ahead
 LONGEST_QUIET_S = 2 * DAY_S  # beyond a digest's own period it looks back so far: quiet hours may have held it up
 
 
@@ -116,16 +117,22 @@ def _of_one(rules: Rules, book: Audience, seen: Seen, ledger: Ledger, now: float
 
 def _opened(rule: AlertRule, book: Audience, it: Incident, ledger: Ledger, now: float) -> Iterator[Telling]:
     """That it is new, or is so again; of one that looks healed it is waited what becomes of it."""
-    if it.state == RECOVERING or now - it.started_at < rule.sustained_s or is_quiet(rule.quiet_hours, now, it.severity):
+    if it.state == RECOVERING or _waits(rule, it, now) or is_quiet(rule.quiet_hours, now, it.severity):
         return
     episode = episode_of(it, now)
     new = [each for each in book.audience(rule) if not ledger.knows(it.id, each, episode)]
     before = ledger.opened_at(rule.name)
-    if not new or (before is not None and now - before < rule.cooldown_s and not _told_now(rule, it, ledger, now)):
+    cooling = before is not None and 0 <= now - before < rule.cooldown_s
+    if not new or (cooling and not _told_now(rule, it, ledger, now)):
         return
     for channel in new:
         event = "reopened" if ledger.opened(it.id, channel) else "opened"
         yield _telling(rule, channel, event, it, episode, now)
+
+
+def _waits(rule: AlertRule, it: Incident, now: float) -> bool:
+    """Whether it has not lasted long enough. What began well after now was stamped by a clock that went wrong."""
+    return now - it.started_at < rule.sustained_s and it.started_at - now < MOST_AHEAD_S
 
 
 def _told_now(rule: AlertRule, it: Incident, ledger: Ledger, now: float) -> bool:
@@ -177,7 +184,9 @@ def _digests(rule: AlertRule, book: Audience, seen: Sequence[Seen], ledger: Ledg
         before = ledger.digested_until(rule.name, channel)
         if before is not None and before >= until:
             continue
-        since = max(until - rule.digest_s if before is None else before, until - rule.digest_s - LONGEST_QUIET_S)
+        # Without an earlier one it goes back to when the rule was made: quiet hours may have held up the first.
+        begun = min(rule.changed_at, until - rule.digest_s) if before is None else before
+        since = max(begun, until - rule.digest_s - LONGEST_QUIET_S)
         some = [each.incident for each in seen if _in_digest(rule, each, since, until)]
         worst = max((each.severity for each in some), key=SEVERITIES.index, default=SEVERITIES[0])
         if is_quiet(rule.quiet_hours, now, worst):

@@ -14,12 +14,13 @@ from typing import Any
 from tracewatch.errors import NotFound
 from tracewatch.records import Delivery
 from tracewatch.stores.base import Filter, Store
-from tracewatch.times import DAY_S
+from tracewatch.times import DAY_S, HOUR_S
 
 CLAIM_S = 120.0  # longer than any channel takes: an attempt ends after half a minute at the latest
 MOST_ATTEMPTS = 20  # over six hours: a receiver that is down for longer is looked at by people
 FIRST_AGAIN_S, LAST_AGAIN_S = 10.0, 1800.0
 LONGEST_WAIT_S = DAY_S  # that a receiver may ask for
+FARTHEST_S = LONGEST_WAIT_S + HOUR_S  # from now on nothing is put off for longer
 JITTER = 0.2  # so that many which failed together do not come back together
 KEPT_S = 400 * DAY_S
 MOST_DUE = 500
@@ -29,10 +30,17 @@ LONGEST_ANSWER = 500  # characters
 
 
 def due(store: Store, now: float, limit: int = MOST_DUE) -> tuple[Delivery, ...]:
-    """Deliveries of all projects that may be tried now, the oldest first: those never tried, failed, or left behind."""
-    ready = [Filter("state", "=", ("waiting", "failed")), Filter("due_at", "<=", (now,))]
-    left = [Filter("state", "=", ("sending",)), Filter("claimed_until", "<=", (now,))]
-    found = [each for where in (ready, left) for each in store.page(Delivery, where, limit=limit).records]
+    """Deliveries of all projects that may be tried now, the oldest first: those never tried, failed, or left behind.
+
+    What is due later than anything waits was put off by a clock that went wrong, and is due as well.
+    """
+    ready, left = Filter("state", "=", ("waiting", "failed")), Filter("state", "=", ("sending",))
+    found = [
+        each
+        for state, name in ((ready, "due_at"), (left, "claimed_until"))
+        for when in (Filter(name, "<=", (now,)), Filter(name, ">", (now + FARTHEST_S,)))
+        for each in store.page(Delivery, [state, when], limit=limit).records
+    ]
     return tuple(sorted((each for each in found if isinstance(each, Delivery)), key=lambda each: each.created_at))
 
 

@@ -92,7 +92,7 @@ class Sender:
     def _look(self) -> None:
         """Hands what is due to threads; asks the store only when somebody wrote or a moment has come."""
         now, stamp = self._clock(), self._store.stamp()
-        if stamp == self._stamp and (self._next is None or now < self._next):
+        if stamp == self._stamp and (self._next is None or now < self._next <= now + outbox.FARTHEST_S):
             return
         self._stamp = stamp
         for (project, channel), some in self._grouped(outbox.due(self._store, now)).items():

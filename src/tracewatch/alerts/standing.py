@@ -82,7 +82,7 @@ def standings(store: Store, project: str, addresses: str, now: float) -> Standin
     kept, channels = rules_of(store, project), channels_of(store, project)
     rules, book = Rules.of(kept), Book(channels, addresses, kept)
     seen = Alerting(store, project, addresses).seen(rules, now)
-    ledger = ledger_of(store, project, [each.incident.id for each in seen])
+    ledger = ledger_of(store, project, [each.incident.id for each in seen], rules.all, now)
     told, said, learning = _told(store, project, now), qualities(store, project), _learning(store, project)
     everything = [*kept, *([rules.default] if rules.default else [])]
     return Standings(

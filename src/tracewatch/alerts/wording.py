@@ -48,7 +48,7 @@ def digest_of(
     telling: Telling, rule: AlertRule, incidents: Sequence[Incident], *, project: str, key: str, public_url: str
 ) -> Message:
     """What is told of several incidents at once, the worst first: a digest, or the summary of a rush."""
-    some = sorted(incidents, key=lambda each: (-SEVERITIES.index(each.severity), each.detected_at))
+    some = in_order(incidents)
     counted = Counter(each.severity for each in some)
     kinds = ", ".join(f"{counted[each]} {each}" for each in reversed(SEVERITIES) if counted[each])
     noun = "incident" if len(some) == 1 else "incidents"
@@ -70,6 +70,11 @@ def digest_of(
             "labels": dict(lines.labels(rule)),
         },
     )
+
+
+def in_order(incidents: Sequence[Incident]) -> list[Incident]:
+    """Incidents as they are listed: the worst first, and of these the one that was known first."""
+    return sorted(incidents, key=lambda each: (-SEVERITIES.index(each.severity), each.detected_at))
 
 
 def sample(project: str, key: str, now: float, public_url: str) -> Message:
