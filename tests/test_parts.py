@@ -5,7 +5,12 @@ import pickle
 import numpy as np
 import pytest
 
-from tracewatch.detectors.adaptive import Engine
+from tracewatch.detectors.adaptive import Engine, Settings
+from tracewatch.detectors.adaptive.alerts import Proof
+from tracewatch.detectors.adaptive.channels import C
+from tracewatch.detectors.adaptive.incidents import FAMILIES, Incident, Incidents
+from tracewatch.detectors.adaptive.knowledge import Knowledge
+from tracewatch.detectors.adaptive.stories import Stories
 
 DAY = 86400.0
 MONDAY = 1_772_409_600.0  # 2026-03-02
@@ -114,6 +119,35 @@ def test_what_hits_everybody_is_no_ones_story(stream):
     found = during(run(stream | slower))
     assert found
     assert not any("user_id" in alert.slice for alert in found)
+
+
+@pytest.mark.parametrize(("since", "closed", "echo"), [(10, 40, True), (10, 20, False), (60, 90, False)])
+def test_what_was_told_of_an_incident_is_no_news_of_a_part(since, closed, echo):
+    known = Knowledge(Settings())
+    known.slices.extend([{"operation_type": name, "model_name": "big", "model_provider": "cloud"} for name in "ab"])
+    incidents = Incidents(known, Stories())
+    its = known.slices.labels.index({"operation_type": "a"})
+    incidents.past.append(
+        Incident(
+            slice=its,
+            series=C,
+            family=FAMILIES.index("failure"),
+            sign=1.0,
+            level=0.0,
+            move=0.5,
+            since=since,
+            opened=since,
+            closed=closed,
+            up=True,
+            metric="error_rate",
+        )
+    )
+    ticks = np.arange(10, 50)
+    proof = Proof(tick=ticks, segment=np.zeros(40, np.int64), gain=np.full(40, 1.0), least=15.0)
+    assert incidents.is_echo(proof, [FAMILIES.index("failure")]) == echo
+    assert not incidents.is_echo(proof, [FAMILIES.index("latency")])
+    other = Proof(tick=ticks, segment=np.ones(40, np.int64), gain=np.full(40, 1.0), least=15.0)
+    assert not incidents.is_echo(other, [FAMILIES.index("failure")])
 
 
 def test_batches_do_not_matter_to_parts(stream):

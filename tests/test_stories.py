@@ -89,6 +89,17 @@ def test_a_level_that_lasts_is_accepted():
     assert NINTH + 3 * DAY <= fate[-1].at <= NINTH + 4 * DAY
 
 
+def test_a_small_move_that_lasts_does_not_heal_by_chance():
+    columns = calls(days=15, a_day=200)
+    shorter = np.where(columns["start_time"] >= NINTH, 0.65, 1.0) * columns["output_tokens"]
+    driven = ("ttft_ms", "inference_time_ms", "duration_ms", "cost_usd")
+    columns = {name: values for name, values in columns.items() if name not in driven}
+    columns["output_tokens"] = shorter.round() + 1
+    alerts, news = told(columns)
+    assert [alert.metric for alert in alerts] == ["output_tokens"]
+    assert [(type(each), each.accepted) for each in news] == [(Ending, True)]
+
+
 def test_news_comes_in_order_and_after_its_alert(heard):
     alerts, news = heard
     assert [x.at for x in news] == sorted(x.at for x in news)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracewatch.detectors.adaptive import Alert
+from tracewatch.detectors.adaptive.streaks import UNREPORTED
 from tracewatch.metrics.table import ENGINE
 from tracewatch.records import SEVERITIES
 
@@ -36,12 +37,13 @@ def severity_of(alert: Alert) -> str:
     Failures are judged by how many more calls fail, as a call that fails is lost whatever was usual before; times and
     prices by the factor (times by what they add to a wait too: Nielsen 1993); quality and cache by the part that is
     lost; missing calls by the share that did not come. Moves in the good direction are low, single calls low or medium
-    unless they are huge; what is new is medium, as nothing is broken by that alone. An effect seen on a handful of
+    unless they are huge; what is new is medium, as nothing is broken by that alone, and so is a number
+    that is no longer reported. An effect seen on a handful of
     calls and barely over the limit counts a step less; a small one on 500 calls or more is at least medium.
     """
     if _is_good(alert):
         return SEVERITIES[0]
-    if alert.kind == "first_seen":
+    if alert.kind == "first_seen" or alert.metric.startswith(f"{UNREPORTED}."):
         return SEVERITIES[1]
     step = _step(alert)
     if alert.kind != "point":

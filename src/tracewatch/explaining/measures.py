@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tracewatch.detectors.adaptive.streaks import UNREPORTED
 from tracewatch.metrics import Rows
 from tracewatch.metrics.custom import COLUMN_OF, Custom, metric_of
 from tracewatch.metrics.found import TRUTH, has_word
@@ -222,6 +223,7 @@ _SHARES_OF: dict[str, tuple[Family, str]] = {
     "warning_flags": ("failures", "carry the warning {entry} in {{value}} of cases"),
     "finish_reason": ("other", "stop because of {entry} in {{value}} of cases"),
     "missing_child": ("other", "lack the step {entry} in {{value}} of cases"),
+    UNREPORTED: ("other", "report no {entry} in {{value}} of cases"),
     TRUTH: ("other", "have {entry} true in {{value}} of cases"),
 }
 """Shares of calls by a word of their own."""
@@ -235,6 +237,9 @@ def _share(root: str, entry: str) -> tuple[Family, str, str, tuple[str, ...], Va
         return family, "share", verb.format(entry=entry.replace("_", " ")), own.needs, own.measured
     if root == "missing_child":  # of a whole request
         return family, "share", verb.format(entry=entry), ("start_time",), _absent
+    if root == UNREPORTED:
+        label = column_of(Span)[entry].label.lower()
+        return family, "share", verb.format(entry=label), (entry,), lambda rows: _missing(rows, entry)
     return family, "share", verb.format(entry=entry), (root,), lambda rows: has_word(rows, root, entry)
 
 
@@ -259,6 +264,10 @@ def _custom(root: str, entry: str) -> Measure:
     own = metric_of(Custom(root=root, entry=entry, bad="either"))
     assert own.measured is not None, "a number in a JSON column is read off calls"
     return _of(own.key, "other", None, f"have {(entry or root).replace('_', ' ')} {{value}}", own.needs, own.measured)
+
+
+def _missing(rows: Rows, name: str) -> Floats:
+    return np.isnan(rows.numbers(name)).astype(float)
 
 
 def _absent(rows: Rows) -> Floats:

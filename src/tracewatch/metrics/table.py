@@ -9,6 +9,7 @@ from tracewatch.detectors.adaptive.channels import CHANNELS
 from tracewatch.detectors.adaptive.intake import WATCHED
 from tracewatch.detectors.adaptive.rates import RATES
 from tracewatch.detectors.adaptive.runs import DURATION, FAILED
+from tracewatch.detectors.adaptive.streaks import UNREPORTED
 from tracewatch.metrics.base import Metric
 from tracewatch.metrics.calls import DERIVED, FIELDS
 from tracewatch.metrics.comparisons import COMPARISONS
@@ -30,7 +31,7 @@ METRIC_OF: Mapping[str, Metric] = {each.key: each for each in METRICS}
 FIRSTS = ("first_seen_model", "first_seen_error_type", "unpriced_rate")
 """What the engine tells of values that it sees for the first time."""
 
-ROOTS = ("quality", "metadata", TRUTH, FLAGS.name, REASONS.name, MISSING)
+ROOTS = ("quality", "metadata", TRUTH, FLAGS.name, REASONS.name, MISSING, UNREPORTED)
 """First words of the names under which the engine tells of what it found by itself."""
 
 ENGINE: frozenset[str] = frozenset(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tracewatch.detectors.adaptive.streaks import COLUMN_OF
 from tracewatch.detectors.spec import Floats
 from tracewatch.metrics.base import Bad, Grain, Metric, distinct_per_step, is_word, or_nothing, per_step
 from tracewatch.metrics.rows import Rows
@@ -171,6 +172,9 @@ def _first_seen(key: str, label: str, help: str, column: str, told_as: str = "")
 
 
 NEWS = (
+    Metric(key="unreported_rate", label="Number gone", help="Calls without a number that their like used to report.",
+           family="novelty", grain="window", bad="up", needs=COLUMN_OF[1:],
+           formula="calls in a row without the number, against twice the most of two weeks", told_as="unreported.…"),
     _first_seen("first_seen_model", "New model", "A model that was not called before.", "model_name"),
     _first_seen("first_seen_provider", "New provider", "A provider that was not called before.", "model_provider",
                 "first_seen_model"),

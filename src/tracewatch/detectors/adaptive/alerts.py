@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .arrays import Floats, Ints
 from .intake import session_slice
 
 
@@ -38,6 +39,16 @@ def score_of(severity: float, limit: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Evidence call by call, so that what belongs to an incident that was told can be taken off."""
+
+    tick: Ints
+    segment: Ints
+    gain: Floats
+    least: float  # that must be left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """An alert and what decides whether it is news."""
 
@@ -49,6 +60,7 @@ class Notice:
     excess: float = 0.0  # of a single call: log units over its segment's limit
     segments: tuple[int, ...] = ()  # of a part: it is no news while an incident of its family is open in one of them
     families: tuple[str, ...] = ()  # those, where the key does not name one
+    proof: Proof | None = None
 
 
 def named(notices: Mapping[int, list[Notice]], names: Mapping[str, Any]) -> dict[int, list[Notice]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alerts import Alert, Notice, score_of
+from .alerts import Alert, Notice, Proof, score_of
 from .arrays import Flags, Floats, Ints, Rows
 from .channels import CACHE, CHANNELS, EFFECT, LEAST_MS, PART, TOKEN_TIME, C
 from .evidence import FAR, read_mean, value_of
@@ -215,7 +215,8 @@ def told(
     which = mine & (window.sums.weight[:, series] > 0)
     column, code = parts.bank.keys[part]
     value = value_of(PARTS[column], known.intake.names[PARTS[column]].word[code])
-    gain = float(evidence(parts, window.sums.some(which), part, series, crossing.sign).sum())
+    each = evidence(parts, window.sums.some(which), part, series, crossing.sign)
+    gain = float(each.sum())
     severity, n, width = float(np.sqrt(2 * max(gain, 0.0))), int(which.sum()), first + crossing.tick + 1 - window.since
     if series < C:
         seen, kind = mean_of(known, parts, window, part, which, series), "spike" if crossing.sign > 0 else "drop"
@@ -233,7 +234,11 @@ def told(
     whose = "fails_as" if metric == "fallback_rate" else "segment"
     segments = tuple(np.unique(window.rows[whose][which]).tolist())
     key = ("part", FAMILIES[series], PARTS[column], value)
-    return Notice(alert=alert, key=key, hold=HOLD, segments=segments)
+    proof = Proof(
+        tick=(window.rows["t"][which] // TICK).astype(np.int64), segment=window.rows["segment"][which], gain=each,
+        least=known.settings.z**2 / 2,
+    )  # fmt: skip
+    return Notice(alert=alert, key=key, hold=HOLD, segments=segments, proof=proof)
 
 
 def share_of(

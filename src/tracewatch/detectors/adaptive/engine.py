@@ -32,6 +32,7 @@ from .series import MANY, K, by_hour, cells_of
 from .sessions import Sessions
 from .settings import Settings
 from .stories import Ending, Return, Stories
+from .streaks import Streaks
 from .users import Users
 from .volume import Volume
 from .windows import DAY, HOUR
@@ -82,7 +83,7 @@ class Engine:
         self.users.put(Users())
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
-        self.runs, self.routes = Runs(), Routes()
+        self.runs, self.routes, self.streaks = Runs(), Routes(), Streaks()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
         self.lessons: list[Lesson] = []  # left of the last midnight's
@@ -269,6 +270,7 @@ class Engine:
             self.points.scan(first, rows, known.expect.known, names, alarming),
             self.firsts.scan(known, first, ticks, rows, alarming),
             self.routes.scan(known, self.firsts, first, ticks, rows, alarming),
+            self.streaks.scan(known, first, ticks, rows, alarming),
         ]
         crossed = [
             (each.tick, judge(known, self.parts, each, first)) for each in self.parts.scan(known, first, ticks, rows)
@@ -336,6 +338,7 @@ class Engine:
         known.clumps.close_day()
         self.parts.learn(day)
         self.routes.learn(known, day)
+        self.streaks.close_day()
         known.wobble.watch(self.incidents.live, tick)
 
     def weigh(self) -> None:
@@ -441,7 +444,9 @@ class Engine:
         self.incidents.forget_users(users, tick)
         keep = known.intake.retire(now, SILENT * TICK, known.memory.busy(tick // DAY, len(known.intake.segments)))
         if len(keep) < len(known.intake.segments):
-            self.incidents.keep_slices(known.keep_segments(keep, now - SILENT * TICK), tick)
+            slices = known.keep_segments(keep, now - SILENT * TICK)
+            self.incidents.keep_slices(slices, tick)
+            self.streaks.keep_slices(slices)
             self.points.keep_segments(keep)
             self.routes.keep_segments(keep)
             place = {int(old): new for new, old in enumerate(keep)}

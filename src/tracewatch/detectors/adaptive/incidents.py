@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .alerts import Alert, Notice, score_of
+from .alerts import Alert, Notice, Proof, score_of
 from .arrays import Flags, Floats, Ints
 from .channels import CHANNELS, FAMILY, FAR, GOOD, PART, TOKEN_TIME, TTFT, C
 from .culprits import HOLD
@@ -16,7 +16,7 @@ from .evidence import LATEST, PART_Z, SOONEST, Candidate, kind_of, limit_of, mat
 from .intake import TICK
 from .knowledge import Knowledge
 from .panel import LEAST_N, Panel
-from .rates import FALLBACK, FAR_OFF, RATES, UNSTREAMED, UP
+from .rates import ERROR, FALLBACK, FAR_OFF, RATES, UNSTREAMED, UP
 from .rates import FAMILY as RATE_FAMILY
 from .series import K
 from .stories import Stories
@@ -31,11 +31,13 @@ GOOD_OF = np.concatenate([GOOD, np.zeros(len(RATES), np.int64)])
 FALLS_BACK, UNSTREAMS = C + FALLBACK, C + UNSTREAMED
 FELT = 1.0  # deviations of the time to first token: calls that do not stream are told as what people feel of it
 PRIMARY = 0.8  # of its strength has a primary's model or provider: it is named when several operations fall back
+NEARLY_ALL, IN_FEW = 0.9, 0.5  # of its hits, of its calls: then it is that part of the slice alone
 NEVER = 1 << 60  # a tick
 ACCEPTED = 3 * DAY  # a level that lasts so long is the new normal: re-based, said once
 CANDIDATES = 6  # of a family and tick are verified
 LEAST_ROOM = 3  # ticks after an incident before its series are looked at again
 RECOVERED = 0.55  # of the move that raised it: below, it has healed
+LEVEL, DOUBTS = 72, 2.0  # ticks, deviations: what took hours to be seen would heal by chance, and be told again
 HEALING = (6, 12, 24, 48, 96, 192, 288)  # ticks: the shortest that gives a clear answer decides
 BACK = 288  # ticks after its end within which a like movement is the same incident again
 SAME_MOVE = (0.3, 2.0)  # of the former move: the same incident again
@@ -60,6 +62,7 @@ class Incident:
     up: bool
     metric: str
     accepted: bool = False
+    lasting: bool = False  # a level, too small to be seen in a few hours
     story: int = 0
 
 
@@ -86,6 +89,7 @@ class Incidents:
                 np.concatenate([x, np.zeros((more, x.shape[1]), x.dtype)])
                 for x in (self.blocked, self.since, self.pause, self.live)
             )
+            self.live[-more:, C + ERROR] = True  # that a new one fails altogether is not left for midnight
 
     def keep_slices(self, keep: Ints, tick: int) -> None:
         """Renumber slices; incidents of slices that are gone are forgotten."""
@@ -221,7 +225,16 @@ class Incidents:
         striking[~slices.near[c.slice] | slices.same | (self.blocked[:, FAMILY_OF[series]] > 0)] = 0
         if series == FALLS_BACK:  # the rows that fell back have the substitute's model: the operation shows them
             striking[slices.by_model | (slices.attributes == 0)] *= PRIMARY
-        return (int(np.argmax(striking)) if striking.max() > 0 else c.slice), series
+        best = int(np.argmax(striking)) if striking.max() > 0 else c.slice
+        shared = series < C or series == FALLS_BACK
+        return (best if shared else self.purest(panel, i, best, series, c.width)), series
+
+    def purest(self, panel: Panel, i: int, best: int, series: int, width: int) -> int:
+        """The slice that has nearly all hits of the best one in few of its calls: one that is new stands out less."""
+        slices, (n, s) = self.known.slices, panel.across(i, series, width)
+        pure = slices.near[best] & ~slices.same & (s >= NEARLY_ALL * s[best]) & (n < IN_FEW * n[best])
+        pure &= self.blocked[:, FAMILY_OF[series]] == 0
+        return int(np.flatnonzero(pure)[n[pure].argmin()]) if pure.any() else best
 
     def start(self, panel: Panel, i: int, c: Candidate, user: dict[str, object]) -> list[Alert]:
         """Open an incident; its alert, unless it is an old one that came back."""
@@ -238,6 +251,7 @@ class Incidents:
             slice=slice_, series=series, family=int(FAMILY_OF[series]), sign=c.sign, level=level, move=s / n - level,
             since=panel.onset(i, slice_, series, c.width, c.sign), opened=now, up=up,
             metric=CHANNELS[series].metric if series < C else RATES[series - C],
+            lasting=series < C and WINDOWS[c.w] >= LEVEL,
         )  # fmt: skip
         old = self.again(x)
         if old is not None:
@@ -302,7 +316,7 @@ class Incidents:
             self.blocked[self.known.slices.near[x.slice], x.family] += 1
 
     def healed(self, panel: Panel, i: int, x: Incident) -> bool:
-        """Has the level of the last half hour or more fallen back, by more than a deviation?"""
+        """Has the level of the last half hour or more fallen back, beyond doubt?"""
         for width in HEALING:
             if width > max(panel.first + i - x.opened, HEALING[0]):
                 return False
@@ -310,6 +324,7 @@ class Incidents:
             if n < LEAST_N:
                 continue
             doubt = n**-0.5 if x.series < C else (abs(x.move) / n) ** 0.5
+            doubt *= DOUBTS if x.lasting else 1.0
             if (s / n - x.level) * x.sign + doubt < RECOVERED * abs(x.move):
                 return True
         return False
@@ -349,7 +364,17 @@ class Incidents:
         assert notice.key is not None
         members, named = self.known.slices.members[:, list(notice.segments)], notice.families
         families = [FAMILIES.index(each) for each in named or (str(notice.key[1]),)]
-        return any(x.family in families and members[x.slice].any() for x in self.open)
+        if any(x.family in families and members[x.slice].any() for x in self.open):
+            return True
+        return notice.proof is not None and self.is_echo(notice.proof, families)
+
+    def is_echo(self, proof: Proof, families: list[int]) -> bool:
+        """Is too little left of the evidence without calls of incidents of these families that were told?"""
+        told, members = np.zeros(len(proof.tick), bool), self.known.slices.members
+        for x in (*self.past, *self.open):
+            if x.family in families:
+                told |= (proof.tick >= x.since) & (proof.tick < x.closed) & (members[x.slice, proof.segment] > 0)
+        return bool(told.any() and proof.gain[~told].sum() < proof.least)
 
     def prolong(self, operation: int, now: int) -> None:
         """The odd volume of an operation goes on."""

@@ -32,7 +32,7 @@ UP = (
     *(tail.side > 0 for tail in TAILS),
     False,
 )  # direction when its share of hits rises
-FALLBACK, RETRY, HALLUCINATION, BY_CATEGORY = 2, 3, 4, 5
+ERROR, FALLBACK, RETRY, HALLUCINATION, BY_CATEGORY = 0, 2, 3, 4, 5
 FAR_OFF = 5 + CATEGORIES  # from here: calls that are far slower in one of some channels
 UNSTREAMED = FAR_OFF + len(FAR)  # calls whose first token comes with the last
 EMPTY = UNSTREAMED + 1  # from here: calls that are NOT in a part of the usual values, calls without a hit
@@ -46,6 +46,7 @@ ROOM = np.array(
 )
 LEAST, LEAST_PART = 0.015, 0.4  # of a share, of its base: smaller rises are nobody's incident
 PSEUDO_CALLS = 20  # towards the product's own rate
+YOUNG = 0.3  # share of failures, until the first midnight, that a new slice may have: twelve in a row are told
 WHOLE = 0.01  # a rate before anything is known
 TYPICAL_99, MOST_G = 3.0, 3.0  # 99 % of the deviance root of a still series; a wilder one is said to be wild
 UNUSUAL = np.dtype([("tick", "i4"), ("slice", "i2"), ("rate", "u1"), ("window", "u1"), ("z", "f4")])
@@ -135,7 +136,9 @@ class Rates:
         more = slices - len(self.base)
         if more > 0:
             self.base = np.concatenate([self.base, np.zeros((more, R))])
-            self.upper = np.concatenate([self.upper, np.ones((more, R))])
+            new = np.ones((more, R))
+            new[:, ERROR] = YOUNG
+            self.upper = np.concatenate([self.upper, new])
             self.g = np.concatenate([self.g, np.ones((len(WINDOWS), more, R))], 1)
 
     def keep(self, segments: Ints, slices: Ints) -> None:

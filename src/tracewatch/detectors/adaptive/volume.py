@@ -28,6 +28,7 @@ PRIOR_PHI = 0.05  # variance of the log rate of a human stream within an hour of
 PRIOR_VIEWS = 30  # pseudo-windows towards it
 HALF_LIFE = 6.0  # days: growth of a product is followed within a week
 TYPICAL_995, MOST_G = 2.8, 4.0
+YOUNG = 3 * DAY  # ticks after its first start in which an operation has no usual hour of the day yet
 HOLD = 36  # ticks within which the same is not said again
 LEAST_USERS, HIS_PART = 4, 0.7  # one of at least four users who starts most of the excess is the slice
 SIDES = (1, -1)
@@ -240,6 +241,7 @@ class Volume:
             if o < operations:
                 bad[(span[i] >= a - OWN) & (span[i] < b + 72), o] = True
         self.calibrate(starts, total, i, bad, jobs)
+        self.g[:, :, starts[max(have - YOUNG, 0)] == 0] = np.inf
         people = np.array([o not in jobs for o in range(operations)], float)
         self.stillness.learn((k * people).sum(1), (mean * people).sum(1))
         self.longest = np.array([silence_of(k[:, o], total[:, o]) for o in range(operations)])
