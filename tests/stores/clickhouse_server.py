@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 USER, PASSWORD = "watch", "s3cret"
+READER = "reader"  # who has the same password and may write nothing
 NOT_SETTINGS = {
     "query", "database", "query_id", "session_id", "wait_end_of_query", "send_progress_in_http_headers",
     "client_protocol_version", "http_headers_progress_interval_ms", "enable_http_compression", "compress",
@@ -48,8 +49,8 @@ class Server:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def url(self, database, password=PASSWORD):
-        return f"clickhouse://{USER}:{password}@127.0.0.1:{self.port}/{database}"
+    def url(self, database, password=PASSWORD, user=USER):
+        return f"clickhouse://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
 
 class Door(BaseHTTPRequestHandler):
@@ -61,11 +62,13 @@ class Door(BaseHTTPRequestHandler):
     def do_POST(self):
         given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         body = self._body()
-        if self.headers["Authorization"] != _basic(USER, PASSWORD):
+        if self.headers["Authorization"] not in (_basic(USER, PASSWORD), _basic(READER, PASSWORD)):
             said = f"Code: 516. DB::Exception: {USER}: Authentication failed: password is incorrect."
             return self._answer(403, said.encode(), {"X-ClickHouse-Exception-Code": "516"})
         try:
-            return self._answer(200, _asked(self.engine, given, body))
+            return self._answer(
+                200, _asked(self.engine, given, body, self.headers["Authorization"] == _basic(READER, PASSWORD))
+            )
         except Exception as error:
             code = re.search(r"Code: (\d+)", str(error))
             return self._answer(500, str(error).encode(), {"X-ClickHouse-Exception-Code": code[1] if code else "0"})
@@ -100,7 +103,7 @@ def _basic(user, password):
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _asked(folder, given, body):
+def _asked(folder, given, body, reads_only):
     import chdb
 
     statement = given.get("query", "").encode()
@@ -112,6 +115,8 @@ def _asked(folder, given, body):
         for name, value in given.items():
             if name not in NOT_SETTINGS and not name.startswith("param_"):
                 connection.query(f"SET {name} = '{value}'")
+        if reads_only:
+            connection.query("SET readonly = 2")
         if inserted is None:
             separator = b"\n" if statement and body else b""
             return connection.query(statement + separator + body, "TabSeparated").bytes() or b""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -250,6 +251,44 @@ class TestFaults:
         server().start()
         assert store.count(Span) == 100
         assert store.roll_up() == 100
+
+    def test_a_connection_that_is_cut_while_spans_are_copied_keeps_none_of_them(self, url, store, a_span):
+        store.add([a_span()])
+        given, cut = [a_span() for _ in range(20_000)], threading.Event()
+
+        def cutting():
+            sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
+            with psycopg.connect(url, autocommit=True) as connection:
+                while not cut.is_set():
+                    if connection.execute(sql, (f"COPY {Span.table}%",)).fetchall():
+                        return
+
+        thread = threading.Thread(target=cutting)
+        thread.start()
+        try:
+            with pytest.raises((StoreUnwritable, StoreBusy, StoreUnreadable)) as told:
+                store.add(given)
+        finally:
+            cut.set()
+            thread.join()
+        assert "postgresql://postgres@127.0.0.1" in str(told.value)
+        assert store.count(Span) == 1
+        assert store.add(given) == 20_000
+        assert store.roll_up() == 20_001
+
+    def test_threads_that_write_at_once_lose_no_score_that_waits(self, store, a_span):
+        late = [a_span() for _ in range(24)]
+        scores = [
+            a_span(trace_id=each.trace_id, span_id=f"s{at}", parent_span_id=each.span_id, operation_type="score",
+                   groundedness_score=0.5, start_time=each.start_time + 1)
+            for at, each in enumerate(late)
+        ]  # fmt: skip
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(lambda each: store.add([each]), scores))
+            list(threads.map(lambda each: store.add([each]), late))
+        store.add([a_span()])  # whoever was being tried elsewhere is tried again
+        assert store.count(Span) == len(late) + 1
+        assert store.count(Span, [Filter("groundedness_score", "=", (0.5,))]) == len(late)
 
     def test_a_lock_that_is_never_let_go_is_told(self, url, a_span, monkeypatch):
         monkeypatch.setattr(postgres_connecting, "_OPTIONS", "-c lock_timeout=200ms")

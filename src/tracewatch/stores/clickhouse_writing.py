@@ -20,7 +20,7 @@ from tracewatch.stores.clickhouse_queries import any_of_keys
 from tracewatch.stores.clickhouse_schema import SPAN_KEYS, day_of, types_of
 from tracewatch.stores.columns import arrow_schema, from_rows
 from tracewatch.stores.queries import Condition, changes, of_key
-from tracewatch.stores.scores import as_stored, joined, target_sql, told_by, wanted_of
+from tracewatch.stores.scores import Early, as_stored, joined, target_sql, told_by, wanted_of
 from tracewatch.stores.values import Row, defaults_of, from_values, to_row
 
 EARLY_SCORES = 100  # that are tried again with every write; those before stay rows of their own
@@ -57,7 +57,7 @@ class ClickHouseWriter:
     def __init__(self, connection: Connection, retained: Callable[[], float]) -> None:
         """`retained` says before which time spans are not kept any more."""
         self._connection, self._retained = connection, retained
-        self._early: Sequence[Span] = ()  # scores that are stored, and whose span has not come yet
+        self._early = Early(EARLY_SCORES)
 
     def add(self, records: Iterable[Record]) -> int:
         """Stores those records of one type whose key is not there yet. Returns how many were new."""
@@ -190,8 +190,8 @@ class ClickHouseWriter:
 
     def _settle(self, scores: Iterable[Span]) -> None:
         """Puts scores that have just been written, and those that wait, onto their spans."""
-        waiting = [*self._early, *scores]
-        self._early = [each for each in map(as_stored, waiting) if not self._applied(each)][-EARLY_SCORES:]
+        with self._early.tried(scores) as waiting:
+            waiting[:] = [each for each in map(as_stored, waiting) if not self._applied(each)]
 
     def _applied(self, score: Span) -> bool:
         here = of_span_key(Condition("project = ? AND trace_id = ?", (score.project, score.trace_id)))

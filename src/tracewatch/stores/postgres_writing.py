@@ -10,7 +10,7 @@ from itertools import chain
 from tracewatch.records import SCORE, Record, Span, columns, key_of
 from tracewatch.stores.postgres_connecting import Connection, Connections
 from tracewatch.stores.postgres_schema import SCHEMA_LOCK, SPAN_KEYS, WRITE_LOCK, day_of, days_of, partition_sql
-from tracewatch.stores.scores import settle
+from tracewatch.stores.scores import Early, settle
 from tracewatch.stores.sqlite_schema import META
 from tracewatch.stores.values import Row, from_values, to_row
 
@@ -25,7 +25,7 @@ class PostgresWriter:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._days: frozenset[int] = frozenset()
-        self._early: Sequence[Span] = ()  # scores that are stored, and whose span has not come yet
+        self._early = Early(EARLY_SCORES)
         self._turn = threading.Lock()
 
     def add(self, records: Iterable[Record]) -> int:
@@ -52,21 +52,19 @@ class PostgresWriter:
         if not rows:
             return 0
         self._make_days(names, rows)
-        with self._writing_spans() as connection:
+        with self._early.tried(_scores(names, rows)) as waiting, self._writing_spans() as connection:
             new = self._add_spans(connection, names, rows)
-            early = settle(connection, waiting) if (waiting := [*self._early, *_scores(names, rows)]) else ()
-        self._early = early[-EARLY_SCORES:]
+            waiting[:] = settle(connection, waiting) if waiting else ()
         return new
 
     def _put_spans(self, rows: Sequence[Row]) -> None:
         """The last row of each key takes the place of the one that is there."""
         self._make_days(_ALL_SPAN, rows)
         last = {tuple(row[_ALL_SPAN.index(name)] for name in key_of(Span)): row for row in rows}
-        with self._writing_spans() as connection:
+        with self._early.tried(_scores(_ALL_SPAN, rows)) as waiting, self._writing_spans() as connection:
             remove_spans(connection, sorted(last))
             self._add_spans(connection, _ALL_SPAN, list(last.values()))
-            early = settle(connection, waiting) if (waiting := [*self._early, *_scores(_ALL_SPAN, rows)]) else ()
-        self._early = early[-EARLY_SCORES:]
+            waiting[:] = settle(connection, waiting) if waiting else ()
 
     @contextmanager
     def _writing_spans(self) -> Iterator[Connection]:

@@ -7,7 +7,9 @@ joins its span when that is written by the same writer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -32,6 +34,34 @@ _JOIN: Mapping[str, Callable[[Any, Any], Any]] = {
     "json": lambda old, new: {**old, **new},
     "list": lambda old, new: tuple(dict.fromkeys((*old, *new))),
 }
+
+
+class Early:
+    """Scores that are stored and whose span has not come yet. Threads that write at once try each of them once."""
+
+    def __init__(self, most: int) -> None:
+        """The last `most` are tried again with every write; those before stay rows of their own."""
+        self._most = most
+        self._held: list[Span] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def tried(self, scores: Iterable[Span]) -> Iterator[list[Span]]:
+        """Within, those that wait and these are the caller's; what is left in the list at the end waits on.
+
+        When it fails all that waited before still do.
+        """
+        with self._lock:
+            before, self._held = self._held, []
+        waiting = [*before, *scores]
+        try:
+            yield waiting
+        except BaseException:
+            waiting[:] = before
+            raise
+        finally:
+            with self._lock:
+                self._held = [*self._held, *waiting][-self._most :]
 
 
 class Database(Protocol):

@@ -37,6 +37,7 @@ from tracewatch.settings import is_loopback
 from tracewatch.web.serving import Serving
 from tracewatch.web.sessions import COOKIE
 
+STORE_RETRY_S = 5  # a disk that is full, a file that is locked or a database that is away takes a while
 SIGN_IN = "/signin"
 PUBLIC = ("/health/live", "/health/ready", SIGN_IN)
 """Paths that anybody may ask, for they tell nothing about anybody's rows."""
@@ -79,7 +80,8 @@ class Gate:
 
 def refusal(error: TracewatchError, status: int) -> JSONResponse:
     """The answer that says in one sentence why not."""
-    headers = {"www-authenticate": 'Bearer realm="tracewatch"'} if status == 401 else None
+    told = {401: {"www-authenticate": 'Bearer realm="tracewatch"'}, 503: {"retry-after": str(STORE_RETRY_S)}}
+    headers = told.get(status)
     return JSONResponse({"error": str(error)}, status_code=status, headers=headers)
 
 

@@ -18,13 +18,14 @@ from tracewatch.errors import (
     ContentTypeUnknown,
     DiskShort,
     StoreBusy,
+    StoreUnreadable,
     StoreUnwritable,
     StoringSlow,
     TracewatchError,
 )
 from tracewatch.receiving import Request, Work
 from tracewatch.web.bodies import MIB, Body, read_into
-from tracewatch.web.gate import Writer, project_asked
+from tracewatch.web.gate import STORE_RETRY_S, Writer, project_asked
 from tracewatch.web.serving import Server, Serving
 from tracewatch.web.storing import Delivery, Stored
 
@@ -36,7 +37,6 @@ _FORMS = {PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF, JSON: JSON}
 JSON_SHARE = 4  # JSON takes 24 times its size once it is read, so of JSON a body may have a quarter of the bytes
 PATIENCE_S = 8.0  # exporters give up after 10 s, and then do not know whether their spans were stored
 RETRY_S = 1  # the queue is stored within a second or two; senders add a random share of their own
-STORE_RETRY_S = 5  # a disk that is full or a file that is locked takes longer
 DISK_RETRY_S = 30  # somebody has to make room first
 _REFUSED = 3  # INVALID_ARGUMENT of google.rpc.Code
 _LATER = 14  # UNAVAILABLE
@@ -61,7 +61,7 @@ async def traces(request: HttpRequest, server: Server, caller: Writer) -> Respon
         stored = await _store(server, whole, form, caller, project)
     except (BodyRefused, BadOtlp) as error:
         return _refused(server, error, form)
-    except (StoreBusy, StoreUnwritable) as error:
+    except (StoreBusy, StoreUnreadable, StoreUnwritable) as error:
         server.counters.refuse("store")
         return _error(error, 503, form, retry_s=STORE_RETRY_S)
     finally:
