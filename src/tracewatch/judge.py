@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tracewatch.crowded import MOST, Crowds
 from tracewatch.detectors.adaptive import Alert, Ending, Engine, Return, Settings
 from tracewatch.detectors.adaptive.beside import EXTRAS
 from tracewatch.detectors.adaptive.errands import Second
 from tracewatch.detectors.adaptive.extras import Extras
-from tracewatch.detectors.adaptive.intake import NUMBERS, TICK, WATCHED, WORDS
+from tracewatch.detectors.adaptive.intake import NUMBERS, STANDS_FOR, TICK, WATCHED, WORDS
 from tracewatch.detectors.adaptive.names import Words, joined, words_of
 from tracewatch.detectors.adaptive.runs import Run
 from tracewatch.incidents import Change, Grouping
@@ -77,6 +78,8 @@ class Judge:
         self.grouping = Grouping(project)
         self.sieve = Sieve()
         self.waiting: list[dict[str, Any]] = []
+        self.crowds = Crowds()
+        self.unseen = 0  # calls that have come since it was last looked whether too many wait
         self.second: Second | None = None
         self.foreseen: dict[float, Callable[[], list[Run]]] = {}
 
@@ -98,13 +101,16 @@ class Judge:
         """Takes some calls: equally long columns, numbers as float64 with NaN for absent, texts as objects or Words."""
         if len(columns.get("start_time", ())):
             self.waiting.append(dict(columns))
+            self.unseen += len(columns["start_time"])
+            if self.unseen > MOST:
+                self._thin()
 
     def foresee(self, columns: Columns, now: float) -> None:
         """Lets the second process, if there is one, look ahead at calls: those that will be fed next, and with nothing
         else be judged at that moment.
         """
         now, times = now // TICK_S * TICK_S, cast("Any", columns["start_time"])
-        if self.second is None or not len(times) or times[-1] >= now:
+        if self.second is None or not 0 < len(times) <= MOST or times[-1] >= now:
             return
         self.second.ask_now()  # what is to be judged before
         order = ordered(columns)
@@ -206,7 +212,8 @@ class Judge:
         """The calls that wait and began before that moment, in their order; None when there are none."""
         if not self.waiting:
             return None
-        calls = {name: joined([each[name] for each in self.waiting]) for name in self.waiting[0]}
+        self._thin()
+        calls = self.waiting[0]
         order = ordered(calls)
         if order is not None:
             calls = {name: values[order] for name, values in calls.items()}
@@ -214,7 +221,24 @@ class Judge:
         self.waiting = (
             [{name: values[cut:] for name, values in calls.items()}] if cut < len(calls["start_time"]) else []
         )
-        return {name: values[:cut] for name, values in calls.items()} if cut else None
+        if not cut:
+            return None
+        calls = {name: values[:cut] for name, values in calls.items()}
+        return calls | {STANDS_FOR: self.crowds.stands_for(self._steps(calls))} if self.crowds.left_out else calls
+
+    def _thin(self) -> None:
+        """Makes one table of what waits; of steps with very many calls some are left out."""
+        calls = {name: joined([each[name] for each in self.waiting]) for name in self.waiting[0]}
+        kept = self.crowds.thin(calls, self._steps(calls))
+        if kept is not None:
+            calls = {name: values[kept] for name, values in calls.items()}
+            calls = {name: v.needed() if isinstance(v, Words) else v for name, v in calls.items()}
+        self.waiting, self.unseen = [calls], 0
+
+    def _steps(self, calls: Columns) -> NDArray[np.int64]:
+        """The step that each call counts for: of one that comes late the first that was not judged."""
+        steps: NDArray[np.int64] = (cast("Any", calls["start_time"]) // TICK_S).astype(np.int64)
+        return np.maximum(steps, self.engine.now or 0)
 
     def _own(self, calls: Columns) -> dict[str, NDArray[Any]]:
         """The numbers in JSON columns that the user declared."""

@@ -167,11 +167,6 @@ def _ends(rows: pa.Table) -> NDArray[np.float64]:
 
 def _new(rows: pa.Table, ended: NDArray[np.float64], keys: Keys) -> NDArray[np.bool_]:
     """Which rows have not been handed over before; they are remembered."""
-    new = np.zeros(len(rows), bool)
-    names = zip(rows["trace_id"].to_pylist(), rows["span_id"].to_pylist(), ended.tolist(), strict=True)
-    for place, (trace, span, end) in enumerate(names):
-        key = int.from_bytes(blake2b(f"{trace}\x1f{span}".encode(), digest_size=8).digest(), "little")
-        if key not in keys:
-            keys.add(key, end)
-            new[place] = True
-    return new
+    names = zip(rows["trace_id"].to_pylist(), rows["span_id"].to_pylist(), strict=True)
+    digests = b"".join(blake2b(f"{trace}\x1f{span}".encode(), digest_size=8).digest() for trace, span in names)
+    return keys.new(np.frombuffer(digests, "<i8"), ended)

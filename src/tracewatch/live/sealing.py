@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 ROOMS = (
     "tracewatch.course",
+    "tracewatch.crowded",
     "tracewatch.detectors.adaptive",
     "tracewatch.detectors.aggregates",
     "tracewatch.detectors.gaps",

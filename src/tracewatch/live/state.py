@@ -5,36 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tracewatch.detectors.adaptive.ledger import Ledger
 from tracewatch.judge import Judge
 from tracewatch.times import HOUR_S
 
-MOST_KEYS = 1_000_000  # remembered keys: 100 rows a second for almost three hours; 20 bytes each in the file
+MOST_KEYS = 1_000_000  # remembered keys: 100 rows a second for almost three hours; 16 bytes each
 
 
 class Keys:
     """Which rows have been handed over already, and in which hour each of them ended."""
 
     def __init__(self) -> None:
-        self.all: set[int] = set()
-        self.of_hour: dict[int, list[int]] = {}
+        self._hours = Ledger((0.0,))
 
     def __len__(self) -> int:
-        return len(self.all)
+        return len(self._hours.keys)
 
-    def __contains__(self, key: int) -> bool:
-        return key in self.all
-
-    def add(self, key: int, ended: float) -> None:
-        """Remembers a key that is not known yet."""
-        self.all.add(key)
-        self.of_hour.setdefault(int(ended // HOUR_S), []).append(key)
+    def new(self, keys: NDArray[np.int64], ended: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of these were not known, of the same the first; they are remembered. `ended` is in epoch seconds."""
+        unique, first = np.unique(keys, return_index=True)
+        before = len(self)
+        at = self._hours.at(unique)
+        unknown = at >= before
+        self._hours.values[at[unknown], 0] = ended[first[unknown]] // HOUR_S
+        out = np.zeros(len(keys), bool)
+        out[first[unknown]] = True
+        return out
 
     def forget(self, before: float) -> None:
-        """Forgets rows that ended in hours before that moment, and of too many the oldest."""
-        for hour in sorted(self.of_hour):
-            if (hour + 1) * HOUR_S > before and len(self) <= MOST_KEYS:
-                break
-            self.all.difference_update(self.of_hour.pop(hour))
+        """Forgets rows that ended in hours before that moment, and of too many the oldest hours."""
+        hours, count = np.unique(self._hours.values[:, 0], return_counts=True)
+        left = len(self) - np.cumsum(count) + count  # with each hour and those after it
+        over = hours[((hours + 1) * HOUR_S <= before) | (left > MOST_KEYS)]
+        if len(over):
+            self._hours.split(self._hours.values[:, 0] <= over[-1])
 
 
 @dataclass(slots=True, kw_only=True)

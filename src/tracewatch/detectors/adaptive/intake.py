@@ -44,6 +44,7 @@ TRUTHS = frozenset(("streaming_enabled", "rag_graph_used"))
 SEGMENT = ("operation_type", "model_name", "model_provider")
 SEGMENTS = 500  # beyond, new ones share a segment of their operation, until the least recently used are forgotten
 STRIDE = 1 << 20  # two codes in one key: session x STRIDE + operation
+STANDS_FOR = "stands_for"  # of calls that came, where a row is one of a sample
 CONVERSATION = "conversation\0"  # before the word of a conversation that stands for a session
 SESSION_OVER = 86400.0  # s: a session silent for a day is over
 Waiting = dict[str, Any]  # equally long columns, those of words as `Words`
@@ -73,6 +74,7 @@ class Intake:
         rows["session_id"] = sessions_of(rows["session_id"], words_of(batch.get("conversation_id"), n))
         parent = batch.get("parent_span_id")
         rows["root"] = np.array([x is None or x != x for x in parent], bool) if parent is not None else np.ones(n, bool)
+        rows[STANDS_FOR] = np.asarray(batch.get(STANDS_FOR, np.ones(n)), float)
         for name in NUMBERS:
             rows[name] = column_of_numbers(batch.get(name), n, name in SIGNED)
         for name in self.extra:

@@ -33,6 +33,14 @@ class Words:
         out[:-1] = self.words
         return np.asarray(out[self.places])
 
+    def needed(self) -> Words:
+        """The same without the words that no row has, and each but once."""
+        used, places = np.unique(self.places, return_inverse=True)
+        words = [None if place < 0 else self.words[place] for place in used.tolist()]
+        place_of = {word: i for i, word in enumerate(dict.fromkeys(word for word in words if word is not None))}
+        new = np.array([-1 if word is None else place_of[word] for word in words], np.int64)
+        return Words(new[places], list(place_of))
+
 
 def words_of(values: NDArray[Any] | Words | None, n: int) -> Words:
     """A column as words; what is no word (None, not a number, a missing column) is none."""

@@ -13,6 +13,7 @@ MOST = 1000  # rows of a tick, an even sample of more: a day of them is 80 MB
 ONLY_OF_THE_RUN = frozenset((
     "trace_id", "root", "tick", "fit", "work", "tokens", "idle", "idle_session", "prompt_before", "miss", "read",
     "idle_cell", "warm_cell", "turn_cell", "hour_cell", "timeout", "fallback", "error",
+    "stands_for",
 ))  # fmt: skip
 
 

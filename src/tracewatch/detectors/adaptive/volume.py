@@ -132,10 +132,11 @@ class Volume:
         if rows is not None:
             use = (rows["turn"] == 0) & rows["root"]
             use &= rows["t"] >= (first - 1) * TICK  # what comes late says nothing about how busy it is now
-            came = np.bincount(rows["tick"][use], minlength=ticks).astype(float)
+            came = np.asarray(np.bincount(rows["tick"][use], rows["stands_for"][use], ticks), float)
             use &= rows["operation_type"] >= 0
             cell = rows["tick"][use] * operations + rows["operation_type"][use]
-            new = np.bincount(cell, minlength=ticks * operations).reshape(ticks, operations).astype(float)
+            counted = np.asarray(np.bincount(cell, rows["stands_for"][use], ticks * operations), float)
+            new = counted.reshape(ticks, operations)
         self.starts = np.concatenate([np.concatenate([self.starts, more], 1), new])
         out: dict[int, list[Notice]] = {}
         if alarming and self.profile.shape[2]:
