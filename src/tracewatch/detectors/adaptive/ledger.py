@@ -81,9 +81,10 @@ class Ledger:
         return rows
 
     def __getstate__(self) -> dict[str, Any]:
-        """The rows in the order of their keys, whichever came first."""
+        """The rows in the order of their keys, whichever came first: brought into it here, as a copy would be felt."""
         order = np.argsort(self.keys)
-        return {"empty": self.empty, "keys": self.keys[order], "values": self.values[order]}
+        self._put(self.keys[order], self.values[order])
+        return {"empty": self.empty, "keys": self._keys, "values": self._values}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.empty = state["empty"]
