@@ -134,6 +134,19 @@ def everything(store, record_type):
     )
 
 
+def test_figures_of_hours_of_which_the_target_has_spared_calls_arrive(source, target):
+    hours = [MONDAY + 6 * HOUR * number for number in range(40)]
+    for store, project in ((source, "ours"), (target, "theirs")):
+        store.add([Span(project=project, trace_id=f"{at}", span_id="1", start_time=at) for at in hours])
+        store.roll_up()
+    source.retain(MONDAY + 5 * DAY)
+    target.retain(MONDAY + 5 * DAY, [("theirs", f"{hours[4]}", "1")])
+    assert copy(source, target, NOW).proven
+    for project in ("ours", "theirs"):
+        theirs = [Filter("project", "=", (project,))]
+        assert sum(target.rollup(MONDAY, NOW, where=theirs, measures=("calls",))["calls"].to_pylist()) == len(hours)
+
+
 def test_every_kind_of_record_arrives_as_it_is(source, target):
     fill(source)
     done = copy(source, target, NOW)

@@ -102,9 +102,11 @@ def into_hours(days: Iterable[tuple[float, float, pa.Table]], target: Store) -> 
 def end_of_hours(retained: float | None, target: Store) -> float | None:
     """Before when figures are copied without their calls: the source keeps these no more, and the target has none."""
     own = target.extent(Span)
-    if own is not None and retained is not None:
-        return min(retained, own[0] // HOUR_S * HOUR_S)
-    return retained
+    if own is None or retained is None:
+        return retained
+    # What retention has spared there is older than what it has all calls of.
+    begin = max(own[0], target.retained() or own[0])
+    return min(retained, begin // HOUR_S * HOUR_S)
 
 
 def hours_alone(source: Store, end: float | None) -> Iterator[tuple[float, float, pa.Table]]:
