@@ -1,9 +1,12 @@
 """Of very many calls at once an even sample is judged: what is held is bounded, and batches change nothing about it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from tracewatch import crowded, judge
+from tracewatch.detectors.adaptive.volume import DAY, KEEP, Volume
 from tracewatch.judge import Judge
 
 MOST, CALLS, TICK = 200, 3000, 300
@@ -78,6 +81,36 @@ def test_volume_counts_what_came_and_not_what_was_kept():
     mine.feed(columns)
     mine.judge(MONDAY + TICK)
     assert mine.engine.volume.starts[-1].sum() == pytest.approx((CALLS - 100) / 3, rel=0.1)
+
+
+def told_of_the_rare(usual, now, hours, seed=1):
+    """What is said of the second of two operations, by starts of a step, when of more than 1,000 a sample is seen."""
+    rng, volume, first = np.random.default_rng(seed), Volume(), 20 * DAY
+    names = {each: SimpleNamespace(size=2, word=["chat", "rare"]) for each in ("operation_type", "user_id")}
+    volume.starts = rng.poisson(usual, (KEEP, 2)).astype(float)
+    volume.learn(first, first - KEEP, set(), [])
+    found = []
+    for tick in range(first, first + 12 * hours):
+        came = rng.poisson(now)
+        seen = rng.binomial(came, min(1.0, 1000 / came.sum()))
+        many = seen.sum()
+        rows = {
+            "turn": np.zeros(many, int), "root": np.ones(many, bool), "t": np.full(many, tick * 300.0 + 1),
+            "tick": np.zeros(many, int), "operation_type": np.repeat([0, 1], seen),
+            "stands_for": np.full(many, came.sum() / many), "user_id": np.full(many, -1),
+        }  # fmt: skip
+        said = volume.scan(tick, 1, rows, set(), names, [], alarming=True).values()
+        found += [each.alert.kind for some in said for each in some if each.alert.slice == {"operation_type": "rare"}]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rare_operation_of_which_a_sample_has_none_is_not_told_as_silent(seed):
+    assert told_of_the_rare((400, 6), (12_000, 6), hours=4, seed=seed) == []
+
+
+def test_one_that_falls_silent_in_a_flood_is_told():
+    assert told_of_the_rare((400, 60), (4_000, 0), hours=2)[:1] == ["silence"]
 
 
 def test_words_of_calls_that_were_left_out_are_not_kept():

@@ -49,10 +49,12 @@ class View:
     side: int  # 0 up, 1 down
     starts: Floats
     mean: Floats
+    times: Floats  # that a start was counted: of a sample each stands for several
 
     def z(self, phi: Floats) -> Floats:
-        """Deviations in its direction."""
-        return shortfall(self.starts, self.mean, phi) if self.side else roots_apart(self.starts, self.mean, phi)
+        """Deviations in its direction, of what was seen: of a sample that is no more certain than it is large."""
+        seen, mean = self.starts / self.times, self.mean / self.times
+        return shortfall(seen, mean, phi) if self.side else roots_apart(seen, mean, phi)
 
 
 def shortfall(k: Floats, mean: Floats, phi: Floats) -> Floats:
@@ -71,7 +73,7 @@ def roots_apart(k: Floats, mean: Floats, phi: Floats) -> Floats:
     return np.asarray(2 * (np.sqrt(k + 0.375) - np.sqrt(mean + 0.375)) / np.sqrt(1 + phi * mean))
 
 
-def views(starts: Floats, mean: Floats, i: Ints, jobs: Collection[int]) -> Iterator[View]:
+def views(starts: Floats, mean: Floats, times: Floats, i: Ints, jobs: Collection[int]) -> Iterator[View]:
     """Every span and direction, at places i of cumulative sums. Batch jobs say nothing about how busy people are."""
     people = np.array([o not in jobs for o in range(starts.shape[1])], float)
     for j, w in enumerate(SPANS):
@@ -79,9 +81,10 @@ def views(starts: Floats, mean: Floats, i: Ints, jobs: Collection[int]) -> Itera
         ka, ma = ((x[i] - x[i - v]) * people for x in (starts, mean))
         kb, mb = (x[i - w] - x[i - w - OWN] for x in (starts, mean))
         rest = (ka.sum(1, keepdims=True) - ka + 20) / (ma.sum(1, keepdims=True) - ma + 20)
-        own = (kb + 10) / (mb + 10)
-        yield View(span=j, width=w, side=0, starts=k, mean=m * np.clip(rest, 1, 2.5) * np.clip(own, 1, 2))
-        yield View(span=j, width=w, side=1, starts=k, mean=m * np.clip(rest, 0.15, 1) * np.clip(own, 0.4, 1))
+        own, each = (kb + 10) / (mb + 10), (times[i] - times[i - w]) / w
+        up, down = m * np.clip(rest, 1, 2.5) * np.clip(own, 1, 2), m * np.clip(rest, 0.15, 1) * np.clip(own, 0.4, 1)
+        yield View(span=j, width=w, side=0, starts=k, mean=up, times=each)
+        yield View(span=j, width=w, side=1, starts=k, mean=down, times=each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ class Volume:
 
     def __init__(self) -> None:
         self.starts = np.zeros((KEEP, 0))
+        self.times = np.ones((KEEP, 1))  # that a start of each tick was counted
         self.profile = np.zeros((2, DAY, 0))  # expected starts by kind of day and tick of the day
         self.phi = self.g = np.zeros((len(SPANS), 2, 0))
         self.stillness = Stillness()
@@ -128,16 +132,18 @@ class Volume:
         """Notices by tick read; `jobs` are operations with a schedule of their own."""
         operations = names["operation_type"].size
         more = np.zeros((KEEP, operations - self.starts.shape[1]))
-        new, came = np.zeros((ticks, operations)), np.zeros(ticks)
+        new, came, times = np.zeros((ticks, operations)), np.zeros(ticks), np.ones((ticks, 1))
         if rows is not None:
             use = (rows["turn"] == 0) & rows["root"]
             use &= rows["t"] >= (first - 1) * TICK  # what comes late says nothing about how busy it is now
             came = np.asarray(np.bincount(rows["tick"][use], rows["stands_for"][use], ticks), float)
+            np.maximum.at(times[:, 0], rows["tick"][use], rows["stands_for"][use])
             use &= rows["operation_type"] >= 0
             cell = rows["tick"][use] * operations + rows["operation_type"][use]
             counted = np.asarray(np.bincount(cell, rows["stands_for"][use], ticks * operations), float)
             new = counted.reshape(ticks, operations)
         self.starts = np.concatenate([np.concatenate([self.starts, more], 1), new])
+        self.times = np.concatenate([self.times, times])
         out: dict[int, list[Notice]] = {}
         if alarming and self.profile.shape[2]:
             for (i, o), odd in sorted(self.odd(first, ticks, jobs).items(), key=lambda x: x[0]):
@@ -146,7 +152,7 @@ class Volume:
                 out.setdefault(i, []).append(self.notice(first + i, o, odd, names, recent, began))
         for i, notice in self.stillness.scan(first, came, self.usual(first, ticks, jobs), alarming):
             out.setdefault(i, []).append(notice)
-        self.starts = self.starts[-KEEP:]
+        self.starts, self.times = self.starts[-KEEP:], self.times[-KEEP:]
         return out
 
     def usual(self, first: int, ticks: int, jobs: Collection[int]) -> Floats:
@@ -161,26 +167,27 @@ class Volume:
         span = np.arange(first - back, first + ticks)
         mean = self.profile[weekend(span), span % DAY]
         starts, mean, i = running(self.starts[-len(span) :, :learned]), running(mean), np.arange(ticks) + back + 1
+        times = running(self.times[-len(span) :])
         best: dict[tuple[int, int], Oddity] = {}
-        for view in views(starts, mean, i, jobs):
+        for view in views(starts, mean, times, i, jobs):
             phi, g = self.phi[view.span, view.side], self.g[view.span, view.side]
             z, k, m = view.z(phi) / g, view.starts, view.mean
             hit = (z > limit_of(view.width, view.side)) & (k < DROP * m if view.side else k > SURGE * m + 5)
             hit[:, [o for o in jobs if o < learned]] = False
             for t, o in zip(*(x.tolist() for x in np.nonzero(hit)), strict=True):
-                enough = k[t, o] > 0 or m[t, o] >= self.longest[o]
+                enough = k[t, o] > 0 or m[t, o] / view.times[t, 0] >= self.longest[o]
                 if enough and ((t, o) not in best or best[t, o].z < z[t, o]):
                     best[t, o] = Oddity(
                         z=float(z[t, o]), width=view.width, side=view.side, starts=float(k[t, o]),
                         mean=float(m[t, o]), phi=float(phi[o]), g=float(g[o]),
                     )  # fmt: skip
-        for t, o, odd in self.silent(starts, mean, ticks, jobs):
+        for t, o, odd in self.silent(starts, mean, times, ticks, jobs):
             if (t, o) not in best or best[t, o].z < odd.z:
                 best[t, o] = odd
         return best
 
     def silent(
-        self, starts: Floats, mean: Floats, ticks: int, jobs: Collection[int]
+        self, starts: Floats, mean: Floats, times: Floats, ticks: int, jobs: Collection[int]
     ) -> Iterator[tuple[int, int, Oddity]]:
         """Ticks and operations without a start for longer than ever, by what was to be expected since the last one."""
         people = np.array([o not in jobs for o in range(starts.shape[1])], float)
@@ -188,7 +195,9 @@ class Volume:
         for t, o in zip(*(x.tolist() for x in np.nonzero((missed >= self.lull) & (width <= SPANS[-1]))), strict=True):
             span, wide, due = int(np.searchsorted(SPANS, width[t, o])), int(width[t, o]), float(missed[t, o])
             phi, g = float(self.phi[span, 1, o]), float(self.g[span, 1, o])
-            z = float(shortfall(np.array(0.0), np.array(due), np.array(phi))) / g
+            end = len(times) - ticks + t
+            each = float(times[end, 0] - times[end - wide, 0]) / wide
+            z = float(shortfall(np.array(0.0), np.array(due / each), np.array(phi))) / g
             if z > limit_of(wide, 1):
                 yield t, o, Oddity(z=z, width=wide, side=1, starts=0.0, mean=due, phi=phi, g=g)
 
@@ -241,7 +250,7 @@ class Volume:
         for o, a, b in marks:
             if o < operations:
                 bad[(span[i] >= a - OWN) & (span[i] < b + 72), o] = True
-        self.calibrate(starts, total, i, bad, jobs)
+        self.calibrate(starts, total, running(self.times[-have:]), i, bad, jobs)
         self.g[:, :, starts[max(have - YOUNG, 0)] == 0] = np.inf
         people = np.array([o not in jobs for o in range(operations)], float)
         self.stillness.learn((k * people).sum(1), (mean * people).sum(1))
@@ -258,13 +267,15 @@ class Volume:
             setattr(self, name, lesson[name])
         self.stillness.limit = lesson["stillness"]
 
-    def calibrate(self, starts: Floats, mean: Floats, i: Ints, bad: Flags, jobs: Collection[int]) -> None:
+    def calibrate(
+        self, starts: Floats, mean: Floats, times: Floats, i: Ints, bad: Flags, jobs: Collection[int]
+    ) -> None:  # fmt: skip
         """phi by moments, on the side that is tested; g from the upper .5 %."""
         self.phi, self.g = (f((len(SPANS), 2, starts.shape[1])) for f in (np.zeros, np.ones))
         first = int(len(i) * 0.995) - 1
-        for view in views(starts, mean, i, jobs):
+        for view in views(starts, mean, times, i, jobs):
             gap, m = view.starts - view.mean, view.mean
-            x = np.clip((gap**2 - m) / np.maximum(m, 1e-9) ** 2, -1, 2)
+            x = np.clip((gap**2 - m * view.times) / np.maximum(m, 1e-9) ** 2, -1, 2)
             use = (m > 2) & ~bad & (SIDES[view.side] * gap > 0)
             phi = ((x * use).sum(0) + PRIOR_VIEWS * PRIOR_PHI) / (use.sum(0) + PRIOR_VIEWS)
             phi = self.phi[view.span, view.side] = np.clip(phi, 0.01, 1.5)
