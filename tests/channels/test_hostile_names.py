@@ -20,7 +20,7 @@ UNSEEN = "\x00\x07\x1b\x7f\x85\u200b\u2028\u202e\u2066\r\n"
 HOSTILE = {
     "markup": '<script>alert(1)</script><img src="http://evil.example/x" onerror=alert(1)>\'"&amp;',
     "slack": "<!channel> <!here> <@U1> <http://evil.example|click> *b* `c` ~d~ _e_",
-    "mentions": "@everyone @here <@123> <@&4> @**all** [click](http://evil.example) <b>b</b>",
+    "mentions": "@everyone <@here> gpt@everyone <@123> <@&4> @**all** [click](http://evil.example) <b>b</b>",
     "header": "gpt-4\r\nBcc: evil@example.com\r\n\r\n<p>another mail</p>",
     "unseen": f"gpt{UNSEEN}4",
     "half": "gpt\ud800-4",
@@ -103,7 +103,7 @@ def test_other_services_find_no_mention_and_no_link_with_another_face(message, s
     open_channel(scheme.format(receiver.url.removeprefix("http://"))).send(message)
     ((_, _, body),) = receiver.got
     said = body.decode().replace("\\u2039", "‹")
-    assert not re.search(r"(?<!‹)@(everyone|here|\*)|<[@!#&a-zA-Z/]|\]\(", said)
+    assert not re.search(r"@(everyone|here|\*)|(?<!\w)@[&!]?\d|<[@!#&a-zA-Z/]|\]\(", said)
     assert "https://watch.example.com/incidents" in said
 
 

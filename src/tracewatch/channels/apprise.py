@@ -24,7 +24,8 @@ LONGEST_REASON = 200
 RECIPIENTS = ("targets", "topics")  # what Apprise's services call those whom they tell one after the other
 AGAIN = frozenset({408, 425, 429})
 _MARKED = re.compile(r"<(?=[^\s\d])")
-_MENTION = re.compile(r"(?<![\w‹])@(?=[^\W\d]|\*)")
+# At the end of a word, too, some find everyone, people and their groups by number.
+_MENTION = re.compile(r"(?<!\w)@(?=[\w*&!])|@(?=everyone|here|channel|all\b|[&!]?\d{15})", re.IGNORECASE)
 _STATUS = re.compile(r"error=(\d{3})\b|was refused: (\d{3})\b|\((\d{3})(?:\)|, b)")  # of HTTP, SMTP, what SMTP raised
 
 
@@ -153,8 +154,8 @@ def disarmed(text: str) -> str:
     """A text in which no service finds a mention or a link with another face: each has marks of its own, and some none
     that take their meaning away, so a character that is not seen, or one that looks the same, stands in the way.
 
-    >>> disarmed("@everyone <@1> <!channel> <http://a|b> [c](http://d) me@example.com model@2026")
-    '@\u200beveryone ‹@1> ‹!channel> ‹http://a|b> [c] (http://d) me@example.com model@2026'
+    >>> disarmed("@everyone gpt@here <@1> <!channel> <http://a|b> [c](http://d) me@example.com model@2026")
+    '@\u200beveryone gpt@\u200bhere ‹@\u200b1> ‹!channel> ‹http://a|b> [c] (http://d) me@example.com model@2026'
     """
     text = _MARKED.sub("‹", text).replace("](", "] (")
     return _MENTION.sub("@\u200b", text)
