@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,7 +14,7 @@ from tracewatch.alerts.sending import Sender
 from tracewatch.alerts.telling import Alerting
 from tracewatch.channels import opening, slack
 from tracewatch.channels.base import mark_of
-from tracewatch.records import Delivery, Incident
+from tracewatch.records import AlertChannel, Delivery, Incident
 from tracewatch.stores import open_store
 
 DOWN = (503, {}, b"{}")
@@ -104,7 +105,18 @@ def test_a_recipient_who_is_none_any_more_is_told_nothing(store, receiver):
     assert told(receiver) == ["a"]
 
 
+def test_one_who_is_left_alone_is_told_all_the_same(store, receiver):
+    receiver.answers += [DOWN, DOWN, FINE]
+    Alerting(store, "default").run(NOON)
+    go(store)
+    (channel,) = store.page(AlertChannel).records
+    store.put([replace(channel, url=channel.url.replace("/a/b", "/a").replace("/a,b", "/a"))])
+    assert go(store, NOON + 60) == 2
+    assert states(store) == {"sent": 1, "dead": 1}
+    assert told(receiver)[2:] == ["a"]
+
+
 def test_recipients_of_a_mail_are_told_one_by_one():
     parts = opening.open_channel("mailto://127.0.0.1:1?from=w@example.com&to=a@example.com,b@example.com").parts
     assert len(parts) == 2
-    assert all(not each.parts and "example" not in mark for mark, each in parts.items())
+    assert all(list(each.parts) == [mark] and "example" not in mark for mark, each in parts.items())

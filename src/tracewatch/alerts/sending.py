@@ -136,7 +136,7 @@ class Sender:
             recipients = tuple(book.open(delivery.channel).parts)
         except Ours:  # the attempt says what is wrong
             recipients = ()
-        return outbox.apart(self._store, delivery, recipients) if recipients else (delivery,)
+        return outbox.apart(self._store, delivery, recipients) if len(recipients) > 1 else (delivery,)
 
     def _send(self, book: Book, channel: str, claimed: Delivery) -> None:
         """One attempt, and what came of it."""

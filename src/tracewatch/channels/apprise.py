@@ -40,7 +40,7 @@ class Apprised(Channel):
 
     @property
     def parts(self) -> Mapping[str, Channel]:
-        return {mark_of(each): self._only(each) for each in self._recipients() if len(self._recipients()) > 1}
+        return {mark_of(each): self._only(each) for each in self._recipients()}
 
     def _recipients(self) -> list[Any]:
         """Whom the service tells one by one, where it says so."""

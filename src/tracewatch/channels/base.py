@@ -24,7 +24,7 @@ class Channel(ABC):
 
     @property
     def parts(self) -> Mapping[str, Channel]:
-        """The way to each of its recipients, by a mark that tells them apart; empty where there is one alone.
+        """The way to each of its recipients, by a mark that tells them apart; empty where it cannot tell one by one.
 
         So that each is told once: where one of them fails, the others are not told again.
         """

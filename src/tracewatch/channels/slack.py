@@ -74,8 +74,6 @@ class SlackBot(Channel):
 
     @property
     def parts(self) -> Mapping[str, Channel]:
-        if len(self._channels) < 2:
-            return {}
         return {mark_of(each): SlackBot(self._given, self._api, only=each) for each in self._channels}
 
     def _post(self, told: dict[str, Any]) -> None:
