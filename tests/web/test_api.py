@@ -177,6 +177,18 @@ def test_what_a_trace_comes_to_is_the_same_by_columns(client):
     assert of_long(store, caller, "none") is None
 
 
+def test_a_long_trace_of_steps_without_one_above_has_the_name_of_the_longest(tmp_path):
+    steps = [("retrieve", 0.0, 50.0), ("answer", 1.0, 4_000.0), ("rate", 6.0, 70.0)]
+    with open_store(str(tmp_path / "w.db"), create=True) as store:
+        store.add(
+            Span(trace_id="t", span_id=name, span_name=name, start_time=1_772_409_600.0 + at, duration_ms=ms)
+            for name, at, ms in steps
+        )
+        told = of_long(store, Caller(project="default"), "t")
+        assert told == summary(store.trace("default", "t"))
+        assert told.name == "answer"
+
+
 def test_incidents_are_listed_told_and_dealt_with(own):
     listed = get(own, "/api/v1/incidents", tab="open")["data"]
     assert [each["severity"] for each in listed] == ["critical", "low"]

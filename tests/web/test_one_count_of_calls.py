@@ -2,15 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from shop import NOW, a_span, looking_at
 from test_pages import words
 
+from tracewatch.access import Caller
 from tracewatch.cli import group
 from tracewatch.records import Span, iso
 from tracewatch.stores import Filter, open_store
+from tracewatch.web.views import trace
 from tracewatch.web.views.rolled import CALLS_ALONE
 
 DAY = 86_400.0
@@ -114,3 +117,13 @@ def test_the_command_of_metrics_counts_calls(db):
     result = CliRunner().invoke(group, ["metrics", "--db", db, "--until", iso(NOW), "--format", "json"])
     typical = {each["metric"]: each["typical"] for each in json.loads(result.stdout)}
     assert typical["call_count"] == typical["calls_per_hour"] > 0
+
+
+def test_a_trace_too_long_to_be_read_in_full_comes_to_the_same(tmp_path, monkeypatch):
+    spans = [replace(each, model_name="gpt-4o") for each in a_request(0, NOW - 60)]  # agents name their model, too
+    with open_store(str(tmp_path / "w.db"), create=True) as store:
+        store.add(spans)
+        for whole in (trace.WHOLE, 0):
+            monkeypatch.setattr(trace, "WHOLE", whole)
+            told = trace.trace(store, Caller(project="default"), spans[0].trace_id, NOW)
+            assert told.summary.calls == CALLS_A_REQUEST

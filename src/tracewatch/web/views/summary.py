@@ -118,8 +118,9 @@ def of_long(store: Store, caller: Caller, trace_id: str) -> Summary | None:
     has_end = pc.or_(pc.is_valid(spans["duration_ms"]), pc.is_valid(spans["end_time"]))
     parents = spans["parent_span_id"]
     is_root = pc.invert(pc.and_(pc.is_valid(parents), pc.is_in(parents, value_set=spans["span_id"].combine_chunks())))
-    roots = spans.filter(is_root) if pc.any(is_root).as_py() else spans
-    first = roots["span_id"][pc.index(roots["start_time"], pc.min(roots["start_time"])).as_py()].as_py()
+    timed = spans.append_column("lasted", pc.subtract(ends, start))
+    roots = timed.filter(is_root) if pc.any(is_root).as_py() else timed
+    first = roots.sort_by([("lasted", "descending"), ("start_time", "ascending")])["span_id"][0].as_py()
     root = store.get(Span, {"project": caller.project, "trace_id": trace_id, "span_id": first})
     is_step = pc.is_in(spans["operation_type"], value_set=pa.array(STEPS))
     answered = pc.and_(pc.is_in(status, value_set=pa.array(ANSWERED)), pc.is_valid(spans["model_provider"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracewatch.access import Caller
-from tracewatch.records import Incident, Span
+from tracewatch.records import STEPS, Incident, Span
 from tracewatch.stores.base import Filter, Store
 from tracewatch.trees import critical_path, tree_of
 from tracewatch.web.views import incidents
@@ -179,7 +179,7 @@ def _summary(it: Waterfall, root: Span) -> Summary:
         cost_usd=sum(costs) if costs else None,
         unpriced=sum(each == "unpriced" for each in it.columns["cost_status"]), input_tokens=None, output_tokens=None,
         cached_tokens=None, first_token_ms=None, failed=it.failed, fallbacks=it.fallbacks,
-        calls=sum(each is not None for each in it.columns["model_name"]),
+        calls=sum(each not in STEPS for each in it.columns["operation_type"]),
     )  # fmt: skip
 
 
