@@ -158,7 +158,7 @@ def test_a_damaged_archive_brings_nothing(full, tmp_path):
     run("export", "--what", "everything", "--format", "jsonl", folder, "--db", full)
     file = folder / f"{Incident.table}.jsonl"
     whole = file.read_text()
-    for broken in (whole.replace("title-0", "title-9"), whole[:-20], ""):
+    for broken in (whole.replace("title-0", "title-9"), whole[:-20], "", "[1]\n", "[" * 100_000):
         file.write_text(broken)
         with pytest.raises(ImportRefused, match=Incident.table):
             run("import", folder, "--db", tmp_path / "again.db")
@@ -168,6 +168,10 @@ def test_a_damaged_archive_brings_nothing(full, tmp_path):
     contents.write_text(json.dumps({**described, "layout": 2}))
     with pytest.raises(ImportRefused, match="newer"):
         run("import", folder, "--db", tmp_path / "again.db")
+    for wrong in ({"tables": []}, {"tables": {"hours": {"rows": "many"}}}, {"retained": "x"}, {"format": []}):
+        contents.write_text(json.dumps({**described, **wrong}))
+        with pytest.raises(ImportRefused):
+            run("import", folder, "--db", tmp_path / "again.db")
     contents.unlink()
     assert "directory" in run("import", folder, "--db", tmp_path / "again.db").stderr
     assert not (tmp_path / "again.db").exists()

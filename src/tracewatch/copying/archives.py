@@ -37,6 +37,8 @@ CONTENTS = "archive.json"
 """The file that says what is in the folder; written last, so a folder that has it is whole."""
 LAYOUT = 1
 HOURS = "hours"
+_DAMAGES = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, pa.ArrowException)
+"""What comes of files in which anything may stand: other kinds of values, none, or brackets without end."""
 HOURS_SCHEMA = pa.schema(
     [pa.field("bucket", pa.int64()), *(pa.field(name, pa.string()) for name in KEYS), *measure_schema()]
 )
@@ -139,9 +141,9 @@ class Archive(Scanned):
             if described["layout"] > LAYOUT:
                 raise ImportRefused(path=folder, why=f"a newer tracewatch ({described['tracewatch']}) has written it")
             self._form: Form = described["format"]
-            self._retained: float | None = described["retained"]
-            self.files = {table: File(**each) for table, each in described["tables"].items()}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._retained = None if described["retained"] is None else float(described["retained"])
+            self.files = {table: _file_of(**each) for table, each in described["tables"].items()}
+        except _DAMAGES as error:
             raise ImportRefused(path=folder, why=f"its {CONTENTS} cannot be read ({error})") from error
 
     def rows(self, record_type: type[Record]) -> int:
@@ -189,8 +191,12 @@ class Archive(Scanned):
         path = _file(self.folder, table, self._form)
         try:
             yield from read(path, self._form, _schema_of(table, file, self.folder))
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        except _DAMAGES as error:
             raise ImportRefused(path=path, why=f"the file is damaged or incomplete ({error})") from error
+
+
+def _file_of(rows: Any, checksum: Any, columns: Any) -> File:
+    return File(rows=int(rows), checksum=str(checksum), columns=tuple(map(str, columns)))
 
 
 def _schema_of(table: str, file: File, folder: Path) -> pa.Schema:
