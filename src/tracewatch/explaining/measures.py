@@ -238,8 +238,10 @@ def _share(root: str, entry: str) -> tuple[Family, str, str, tuple[str, ...], Va
     if root == "missing_child":  # of a whole request
         return family, "share", verb.format(entry=entry), ("start_time",), _absent
     if root == UNREPORTED:
-        label = column_of(Span)[entry].label.lower()
-        return family, "share", verb.format(entry=label), (entry,), lambda rows: _missing(rows, entry)
+        known = column_of(Span).get(entry)
+        if known is None:  # another version's
+            return family, "share", verb.format(entry=entry.replace("_", " ")), ("start_time",), _absent
+        return family, "share", verb.format(entry=known.label.lower()), (entry,), lambda rows: _missing(rows, entry)
     return family, "share", verb.format(entry=entry), (root,), lambda rows: has_word(rows, root, entry)
 
 
