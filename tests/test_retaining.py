@@ -134,6 +134,21 @@ def test_what_tells_most_stays_when_the_oldest_go(store):
     assert not store.exists(Span, [Filter("start_time", "<", (NOW - DAY,))])  # age spares nothing
 
 
+def test_what_was_spared_stays_where_its_project_forgets_nothing(store):
+    store.add([*spans("brief", 9, 8), *spans("default", 9, 8, *(n / 1000 for n in range(100)))])
+    store.roll_up()
+    examples = ("brief9", "default9")
+    for each, project in zip(some(Anomaly), ("brief", "default"), strict=False):
+        store.put([replace(each, project=project, trace_ids=examples)])
+    assert keep_within(store, Limits(spans=100)) > 0
+    assert left(store, "brief") > 0
+    keep(store, "brief", 5)
+    retain(store, NOW)
+    assert left(store, "brief") == 0
+    assert store.exists(Span, [Filter("trace_id", "=", ("default9",))])
+    assert retain(store, NOW) == 0
+
+
 def test_the_last_hour_stays_however_much_it_holds(store):
     store.add([Span(trace_id=str(n), span_id="1", start_time=NOW - n, source="sdk") for n in range(30)])
     store.add(spans("default", 1))

@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from tracewatch.live.worth import worth_keeping
-from tracewatch.records import Project, Span
-from tracewatch.stores.base import Filter, Store
+from tracewatch.records import Project, Span, key_of
+from tracewatch.stores.base import Filter, SpanKey, Store
 from tracewatch.times import DAY_S, HOUR_S
 
 RETAIN_S = 86_400.0  # so often
@@ -51,8 +51,7 @@ def kept_since(store: Store, now: float) -> float | None:
     """
     bounds, any_limit = [], False
     for name in projects_of(store):
-        described = store.get(Project, {"project": name})
-        days = described.retention_days if isinstance(described, Project) else None
+        days = _days_of(store, name)
         if days is not None:
             any_limit = True
             bounds.append(now - days * DAY_S)
@@ -108,6 +107,22 @@ def retain(store: Store, now: float) -> int:
     before = kept_since(store, now)
     if before is None or not store.exists(Span, [Filter("start_time", "<", (before,))]):
         return 0
-    gone = store.retain(before)
-    _log.warning("%s spans were deleted, which their projects have kept for long enough", f"{gone:,}")
+    gone = store.retain(before, _kept_for_good(store, before))
+    if gone:
+        _log.warning("%s spans were deleted, which their projects have kept for long enough", f"{gone:,}")
     return gone
+
+
+def _kept_for_good(store: Store, before: float) -> list[SpanKey]:
+    """What is left from before a moment of projects that have no limit of age: it was spared, MOST_SPARED at most."""
+    names = tuple(name for name in projects_of(store) if _days_of(store, name) is None)
+    if not names:
+        return []
+    of_them = (Filter("project", "=", names), Filter("start_time", "<", (before,)))
+    batches = store.scan(Span, key_of(Span), of_them)
+    return [key for batch in batches for key in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
+
+
+def _days_of(store: Store, project: str) -> int | None:
+    described = store.get(Project, {"project": project})
+    return described.retention_days if isinstance(described, Project) else None
