@@ -8,6 +8,7 @@ from workload import DAY, HOUR
 
 from tracewatch.live.retaining import LIMIT_S, RETAIN_S, Limits, keep_within, retain
 from tracewatch.live.rounds import Rounds
+from tracewatch.live.worth import worth_keeping
 from tracewatch.records import Anomaly, Project, Span
 from tracewatch.stores import Filter, open_store
 
@@ -147,6 +148,18 @@ def test_what_was_spared_stays_where_its_project_forgets_nothing(store):
     assert left(store, "brief") == 0
     assert store.exists(Span, [Filter("trace_id", "=", ("default9",))])
     assert retain(store, NOW) == 0
+
+
+def test_what_stays_for_two_reasons_takes_room_once(store):
+    store.add([
+        Span(trace_id=trace, span_id=str(n), start_time=NOW - DAY - n, duration_ms=1.0, model_name=trace, source="sdk")
+        for trace in ("x", "y") for n in range(3)
+    ])  # fmt: skip
+    store.put([replace(some(Anomaly)[0], project="default", trace_ids=("x",))])  # and of its kind x is what is usual
+    store.roll_up()
+    assert {trace for _, trace, _ in worth_keeping(store, NOW, 6)} == {"x", "y"}
+    assert len(worth_keeping(store, NOW, 6)) == 6
+    assert len(worth_keeping(store, NOW, 5)) == 3
 
 
 def test_the_last_hour_stays_however_much_it_holds(store):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,9 +30,12 @@ def worth_keeping(store: Store, before: float, most: int) -> list[SpanKey]:
     for spans in _days(store, before):
         traces = _trace_of(spans)
         again = pc.is_in(traces, pa.array(sorted(named | wanted), pa.string()))
+        chosen: dict[str, int] = {}
         for some, share in ((again, 1.0), (_usual(spans), 1.0), (_failed(spans), FAILED_A_DAY)):
-            chosen = _up_to(spans, traces, some, kept, min(most - len(kept), int(most * share)))
-            wanted.update(chosen)
+            left = most - len(kept) - sum(chosen.values())
+            chosen |= _fitting(traces, some, chosen, min(left, int(most * share)))
+        kept += _keys_of(spans, traces, chosen)
+        wanted.update(chosen)
         if len(kept) >= most:
             break
     return kept
@@ -71,7 +75,7 @@ def _failed(spans: pa.Table) -> pa.ChunkedArray:
 
 def _usual(spans: pa.Table) -> pa.Array:
     """Of each kind of call the one that took as long as half of them or longer."""
-    numbered = spans.select([*KIND, "duration_ms", "status"]).append_column("at", pa.array(range(spans.num_rows)))
+    numbered = spans.select([*KIND, "duration_ms", "status"]).append_column("at", pa.array(np.arange(spans.num_rows)))
     fine = numbered.filter(pc.invert(_failed(spans)))
     ordered = fine.sort_by([(name, "ascending") for name in (*KIND, "duration_ms")])
     counts = ordered.group_by(list(KIND), use_threads=False).aggregate([([], "count_all")])["count_all"].to_pylist()
@@ -80,19 +84,20 @@ def _usual(spans: pa.Table) -> pa.Array:
         middles.append(begin + (count - 1) // 2)
         begin += count
     places = ordered["at"].take(pa.array(middles, pa.int64()))
-    return pc.is_in(pa.array(range(spans.num_rows)), places.combine_chunks())
+    return pc.is_in(pa.array(np.arange(spans.num_rows)), places.combine_chunks())
 
 
-def _up_to(spans: pa.Table, traces: pa.ChunkedArray, some: pa.Array, kept: list[SpanKey], most: int) -> Iterable[str]:
-    """Adds the spans of the traces of `some` to those kept, `most` at most, whole traces only. Returns these traces."""
-    counted = pc.value_counts(traces.filter(pc.is_in(traces, pc.unique(traces.filter(some)))))
-    there = set(kept)
-    chosen, left = set[str](), most
-    for each in counted.to_pylist():
-        if each["counts"] <= left:
-            chosen.add(each["values"])
-            left -= each["counts"]
+def _fitting(traces: pa.ChunkedArray, some: pa.Array, chosen: Collection[str], most: int) -> dict[str, int]:
+    """The traces of `some` that are not chosen yet, whole ones of `most` spans together, and how many each has."""
+    new = pc.and_(some, pc.invert(pc.is_in(traces, pa.array(sorted(chosen), pa.string()))))
+    found: dict[str, int] = {}
+    for each in pc.value_counts(traces.filter(pc.is_in(traces, pc.unique(traces.filter(new))))).to_pylist():
+        if each["counts"] <= most:
+            found[each["values"]] = each["counts"]
+            most -= each["counts"]
+    return found
+
+
+def _keys_of(spans: pa.Table, traces: pa.ChunkedArray, chosen: Collection[str]) -> list[SpanKey]:
     of_chosen = spans.filter(pc.is_in(traces, pa.array(sorted(chosen), pa.string())))
-    keys = zip(*(of_chosen[name].to_pylist() for name in key_of(Span)), strict=True)
-    kept.extend(key for key in keys if key not in there)
-    return chosen
+    return list(zip(*(of_chosen[name].to_pylist() for name in key_of(Span)), strict=True))

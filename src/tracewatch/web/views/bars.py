@@ -61,14 +61,10 @@ class Row:
     failed: int = 0
     slow: int = 0
     middle_ms: float | None = None
-    total: int = 0
-    """How many rows of its own parent: for screen readers."""
     index: int = 0
 
 
-def window(
-    it: Waterfall, first: int, count: int, usual: Mapping[int, Typical], hot: frozenset[int] = frozenset()
-) -> list[Row]:
+def window(it: Waterfall, first: int, count: int, usual: Mapping[int, Typical]) -> list[Row]:
     """The rows from `first` on; `usual` tells what is usual by place."""
     shown = it.shown[first : first + count]
     return [_row(it, place, folded, first + number, usual) for number, (place, folded) in enumerate(shown)]
@@ -138,13 +134,9 @@ def _note(it: Waterfall, place: int) -> str:
     if status == "fallback":
         return f"instead of {it.instead[place]}" if it.instead.get(place) else "fallback"
     model = columns["model_name"][place]
-    return (
-        str(model)
-        if model and model != it.name(place)
-        else str(columns["operation_type"][place] or "")
-        if not model
-        else ""
-    )
+    if not model:
+        return str(columns["operation_type"][place] or "")
+    return str(model) if model != it.name(place) else ""
 
 
 def _tone(status: str, duration_ms: float | None, usual: Typical | None) -> tuple[str, str]:
