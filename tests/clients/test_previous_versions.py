@@ -29,8 +29,10 @@ def test_these_are_older():
 
 
 @pytest.mark.parametrize("name", sorted(each.name for each in HERE.glob("test_*.py") if each != Path(__file__)))
-def test_the_same_with_the_versions_before(name):
-    command = [sys.executable, "-m", "pytest", str(HERE / name), "-n", "0", "-x", "-q"]
+def test_the_same_with_the_versions_before(name, tmp_path):
+    # A folder of its own: pytest clears what earlier runs left in the common one, and those around us use it as well.
+    own = f"--basetemp={tmp_path / 'own'}"
+    command = [sys.executable, "-m", "pytest", str(HERE / name), "-n", "0", "-x", "-q", own]
     done = subprocess.run(command, env=_plain(ENVIRONMENT), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-4_000:]
 
