@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from datetime import UTC
 from html import unescape
 
 import pytest
@@ -10,10 +11,12 @@ import shop
 from shop import COSTLY, LONG_NAME, NOW, ONSET, looking_at
 from test_pages import words
 
-from tracewatch.access import create_key
+from tracewatch.access import Caller, create_key
 from tracewatch.dealing import deeds_about
 from tracewatch.records import Anomaly, Span
 from tracewatch.stores import open_store
+from tracewatch.web.views import feed
+from tracewatch.web.views.period import period_of
 
 HOUR_S = 3600.0
 PAGES = (
@@ -65,6 +68,27 @@ def own(tmp_path):
 
 def rows_of(html):
     return re.findall(r'<tr data-row id="a-([^"]+)"', html)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"severity": "high,low"}, {"type": "ttft"}, {"metric": "duration_ms"}, {"model": LONG_NAME}),
+        *({"resolution": "dismissed"}, {"source": "messages"}, {"detector": "spec"}, {"incident": COSTLY}),
+        *({"operation_type": "chat", "severity": "high"}, {"user_id": "u1"}, {"severity": "high", "model": "none"}),
+    ],
+    ids=str,
+)
+def test_what_matches_among_all_is_what_the_store_finds(pages, monkeypatch, given):
+    store, asked = pages.app.state.serving.store, feed.wanted(given)
+    period = period_of({"since": "30d"}, NOW, UTC)
+    everything = feed.seen(store, Caller(project="default"), period)
+    found = feed.matching(store, Caller(project="default"), period, asked, everything)
+    assert bool(found) == ("none" not in given.values() and "dismissed" not in given.values())
+    assert len(found) < len(everything)
+    assert found == feed.seen(store, Caller(project="default"), period, asked)
+    monkeypatch.setattr(feed, "MOST_COUNTED", len(everything))
+    assert feed.matching(store, Caller(project="default"), period, asked, everything) == found
 
 
 @pytest.mark.parametrize("path", PAGES)

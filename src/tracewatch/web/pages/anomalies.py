@@ -104,9 +104,9 @@ def show_anomalies(request: Request, asked: Ask) -> HTMLResponse:
     """The feed, or its trends."""
     asked, moved = in_time(asked)
     period = asked.period
-    everything = feed.seen(asked.store, asked.caller, period, feed.wanted({}))
+    everything = feed.seen(asked.store, asked.caller, period)
     wanted = feed.wanted(asked.given)
-    matching = feed.seen(asked.store, asked.caller, period, wanted) if wanted.is_narrow else everything
+    matching = feed.matching(asked.store, asked.caller, period, wanted, everything)
     view = "trends" if asked.given.get("view") == "trends" else "feed"
     by = asked.given.get("lanes", "type")
     by = by if by in dict(LANE_CHOICES) else "type"

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -37,12 +37,11 @@ COLUMNS: Mapping[str, str] = {
 """From the names of filters in an address to the columns of a finding; slices are filters by their own names."""
 CHOICES: Mapping[str, tuple[str, ...]] = {"severity": SEVERITIES, "resolution": RESOLUTIONS}
 SLICED = frozenset(column_of(Span))
+_PLACE = {column: place for place, column in enumerate(COLUMNS.values(), start=1)}
+_MODEL = _PLACE["model_id"]
 # To read a whole text takes ten times as long as to find these in it.
 _TELLING = re.compile(r'"(?:operation_type|usage_type)"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[^",}]*)')
-_COUNTED = (
-    *("occurred_at", "anomaly_type", "severity", "metric_name", "model_id", "source"),
-    *("slice", "statistics", "user_id"),
-)
+_COUNTED = ("occurred_at", *COLUMNS.values(), "slice", "statistics", "user_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +57,27 @@ class Wanted:
         return bool(self.filters or self.slice)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A finding as it is counted: when, what and how bad."""
+EVERYTHING = Wanted(filters=(), slice={})
+
+
+class Seen(NamedTuple):
+    """A finding as it is counted: when, what can be asked for (in the order of COLUMNS), and the calls it is about."""
 
     at: float
-    type: str
     severity: str
-    model: str | None
+    type: str
     metric: str
-    about: Mapping[str, Any]
+    model_id: str
+    resolution: str
     source: str
+    detector: str
+    incident: str
+    about: Mapping[str, Any]
+
+    @property
+    def model(self) -> str | None:
+        """The model of these calls, from whichever place says it."""
+        return self.about.get("model_name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,29 +128,36 @@ def one(store: Store, caller: Caller, finding_id: str) -> Anomaly | None:
     return found
 
 
-def seen(store: Store, caller: Caller, period: Period, asked: Wanted) -> list[Seen]:
-    """Every finding of a period that matches, in no order."""
+def seen(store: Store, caller: Caller, period: Period, asked: Wanted = EVERYTHING) -> list[Seen]:
+    """The findings of a period that match, in no order: all, or some MOST_COUNTED where there are more."""
     found: list[Seen] = []
     known: dict[tuple[str, ...], Mapping[str, Any]] = {}  # thousands of findings are about the same few
     for batch in store.scan(Anomaly, _COUNTED, [*_within(caller, period), *asked.filters]):
-        for at, type, severity, metric, model, source, *telling in zip(*map(_values, batch.columns), strict=True):
-            slice, statistics, user = telling
-            key = (slice, _told(statistics), model, user)
+        for *counted, text, statistics, user in zip(*map(_values, batch.columns), strict=True):
+            slice, model = _slice(text), counted[_MODEL]
+            key = (text, _told(statistics, slice), model, user)
             about = known.get(key)
             if about is None:
-                about = known[key] = _about(
-                    _slice(slice), _telling(statistics, _slice(slice)), model or None, user or None
-                )
+                about = known[key] = _about(slice, _telling(statistics, slice), model or None, user or None)
             if not asked.slice or is_about(about, asked.slice):
-                found.append(
-                    Seen(
-                        at=at, type=type, severity=severity, model=about.get("model_name"), metric=metric,
-                        about=about, source=source,
-                    )
-                )  # fmt: skip
+                found.append(Seen._make((*counted, about)))
         if len(found) >= MOST_COUNTED:
             break
     return found
+
+
+def matching(store: Store, caller: Caller, period: Period, asked: Wanted, everything: Sequence[Seen]) -> Sequence[Seen]:
+    """Those of all findings of the period that match, without reading them again where all were counted."""
+    if not asked.is_narrow:
+        return everything
+    if len(everything) >= MOST_COUNTED:
+        return seen(store, caller, period, asked)
+    wants = [(_PLACE[each.name], frozenset(each.values)) for each in asked.filters]
+    return [
+        each
+        for each in everything
+        if all(each[place] in values for place, values in wants) and is_about(each.about, asked.slice)
+    ]
 
 
 def since(store: Store, caller: Caller, at: float, asked: Wanted | None = None) -> int:
@@ -288,8 +304,10 @@ def _slice(text: str) -> Mapping[str, Any]:
     return _read(text)
 
 
-def _told(text: str) -> str:
-    """The part of statistics that tells more of the calls than a slice may; all of it where that stands deeper down."""
+def _told(text: str, slice: Mapping[str, Any]) -> str:
+    """The part of statistics that tells more of the calls than a slice; all of it where that stands deeper down."""
+    if not _tells_more(text, slice):
+        return ""
     found = list(_TELLING.finditer(text))
     if any(text.count("{", 0, each.start()) - text.count("}", 0, each.start()) != 1 for each in found):
         return text
@@ -298,8 +316,13 @@ def _told(text: str) -> str:
 
 def _telling(text: str, slice: Mapping[str, Any]) -> Mapping[str, Any]:
     """Statistics as they are stored, where they may tell more of the calls than the slice; else nothing."""
-    tells = any(name not in slice and f'"{name}"' in text for name in ("operation_type", "usage_type"))
-    return _read(text) if tells else {}
+    return _read(text) if _tells_more(text, slice) else {}
+
+
+def _tells_more(text: str, slice: Mapping[str, Any]) -> bool:
+    return ("usage_type" not in slice and '"usage_type"' in text) or (
+        "operation_type" not in slice and '"operation_type"' in text
+    )
 
 
 def _read(text: str) -> Mapping[str, Any]:
