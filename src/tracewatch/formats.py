@@ -223,10 +223,19 @@ def moment(time_s: float, zone: tzinfo, now: float, *, to_the_second: bool = Fal
     """
     there, here = datetime.fromtimestamp(time_s, zone), datetime.fromtimestamp(now, zone)
     clock = there.strftime("%H:%M:%S" if to_the_second else "%H:%M")
-    if there.date() == here.date():
-        return clock
-    day = f"{there.day} {MONTHS[there.month - 1]}"
-    return f"{day} {clock}" if there.year == here.year else f"{day} {there.year} {clock}"
+    return clock if there.date() == here.date() else f"{day(time_s, zone, now)} {clock}"
+
+
+def day(time_s: float, zone: tzinfo, now: float) -> str:
+    """A day in the reader's zone, with its year where that is another than this.
+
+    >>> from datetime import UTC
+    >>> day(1772460120.0, UTC, 1775000000.0), day(1772460120.0, UTC, 1875000000.0)
+    ('2 Mar', '2 Mar 2026')
+    """
+    there, here = datetime.fromtimestamp(time_s, zone), datetime.fromtimestamp(now, zone)
+    named = f"{there.day} {MONTHS[there.month - 1]}"
+    return named if there.year == here.year else f"{named} {there.year}"
 
 
 def full_moment(time_s: float, zone: tzinfo) -> str:

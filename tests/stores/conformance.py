@@ -372,7 +372,9 @@ class Conformance:
     # Bytes.
 
     @pytest.mark.parametrize(
-        "state", [b"", b"\x00", bytes(range(256)) * 20_000, bytearray(b"ab"), memoryview(b"abc")[1:]]
+        "state",
+        [b"", b"\x00", bytes(range(256)) * 20_000, bytearray(b"ab"), memoryview(b"abc")[1:]],
+        ids=["none", "zero", "many", "array", "view"],
     )
     def test_bytes_come_back_as_they_were(self, store, state):
         store.put([a_baseline(state=state)])

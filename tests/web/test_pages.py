@@ -117,6 +117,8 @@ def test_a_calm_day_says_so(own):
         said = words(client.get("/").text)
         assert "Nothing unusual" in said
         assert "calls today" in said
+    with looking_at(own, now=NOW + 90 * 86_400) as client:
+        assert re.search(r"calls on \d+ [A-Z][a-z]{2}\b", words(client.get("/").text))
 
 
 def test_while_it_learns_it_says_how_far_it_is(own):
@@ -139,7 +141,8 @@ def test_an_old_database_shows_its_last_day(own):
     with looking_at(own, now=NOW + 90 * 86_400) as client:
         said = words(client.get("/").text)
         assert "Shown is the time up to then." in said
-        assert "Calls today" in said
+        assert re.search(r"Calls of \d+ [A-Z][a-z]{2}\b", said)
+        assert "today" not in said
 
 
 def test_detection_that_is_behind_is_told(own):

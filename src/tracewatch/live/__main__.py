@@ -6,6 +6,7 @@ It goes on until its standard input ends, which it does even when the server is 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def _wait_for_the_end(stop: threading.Event) -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):  # not through sys.stdin, whose lock Python wants when it ends for another reason
         pass
     stop.set()
 

@@ -79,7 +79,7 @@ def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
     cost, calls = it.charts
     return {
         **_verdict(asked, it),
-        "calm": _calm(it),
+        "calm": _calm(asked, it),
         "numbers": [_shown(asked, it, each) for each in it.numbers],
         "open_words": _open_words(it.opened),
         "lane_ticks": charts.time_ticks(it.period.since, until, asked.zone, asked.now, most=6),
@@ -203,9 +203,9 @@ def step_word(step_s: float) -> str:
     return formats.lasting(step_s)
 
 
-def _calm(it: Overview) -> Headline:
+def _calm(asked: Asked, it: Overview) -> Headline:
     calls = formats.plural(it.calls, "call")
-    when = "today" if it.period.name == "24h" else f"in the {it.period.said}"
+    when = _day(asked, it, before="on ") if it.period.name == "24h" else f"in the {it.period.said}"
     usual = {each.key: each for each in it.numbers}
     cost = formats.cost(it.cost_usd, it.unpriced_calls)
     odd = [name for name in ("calls", "cost") if _outside(usual.get(name))]
@@ -216,6 +216,11 @@ def _calm(it: Overview) -> Headline:
     )
     said = "" if it.standing.is_unwatched or it.standing.is_learning else "Nothing unusual. "
     return Headline(before=said, strong=f"{calls} {when}", after=f", {_said(cost)}{expected}.")
+
+
+def _day(asked: Asked, it: Overview, *, before: str) -> str:
+    """The day whose numbers are shown: that of the last call where none have come for long."""
+    return "today" if it.period.follows else before + formats.day(it.today, asked.zone, asked.now)
 
 
 def _said(cost: str) -> str:
@@ -231,7 +236,7 @@ def _outside(number: Number | None) -> bool:
 def _shown(asked: Asked, it: Overview, number: Number) -> Shown:
     name, small, title = _NAMES[number.key], "", ""
     if number.key in ("cost", "calls"):
-        name += " today" if it.period.name == "24h" else f", {it.period.said}"
+        name += " " + _day(asked, it, before="of ") if it.period.name == "24h" else f", {it.period.said}"
     if number.key == "cost":
         value, _, small = formats.cost(number.value, it.unpriced_calls).partition(" ")
         title = f"{formats.plural(it.unpriced_calls, 'call')} whose cost is not known" if it.unpriced_calls else ""
