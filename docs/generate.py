@@ -24,8 +24,8 @@ from tracewatch.metrics.base import Metric
 from tracewatch.metrics.table import METRICS, judges_of
 from tracewatch.otlp.content import CONTENT
 from tracewatch.otlp.conventions import CONVENTIONS, MODEL_CALLS, OPERATIONS
-from tracewatch.otlp.usage import WARNINGS
 from tracewatch.records import RECORDS, Column, Record, Span, columns
+from tracewatch.remarks import WARNINGS
 from tracewatch.settings import PREFIX, Settings
 from tracewatch.web import make_app
 
@@ -102,7 +102,7 @@ def otlp_attributes() -> str:
         "Attributes whose names begin like these are dropped, whoever sends them, unless content is allowed.",
         "| convention | attributes |\n|---|---|\n" + "\n".join(dropped),
         "## Warnings",
-        "Entries of `warning_flags` that are set on arrival.",
+        "Entries of `warning_flags` that tracewatch sets: on arrival, in the program that records, or in pricing.",
         "| warning | meaning |\n|---|---|\n" + "\n".join(warned),
     ]
     return "\n\n".join(parts) + "\n"

@@ -275,11 +275,11 @@ def test_retrieval(recorded):
 
 
 def test_retrieval_outside_of_a_span(recorded):
-    tracewatch.rag(relevance=0.5, latency_ms=20)
+    tracewatch.rag("vector", relevance=0.5, latency_ms=20)
     with tracewatch.retrieval("search"):
         pass
     row = recorded.row(span_name="retrieve")
-    assert (row.rag_relevance_score, row.retrieval_latency_ms) == (0.5, 20)
+    assert (row.rag_retrieval_method, row.rag_relevance_score, row.retrieval_latency_ms) == ("vector", 0.5, 20)
     assert recorded.row(span_name="search").operation_type == "retrieval"
 
 

@@ -72,6 +72,16 @@ def test_a_refused_call(provider, row, library, way, scenario, kind, category, c
         assert found["metadata"]["request_id"].startswith("req_")
 
 
+def test_a_substitute_has_its_shares_of_time_like_any_other(provider, rows):
+    for attempt in tracewatch.attempts("answer", ["anthropic", "openai"]):
+        with attempt:
+            ask(provider, attempt.choice, "create", scenario="401" if attempt.choice == "anthropic" else "ok")
+    failed, answered = rows()
+    assert (failed["status"], answered["status"]) == ("error", "fallback")
+    assert {"queue_time_ms", "inference_time_ms", "network_time_ms"} <= answered.keys()
+    assert not {"inference_time_ms", "network_time_ms"} & failed.keys()
+
+
 @pytest.mark.parametrize("library", ["openai", "anthropic", "ollama"])
 @pytest.mark.parametrize("colour", COLOURS)
 def test_the_exception_has_the_traceback_it_would_have(provider, recording, library, colour):

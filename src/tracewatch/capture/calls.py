@@ -21,6 +21,8 @@ ABANDONED = "abandoned"
 TRUNCATED = "truncated"
 """The warning on a call whose stream ended without the provider having said that it was complete."""
 
+_FAILED = ("error", "timeout")
+
 
 @dataclass(slots=True, kw_only=True)  # frozen it would take three times as long to make
 class Asked:
@@ -297,7 +299,7 @@ class Call:
             fields["inference_time_ms"] = working_ms
             if queued_ms is not None:
                 fields.setdefault("queue_time_ms", queued_ms)
-        if "inference_time_ms" in fields and "status" not in self._span.fields:
+        if "inference_time_ms" in fields and self._span.fields.get("status") not in _FAILED:
             rest_ms = waited_ms - fields["inference_time_ms"] - (fields.get("queue_time_ms") or 0.0)
             fields["network_time_ms"] = max(rest_ms, 0.0)
 

@@ -95,8 +95,8 @@ def _categorise(fields: dict[str, Any]) -> None:
 
 
 def rag(
-    *,
     method: str | None = None,
+    *,
     latency_ms: float | None = None,
     relevance: float | None = None,
     nodes: int | None = None,

@@ -21,6 +21,7 @@ from tracewatch.cli.output import (
     show_rows,
     store_options,
 )
+from tracewatch.cli.seen import elsewhere
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import BadWindow, NotFound
 from tracewatch.records import Span
@@ -235,6 +236,7 @@ def _say_where_the_calls_are(store: Store, project: str, db: str) -> None:
 
     reach = store.extent(Span, [Filter("project", "=", (project,))])
     if reach is None:
-        say(f"No calls in {db} (project {project}) yet. Load something with: tracewatch import FILE --db {db}")
+        found = elsewhere(store, project) or f"Load something with: tracewatch import FILE --db {db}"
+        say(f"No calls in {db} (project {project}) yet. {found}")
     else:
         say(f"The newest call began at {show_time(reach[1])} UTC. See its day with: tracewatch metrics --until newest")

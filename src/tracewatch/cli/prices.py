@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,13 @@ from tracewatch.cli.output import (
     show_json,
     show_rows,
     store_options,
+    visible,
 )
-from tracewatch.cli.seen import instead, values_of
+from tracewatch.cli.seen import elsewhere, instead, values_of
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
-from tracewatch.records import MESSAGES_SOURCE, PriceOverride, Span, as_dict
+from tracewatch.records import ANSWERED, MESSAGES_SOURCE, PriceOverride, Span, as_dict
+from tracewatch.remarks import ASK_FOR_TOKENS, COUNTING_UNASKED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from tracewatch.pricing import Difference, Money
     from tracewatch.stores.base import Filter, Store
 
-_EMPTY = "There is no call in {db} (project {project}) yet. Load something with: tracewatch import FILE --db {db}"
+_EMPTY = "There is no call in {db} (project {project}) yet. {instead}"
+_LOAD = "Load something with: tracewatch import FILE --db {db}"
 
 
 @click.group(
@@ -51,6 +55,8 @@ def check(db: str, project: str, output: str) -> None:
     with caught_up_db(db, project) as store:
         seen = _seen(store, project)
         priceable = _models_priceable(store, project, seen)
+        uncounted = _uncounted(store, project) if seen else {}
+        empty = _EMPTY.format(db=db, project=project, instead=elsewhere(store, project) or _LOAD.format(db=db))
     age_days = table_age_days()
     summary = {
         "cost_usd": sum(each["cost_usd"] or 0.0 for each in seen),
@@ -63,10 +69,13 @@ def check(db: str, project: str, output: str) -> None:
     if output == "json":
         show_json({**summary, "models": seen})
     else:
-        show_rows(seen, output, lambda: _models_table(seen), _EMPTY.format(db=db, project=project))
+        show_rows(seen, output, lambda: _models_table(seen), empty)
     if output == "table":
         for sentence in _summed_up(summary, seen, priceable):
             say(sentence)
+        if uncounted:
+            count, models = sum(uncounted.values()), ", ".join(map(visible, uncounted))
+            say(f"{_counted(count, 'streamed call')} of {models} told no tokens. {ASK_FOR_TOKENS}")
     if summary["price_table_stale"]:
         say(
             f"The price table has had no news for {age_days:.0f} days, so newer models and prices may be missing. "
@@ -226,6 +235,21 @@ def _seen(store: Store, project: str) -> list[dict[str, Any]]:
     ours = Filter("project", "=", (project,))
     calls = [ours, Filter("source", "!=", (MESSAGES_SOURCE,))]
     return survey(store.scan(Span, SURVEYED_FROM, calls)) or survey(store.scan(Span, SURVEYED_FROM, [ours]))
+
+
+def _uncounted(store: Store, project: str) -> Counter[str]:
+    """Streams without tokens by model, of providers that count only what they are asked to."""
+    from tracewatch.stores.base import Filter
+
+    where = [
+        Filter("project", "=", (project,)),
+        Filter("cost_status", "=", ("unmetered",)),
+        Filter("streaming_enabled", "=", (True,)),
+        Filter("status", "=", ANSWERED),
+        Filter("model_provider", "!=", tuple(COUNTING_UNASKED)),
+    ]
+    batches = store.scan(Span, ("model_name",), where)
+    return Counter(each for batch in batches for each in batch["model_name"].to_pylist() if each)
 
 
 def _models_priceable(store: Store, project: str, seen: Sequence[Mapping[str, Any]]) -> list[str]:

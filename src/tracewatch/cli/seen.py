@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tracewatch.cli.output import visible
 from tracewatch.records import Span
 
 if TYPE_CHECKING:
@@ -26,6 +28,20 @@ def values_of(store: Store, project: str, *names: str) -> list[tuple[str | None,
     table = store.rollup(reach[0], reach[1] + 1, step_s=CENTURY_S, by=names, where=ours, measures=["calls"])
     rows = sorted(table.to_pylist(), key=lambda each: -each["calls"])
     return list(dict.fromkeys(tuple(each[name] for name in names) for each in rows))
+
+
+def elsewhere(store: Store, project: str) -> str:
+    """Where the calls are when a project has none: in which other ones. Empty when it has some, or nobody has."""
+    from tracewatch.live.retaining import projects_of
+
+    others = [each for each in projects_of(store) if each != project]
+    if not others or values_of(store, project, "model_provider"):
+        return ""
+    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    named = ", ".join(map(visible, others[:MOST_NAMED]))
+    return f"There are calls in {'another project' if len(others) == 1 else 'other projects'}: {named}{more}. " + (
+        f"Look there with: --project {shlex.quote(visible(others[0]))}"
+    )
 
 
 def instead(word: str, given: str, known: Sequence[str]) -> str:

@@ -24,11 +24,12 @@ from tracewatch.cli.output import (
     show_rows,
     store_options,
 )
-from tracewatch.cli.seen import instead, values_of
+from tracewatch.cli.seen import elsewhere, instead, values_of
 from tracewatch.cli.times import parse_duration, parse_time, show_time
 from tracewatch.cli.waterfall import SHORT_ID, STATUS_STYLES, cost_of, error_of, head, rows_of, totals, waterfall
 from tracewatch.errors import Ambiguous, BadTime, NotFound
 from tracewatch.records import MESSAGES_SOURCE, STATUSES, Span, as_dict
+from tracewatch.remarks import ASK_FOR_TOKENS, is_uncounted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -149,6 +150,9 @@ def traces(
         spans = [each for each in page.records if isinstance(each, Span)]
         empty = "" if spans else " ".join(_nothing(store, project, db, filters))
     show_rows([as_dict(each) for each in spans], output, lambda: _listing(spans), empty)
+    uncounted = sum(map(is_uncounted, spans)) if output == "table" else 0
+    if uncounted:
+        say(f"{uncounted:,} streamed {'call has' if uncounted == 1 else 'calls have'} no tokens. {ASK_FOR_TOKENS}")
     if page.next:
         say(f"There are more: add --cursor {page.next}")
 
@@ -184,6 +188,8 @@ def _show(spans: Sequence[Span], everything: bool) -> None:
     screen.print(head(spans), soft_wrap=whole_lines)
     screen.print(waterfall(spans, rows))
     screen.print(totals(spans), soft_wrap=whole_lines)
+    if any(map(is_uncounted, spans)):
+        say(ASK_FOR_TOKENS)
     shown = sum(len(each.spans) for each in rows)
     if left_out:
         say(f"{left_out:,} more lines are left out. See every span with: tracewatch trace {spans[0].trace_id} --all")
@@ -203,7 +209,8 @@ def find_trace(store: Store, project: str, given: str, db: str) -> str:
     ]
     found = {each.trace_id for each in store.page(Span, prefixed, limit=200).records if isinstance(each, Span)}
     if not found:
-        raise NotFound(what="trace", given=given, where=db, hint="List the newest with: tracewatch traces")
+        hint = elsewhere(store, project) or "List the newest with: tracewatch traces"
+        raise NotFound(what="trace", given=given, where=db, hint=hint)
     if len(found) > 1:
         raise Ambiguous(what="trace", given=given, count=len(found), some=", ".join(sorted(found)[:3]))
     return found.pop()
@@ -242,6 +249,9 @@ def _nothing(store: Store, project: str, db: str, filters: Sequence[Filter]) -> 
     from tracewatch.stores.measures import SLICES
 
     yield f"No call matches in {db} (project {project})."
+    if there := elsewhere(store, project):
+        yield there
+        return
     words = {each.column: name.replace("-", " ") for name, each in SHORTHANDS.items()}
     for each in filters:
         if each.operator != "=" or each.name not in SLICES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from tracewatch.cli.output import Heading, number, plain_table, safe
 from tracewatch.cli.times import show_time
 from tracewatch.records import Span
+from tracewatch.remarks import remarks_on
 from tracewatch.trees import parents_of, tree_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ MOST_ROWS = 200  # four screens: beyond them equal spans are folded, and what is
 FOLDED_FROM = 3  # two equal spans are as short as the line that would stand for them
 MOST_INDENTS = 12  # levels that move a name to the right; deeper ones stand beneath each other
 MOST_ERRORS = 3  # different errors told of one folded row
+MOST_REMARKS = 6  # as many as one span has at most in practice
 
 _HEADINGS = (
     Heading(name="span", rank=0, least=16),
@@ -128,7 +131,7 @@ def waterfall(spans: Sequence[Span], rows: Sequence[Row]) -> Table:
         )
         cells = [safe(row.spans[0].model_name), *_numbers(row.spans)]
         table.add_row(indent + safe(row.name), *cells, bar if any(map(_has_duration, spans)) else "", _status(row))
-        for text in _errors(row):
+        for text in (*_errors(row), *_remarks(row)):
             table.add_note(Text(f"{indent}  {text}", "dim"))
     return table
 
@@ -219,10 +222,25 @@ def _errors(row: Row) -> Iterator[str]:
         yield f"and {len(told) - MOST_ERRORS:,} other errors"
 
 
+def _remarks(row: Row) -> Iterator[str]:
+    """What is to be known about the data, each different remark once; folded rows say how many have it."""
+    told = Counter(one_line(each) for span in (*row.spans, *row.below) for each in remarks_on(span))
+    many = len(row.spans) + len(row.below) > 1
+    for text, count in told.most_common(MOST_REMARKS):
+        yield f"{count:,} × {text}" if many else text
+    if len(told) > MOST_REMARKS:
+        yield f"and {len(told) - MOST_REMARKS:,} other remarks"
+
+
 def error_of(span: Span) -> str:
     """Category, type and message of what went wrong, on one line; empty where nothing is known of it."""
     kind = " · ".join(dict.fromkeys(each for each in (span.error_category, span.error_type) if each))
     text = ": ".join(each for each in (kind, span.error_message) if each)
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """A text on one line, without anything that steers a terminal."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 

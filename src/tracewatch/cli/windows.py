@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tracewatch import settings
+from tracewatch.cli.seen import elsewhere
 from tracewatch.cli.times import parse_time, show_time
 
 if TYPE_CHECKING:
@@ -64,4 +65,5 @@ def _where_else(store: Store, db: str, project: str, source: str, given: str) ->
                 f"{db} (project {project}) has no {source}, but it has {other}, the newest of {show_time(newest)}. "
                 f"Look at the 24 hours up to it with: tracewatch detect --until newest{chosen}{given}"
             )
-    return f"There are no calls in {db} (project {project}) yet. Bring some in with: tracewatch import FILE{given}"
+    there = elsewhere(store, project) or f"Bring some in with: tracewatch import FILE{given}"
+    return f"There are no calls in {db} (project {project}) yet. {there}"

@@ -15,6 +15,7 @@ from tracewatch.bridges import Part as CostPart
 from tracewatch.explaining import saying
 from tracewatch.pricing import STALE_AFTER_DAYS, table_age_days, table_version
 from tracewatch.records import Span
+from tracewatch.remarks import ASK_FOR_TOKENS
 from tracewatch.web import charts, drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.incidents import Fact, bridge_rows
@@ -60,6 +61,7 @@ def show_cost(request: Request, asked: Ask) -> HTMLResponse:
         chart=charts.band(it.series, asked.zone, asked.now), step_word=step_word(period.step_s),
         bridge=_bridge(it), tabs=_tabs(), show=_shown(it), top=max((each.share for each in it.lines), default=0.0),
         unpriced=[each for each in it.models if each.status in (None, "unpriced")], said_status=said_status,
+        uncounted=ASK_FOR_TOKENS if any(each.status == "unmetered" for each in it.models) else "",
         table=f"genai-prices {table_version()}", age=round(age), stale=age > STALE_AFTER_DAYS,
         priced=_priced(it.priced_share), cost_of=formats.cost,
     )  # fmt: skip

@@ -17,11 +17,13 @@ from tracewatch.metrics.table import METRIC_OF
 from tracewatch.records import SEVERITIES, Incident
 from tracewatch.web import alerting, charts, drawing
 from tracewatch.web.asking import Ask, Asked
+from tracewatch.web.views.keeping import others
 from tracewatch.web.views.overview import Number, Overview, overview
 
 router = APIRouter(include_in_schema=False)
 
 HOUR_S, DAY_S = 3600, 86_400
+MOST_NAMED = 8  # other projects that are named where this one is empty
 LANE_CHOICES = (
     ("kind", "operation and model"),
     ("model_name", "model"),
@@ -80,6 +82,7 @@ def _values(asked: Asked, it: Overview) -> Mapping[str, Any]:
     return {
         **_verdict(asked, it),
         "calm": _calm(asked, it),
+        "elsewhere": others(asked.store, asked.caller)[:MOST_NAMED] if it.standing.is_empty else (),
         "numbers": [_shown(asked, it, each) for each in it.numbers],
         "open_words": _open_words(it.opened),
         "lane_ticks": charts.time_ticks(it.period.since, until, asked.zone, asked.now, most=6),

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tracewatch import formats
-from tracewatch.records import Span, columns
+from tracewatch.records import CONTENT_ENTRIES, Span, columns
+from tracewatch.remarks import ASK_FOR_TOKENS, is_uncounted, remarks_on
 from tracewatch.web import drawing
 from tracewatch.web.asking import Ask, Asked
 from tracewatch.web.pages.incidents import bridge_rows
@@ -124,6 +125,8 @@ def _values(asked: Asked, told: Trace) -> Mapping[str, Any]:
         "selected_id": chosen.span_id if chosen else "",
         "selected_name": name_of(chosen) if chosen else "",
         "details": list(_details(chosen, told.selected_usual)) if chosen else [],
+        "said_of_it": list(_said(chosen)) if chosen else [],
+        "texts_are_kept": chosen is not None and any(each in (chosen.metadata or {}) for each in CONTENT_ENTRIES),
         "metadata": json.dumps(dict(chosen.metadata), indent=1, ensure_ascii=False)
         if chosen and chosen.metadata
         else "",
@@ -257,6 +260,14 @@ def _details(span: Span, usual: Typical | None) -> Iterator[tuple[str, str, str,
             hot = name == "Took" and _beyond(value, usual)
             yield name, told, around if name == "Took" else "", hot
     yield "Cost", _cost(span), (span.cost_status or "").replace("_", " "), False
+
+
+def _said(span: Span) -> Iterator[str]:
+    """What is to be known about the data of a span, as sentences."""
+    for each in remarks_on(span):
+        yield f"{each[0].upper()}{each[1:]}." if " " in each else each
+    if is_uncounted(span):
+        yield ASK_FOR_TOKENS
 
 
 def _cost(span: Span) -> str:

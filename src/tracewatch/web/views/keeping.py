@@ -78,7 +78,7 @@ def what_is_kept(store: Store, caller: Caller, now: float) -> Kept:
         prices=overrides_of(store, caller.project),
         learned=_learned(store, caller.project, first),
         pulse=pulse(store, caller.project, now),
-        others=_others(store, caller) if caller.key is None else (),
+        others=others(store, caller),
     )
 
 
@@ -121,5 +121,6 @@ def _learned(store: Store, project: str, first: float | None) -> Learned | None:
     )
 
 
-def _others(store: Store, caller: Caller) -> tuple[str, ...]:
-    return tuple(each for each in projects_of(store) if each != caller.project)
+def others(store: Store, caller: Caller) -> tuple[str, ...]:
+    """The other projects with calls; a key opens none of them."""
+    return () if caller.key is not None else tuple(each for each in projects_of(store) if each != caller.project)
