@@ -93,7 +93,7 @@ def _days(rows: int) -> Iterator[pa.Table]:
 
 def _copied(table: pa.Table, copy: int, shift_ms: int) -> pa.Table:
     """The rows as those of another service and other people, at other times."""
-    for name in ("trace_id", "span_id", "parent_span_id", "session_id", "user_id"):
+    for name in ("trace_id", "span_id", "session_id", "user_id"):
         renamed = pc.binary_join_element_wise(table[name].cast(pa.string()), str(copy), "-")
         table = table.set_column(table.schema.get_field_index(name), name, renamed)
     times = pc.add(table["start_time"], pa.scalar(shift_ms, pa.duration("ms")))
