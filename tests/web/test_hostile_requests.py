@@ -4,6 +4,8 @@ import gzip
 import json
 import math
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from web.conftest import JSON, PROTOBUF, a_body, as_json
+
+from tracewatch.web.storing import LARGE_BYTES
 
 MIB = 2**20
 MOST_MIB = 700  # a server at rest takes some 130 MiB
@@ -121,6 +125,22 @@ def test_millions_of_empty_spans(server):
     status, _, answer = server.post(_message(1, scope))
     assert status == 413
     assert "200,000 spans" in _told(answer)
+
+
+def test_nobody_waits_for_a_body_that_takes_long(server):
+    span = _message(1, b"T" * 16) + _message(2, b"S" * 8) + b"\x39" + time.time_ns().to_bytes(8, "little")
+    long = _message(1, _message(2, _message(2, span) * 120_000))
+    assert LARGE_BYTES < len(long) < 64 * MIB
+    with ThreadPoolExecutor() as pool:
+        under_way = pool.submit(server.post, long)
+        answers = [server.post(a_body())[0]]
+        passed = 0
+        while not under_way.done():
+            answers.append(server.post(a_body())[0])
+            passed += not under_way.done()
+    assert passed > 5
+    assert set(answers) == {200}
+    assert under_way.result()[0] in (200, 503)  # a slow machine asks for it again, and keeps it once
 
 
 def test_a_million_attributes(server):

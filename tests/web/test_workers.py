@@ -68,6 +68,14 @@ def test_a_body_that_is_none_is_left_to_the_server_and_stops_nothing(workers):
     assert len(_decoded(started, a_request(a_body())).rows) == 3
 
 
+def test_why_a_body_is_refused_is_not_looked_for_twice(workers):
+    _, started = workers
+    work = Work(a_request(b"\xff" * 50))
+    started.offer(work)
+    assert work.ready.wait(60)
+    assert "cannot read this as OTLP/protobuf" in str(work.refusal)
+
+
 def test_what_is_taken_by_somebody_is_not_decoded_again(workers):
     _, started = workers
     taken, other = Work(a_request(a_body())), Work(a_request(a_body()))

@@ -1,8 +1,8 @@
 """What a server starts beside itself to decode bodies: python -m tracewatch.receiving CONTENT
 
 Which database it is stands in its environment. Messages in and out are those of `workers`: the parts of a Request in,
-rows and reasons out, or None for a body that raised something; the server meets it again and says what. It ends with
-its standard input.
+rows and reasons out; what refused the body and with which words; or None for a body that raised anything else, which
+the server meets again. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from tracewatch import settings
 from tracewatch.errors import TracewatchError
 from tracewatch.receiving.decoding import Decoder, Request
-from tracewatch.receiving.workers import keep_what_is_there, receive, send
+from tracewatch.receiving.workers import REFUSALS, keep_what_is_there, receive, send
 from tracewatch.stores import open_store
 
 
@@ -42,7 +42,9 @@ def _answer(decoder: Decoder, message: bytes) -> Any:
     request = Request(body=body, json=json, project=project, or_project=or_project, user_id=user_id)
     try:
         decoded = decoder.decode(request)
-    except Exception:  # of any kind: the server comes upon it itself when it decodes the body, and answers for it
+    except tuple(REFUSALS.values()) as error:
+        return type(error).__name__, error.given
+    except Exception:  # of any other kind: the server comes upon it itself when it decodes the body, and answers for it
         return None
     return decoded.rows, dict(decoded.reasons)
 

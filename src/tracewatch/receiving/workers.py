@@ -16,9 +16,11 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO
 
+from tracewatch.errors import BadOtlp, TooManySpans, TracewatchError
 from tracewatch.receiving.decoding import Decoded, Request
 from tracewatch.settings import PREFIX
 
@@ -27,6 +29,7 @@ IDLE_S = 60.0  # without work, after which a process gives its memory back
 AGAIN_S = 10.0  # after a process could not be started, or died
 PIPE_BYTES = 2**20  # what Linux lets anybody take; a usual body and its rows are a quarter of it
 GC_AFTER = (20_000, 20, 50)  # new objects and rounds; Python's own (700, 10, 10) are for small programs
+REFUSALS: Mapping[str, type[TracewatchError]] = {each.__name__: each for each in (BadOtlp, TooManySpans)}
 _SIZE = 8  # bytes in front of every message, which say how long it is
 
 _log = logging.getLogger("tracewatch.receiving")
@@ -35,13 +38,16 @@ _log = logging.getLogger("tracewatch.receiving")
 class Work:
     """One body that is to be decoded: by whoever takes it first."""
 
-    __slots__ = ("_taken", "_turn", "decoded", "ready", "request")
+    __slots__ = ("_taken", "_turn", "decoded", "ready", "refusal", "request")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.decoded: Decoded | None = None
         """What it holds, once `ready` is set; None when it has to be decoded by whoever stores it."""
+        self.refusal: TracewatchError | None = None
+        """Why it cannot be decoded, where that is known."""
         self.ready = threading.Event()
+        """Set once a process has done with it, or cannot do it."""
         self._turn, self._taken = threading.Lock(), False
 
     def take(self) -> bool:
@@ -95,6 +101,7 @@ class Workers:
                 with _Child(*self._arguments) as child:
                     self._serve(child, work)
             except (OSError, EOFError, ValueError, TypeError) as error:
+                work.ready.set()
                 if not self._stopping.is_set():
                     _log.warning("a process that decodes spans has ended (%s); the server decodes itself", error)
                 self._stopping.wait(AGAIN_S)
@@ -104,7 +111,11 @@ class Workers:
         while work is not None:
             if work.take():
                 try:
-                    work.decoded = child.decode(work.request)
+                    found = child.decode(work.request)
+                    if isinstance(found, TracewatchError):
+                        work.refusal = found
+                    else:
+                        work.decoded = found
                 finally:
                     work.ready.set()
             try:
@@ -138,11 +149,17 @@ class _Child:
             raise EOFError("it could not begin")
         return self
 
-    def decode(self, request: Request) -> Decoded | None:
-        """What the body holds; None when it cannot be decoded. Raises OSError or EOFError when the process ends."""
+    def decode(self, request: Request) -> Decoded | TracewatchError | None:
+        """What the body holds, or why it is refused; None when the process cannot tell.
+
+        Raises OSError or EOFError when the process ends.
+        """
         send(self._input, _packed(request))
         answer = marshal.loads(receive(self._output))  # noqa: S302 - of our own process
-        return None if answer is None else Decoded(answer[0], Counter(answer[1]))
+        if answer is None:
+            return None
+        first, second = answer
+        return REFUSALS[first](**second) if isinstance(first, str) else Decoded(first, Counter(second))
 
     def __exit__(self, *_: object) -> None:
         """Ends the process; what it is at is given up."""
