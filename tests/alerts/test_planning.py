@@ -78,6 +78,20 @@ def test_what_people_did_then_counts(store):
     assert len(told([a_rule()], *some)) == 4
 
 
+def test_of_very_many_incidents_none_is_left_out(store):
+    rows = [
+        an_incident(id=f"i{each}", root_id=f"r{each}", detected_at=NOON - each, started_at=NOON - each, **OVER)
+        for each in range(5_200)
+    ]
+    store.add(rows)
+    store.add([a_finding(id=each.root_id, incident_id=each.id, detected_at=each.detected_at) for each in rows])
+    some = pasts(store, "default", SINCE, UNTIL)
+    assert {each.incident.id for each in some} == {each.id for each in rows}
+    assert all(each.phases[0].metrics == {"ttft_ms"} for each in some)
+    found = plan(Rules.of([a_rule()]), BOOK, some, SINCE, UNTIL)
+    assert (found.incidents, found.ruled["waits"].fired, found.ruled["waits"].messages) == (5_200, 5_200, 10_400)
+
+
 def test_a_plan_says_what_is_told_and_what_is_missed():
     some = [
         past_of(an_incident(id="cheap", severity="medium", **OVER), [], []),

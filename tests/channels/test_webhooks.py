@@ -1,6 +1,7 @@
 """A webhook as its receiver sees it: signed, versioned, once; and what each answer leads to."""
 
 import base64
+import contextlib
 import doctest
 import hashlib
 import hmac
@@ -11,6 +12,7 @@ import threading
 import time
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import unquote
 
 import jsonschema_rs
 import pytest
@@ -60,10 +62,30 @@ def test_the_signature_is_over_key_time_and_body_and_the_secret_stays_here(recei
     assert "s3cret" not in str(receiver.got)
 
 
-def test_the_receiver_of_the_docs_takes_what_is_genuine_and_nothing_else(receiver):
+def receiver_of_the_docs():
     (code,) = re.findall(r"```python\n(.*?def is_genuine.*?)```", CHAPTER.read_text(), re.DOTALL)
     room = {}
     exec(compile(code, str(CHAPTER), "exec"), room)
+    return room
+
+
+@pytest.mark.parametrize("written", ["whsec_+/8+c2VjcmV0LXdvcmQ=", "whsec_%2B%2F8%2Bc2VjcmV0LXdvcmQ%3D", "pass+word"])
+def test_a_secret_is_pasted_as_it_is_and_the_receiver_of_the_docs_knows_it(receiver, written):
+    open_channel(f"{receiver.url}/in?secret={written}").send(a_message())
+    ((path, headers, body),) = receiver.got
+    assert path == "/in"
+    assert receiver_of_the_docs()["is_genuine"](headers, body, unquote(written))
+
+
+def test_a_secret_in_base64_may_lack_its_padding():
+    whole, bare = (envelope.signature(f"whsec_c2VjcmV0LXdvcmQ{end}", "k", "1", b"{}") for end in ("=", ""))
+    assert whole == bare
+    assert whole != envelope.signature("secret-word ", "k", "1", b"{}")
+    assert whole == envelope.signature("secret-word", "k", "1", b"{}")
+
+
+def test_the_receiver_of_the_docs_takes_what_is_genuine_and_nothing_else(receiver):
+    room = receiver_of_the_docs()
     open_channel(receiver.url + "/in?secret=word-of-ours").send(a_message())
     ((_, headers, body),) = receiver.got
     assert room["is_genuine"](headers, body, "word-of-ours")
@@ -143,6 +165,34 @@ def test_who_answers_by_single_bytes_is_left_in_time(monkeypatch):
             open_channel(f"http://127.0.0.1:{server.getsockname()[1]}").send(a_message())
         over.set()
         slow.join()
+
+
+def test_who_takes_longer_to_answer_than_to_connect_is_waited_for(monkeypatch):
+    monkeypatch.setattr(posting, "CONNECT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def think():
+            peer, _ = server.accept()
+            with peer:
+                threading.Event().wait(0.4)
+                peer.recv(65_536)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        slow = threading.Thread(target=think)
+        slow.start()
+        open_channel(f"http://127.0.0.1:{server.getsockname()[1]}").send(a_message())
+        slow.join()
+
+
+def test_who_takes_no_connection_is_left_sooner(monkeypatch):
+    monkeypatch.setattr(posting, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as room:
+        for _ in range(3):  # nobody accepts: what has no place among those that wait is not answered
+            waiting = room.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        with pytest.raises(DeliveryFailed, match="no connection within 0 s"):
+            open_channel(f"http://127.0.0.1:{server.getsockname()[1]}").send(a_message())
 
 
 def test_what_is_not_http_is_said_to_be_so():

@@ -161,11 +161,11 @@ def _recovered(rules: Rules, it: Incident, ledger: Ledger, now: float) -> Iterat
     """That it is over, to everybody who was told of it, once; people who settled it know that."""
     if it.resolution_status in ("resolved", "dismissed") or is_snoozed(it, now):
         return
-    named = {each.name: each for each in rules.all}
-    for channel in ledger.channels(it.id):
-        last = ledger.last(it.id, channel)
-        rule = named.get(last.rule) if last else None
-        if rule is None or last is None or last.event == "recovered":
+    waiting = ledger.waiting(it.id)
+    named = {each.name: each for each in rules.all} if waiting else {}
+    for channel, last in waiting:
+        rule = named.get(last.rule)
+        if rule is None:
             continue
         if rule.recovery and not is_quiet(rule.quiet_hours, now, it.severity):
             yield _telling(rule, channel, "recovered", it, last.episode, now)

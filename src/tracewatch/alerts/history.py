@@ -9,18 +9,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tracewatch.alerts.matching import Seen
+from tracewatch.alerts.telling import MOST_VALUES, standing
 from tracewatch.course import CLOSED, OPEN, QUIET, RECOVERING, SETTLED
 from tracewatch.dealing import OURS, OUTCOMES
 from tracewatch.records import SEVERITIES, Anomaly, Deed, Incident
 from tracewatch.stores.base import Filter, Store
 from tracewatch.times import DAY_S
 
-MOST_INCIDENTS = 5_000
-MOST_ROWS = 50_000
 AFTER_S = 2 * DAY_S  # for so long after it ended it is still looked whether that is told
 
 _UNTOUCHED: Mapping[str, Any] = {
@@ -31,6 +30,22 @@ _NEW: Mapping[str, Any] = {"state": OPEN, "closed_at": None, "recovering_at": No
 
 Event = tuple[float, dict[str, Any]]
 """When something changed, and which columns of the incident it changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What of a finding the course of its incident is made of."""
+
+    severity: str
+    metric_name: str
+    anomaly_type: str
+    detected_at: float
+    ended_at: float | None
+
+
+Findings = Sequence[Finding | Anomaly]
+_OF_FINDINGS = tuple(each.name for each in fields(Finding))
+_OF_DEEDS = ("id", "about", "verb", "done_at", "done_by", "reason", "until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +82,16 @@ def pasts(store: Store, project: str, since: float, until: float) -> list[Past]:
         Filter("detected_at", "<", (until,)),
         Filter("updated_at", ">=", (since,)),
     ]
-    found = [each for each in store.page(Incident, where, limit=MOST_INCIDENTS).records if isinstance(each, Incident)]
-    findings, deeds = _by_incident(store, project, {each.id for each in found})
-    return [past_of(each, findings.get(each.id, ()), deeds.get(each.id, ())) for each in found]
+    found = sorted(standing(store, where), key=lambda each: (each.started_at, each.id), reverse=True)
+    out: list[Past] = []
+    for at in range(0, len(found), MOST_VALUES):
+        some = found[at : at + MOST_VALUES]
+        findings, deeds = _by_incident(store, project, tuple(each.id for each in some))
+        out += [past_of(each, findings.get(each.id, ()), deeds.get(each.id, ())) for each in some]
+    return out
 
 
-def past_of(incident: Incident, findings: Sequence[Anomaly], deeds: Sequence[Deed]) -> Past:
+def past_of(incident: Incident, findings: Findings, deeds: Sequence[Deed]) -> Past:
     """The course of one incident."""
     order = sorted(findings, key=lambda each: each.detected_at)
     values: dict[str, Any] = {**_UNTOUCHED, **_NEW, "severity": _first_severity(incident, order)}
@@ -90,7 +109,7 @@ def past_of(incident: Incident, findings: Sequence[Anomaly], deeds: Sequence[Dee
     return Past(incident, tuple(times), tuple(phases), times[-1] + AFTER_S if over else float("inf"))
 
 
-def _seen(incident: Incident, values: Mapping[str, Any], findings: Sequence[Anomaly], at: float) -> Seen:
+def _seen(incident: Incident, values: Mapping[str, Any], findings: Findings, at: float) -> Seen:
     there = [each for each in findings if each.detected_at <= at]
     return Seen(
         incident=replace(incident, **values, updated_at=at, findings=max(len(there), 1)),
@@ -99,19 +118,19 @@ def _seen(incident: Incident, values: Mapping[str, Any], findings: Sequence[Anom
     )
 
 
-def _first_severity(incident: Incident, order: Sequence[Anomaly]) -> str:
+def _first_severity(incident: Incident, order: Findings) -> str:
     """How bad it was when it was found; where its findings are not kept, as bad as it ever was."""
     first = [each.severity for each in order if each.detected_at <= incident.detected_at]
     first = first or [each.severity for each in order[:1]]
     return max(first, key=SEVERITIES.index, default=incident.severity)
 
 
-def _growth(incident: Incident, order: Sequence[Anomaly]) -> list[Event]:
+def _growth(incident: Incident, order: Findings) -> list[Event]:
     """When further findings joined, which may have made it worse."""
     return [(each.detected_at, {"worse": each.severity}) for each in order if each.detected_at > incident.detected_at]
 
 
-def _ends(incident: Incident, order: Sequence[Anomaly]) -> list[Event]:
+def _ends(incident: Incident, order: Findings) -> list[Event]:
     """When it looked healed, half an hour after everything about it had ended, and closed, after two; and was back."""
     out: list[Event] = []
     for place, each in enumerate(order[1:], 1):
@@ -147,16 +166,15 @@ def _settlements(deeds: Sequence[Deed]) -> list[Event]:
 
 
 def _by_incident(
-    store: Store, project: str, ids: set[str]
-) -> tuple[Mapping[str, list[Anomaly]], Mapping[str, list[Deed]]]:
+    store: Store, project: str, ids: tuple[str, ...]
+) -> tuple[Mapping[str, list[Finding]], Mapping[str, list[Deed]]]:
     theirs = Filter("project", "=", (project,))
-    findings: dict[str, list[Anomaly]] = defaultdict(list)
-    some = [theirs, Filter("incident_id", "!=", (None,))]
-    for found in store.page(Anomaly, some, limit=MOST_ROWS).records:
-        if isinstance(found, Anomaly) and found.incident_id in ids:
-            findings[found.incident_id or ""].append(found)
+    findings: dict[str, list[Finding]] = defaultdict(list)
+    for batch in store.scan(Anomaly, ["incident_id", *_OF_FINDINGS], [theirs, Filter("incident_id", "=", ids)]):
+        for row in batch.to_pylist():
+            findings[row.pop("incident_id")].append(Finding(**row))
     deeds: dict[str, list[Deed]] = defaultdict(list)
-    for deed in store.page(Deed, [theirs], limit=MOST_ROWS).records:
-        if isinstance(deed, Deed) and deed.about in ids:
-            deeds[deed.about].append(deed)
+    for batch in store.scan(Deed, _OF_DEEDS, [theirs, Filter("about", "=", ids)]):
+        for row in batch.to_pylist():
+            deeds[row["about"]].append(Deed(**row))
     return findings, deeds

@@ -77,6 +77,11 @@ class Ledger:
         told = self._told(incident_id, channel)
         return told[-1] if told else None
 
+    def waiting(self, incident_id: str) -> list[tuple[str, Telling]]:
+        """Channels that were told of an incident and not of its end, with what they were told last."""
+        told = self._of.get(incident_id, {}).items()
+        return [(channel, its[-1]) for channel, its in told if its and its[-1].event != "recovered"]
+
     def worst(self, incident_id: str, channel: str) -> str | None:
         """The worst severity that a channel was told of an incident."""
         told = [each.severity for each in self._told(incident_id, channel)]

@@ -7,7 +7,7 @@ when the outcome of the first is not known, and carries the same key, by which t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,13 @@ MOST_DUE = 500
 UNDONE = ("waiting", "sending", "failed")
 DONE = ("sent", "dead", "gathered")
 LONGEST_ANSWER = 500  # characters
+_WHY_NOT = {
+    "": "See them with: tracewatch alerts deliveries --state dead",
+    "sending": "It is being sent at this moment",
+    "sent": "It has arrived, and nothing is sent twice",
+    "gathered": "It is part of a summary, which may be sent again by the key of its own",
+}
+"""By the state of a delivery, why it is not sent anew."""
 
 
 def due(store: Store, now: float, limit: int = MOST_DUE) -> tuple[Delivery, ...]:
@@ -99,7 +106,7 @@ def resend(store: Store, project: str, key: str, now: float) -> Delivery:
     """Has a delivery tried anew from the first attempt on. Raises NotFound where there is none that is not sent."""
     found = store.get(Delivery, {"project": project, "key": key})
     if not isinstance(found, Delivery) or found.state not in ("failed", "dead", "waiting"):
-        hint = "See them with: tracewatch alerts deliveries --state dead"
+        hint = _WHY_NOT.get(found.state if isinstance(found, Delivery) else "", _WHY_NOT[""])
         raise NotFound(what="delivery that was not sent", given=key, where=f"project {project}", hint=hint)
     anew = _released(found, state="waiting", attempts=0, due_at=now)
     if not _swap(store, found, [anew]):
@@ -131,6 +138,17 @@ def deliveries_of(store: Store, project: str, states: Sequence[str] = (), limit:
     if states:
         where.append(Filter("state", "=", tuple(states)))
     return tuple(each for each in store.page(Delivery, where, limit=limit).records if isinstance(each, Delivery))
+
+
+def given_up(store: Store, project: str) -> Iterator[Delivery]:
+    """All deliveries of a project that are not tried any more, the newest first."""
+    dead, cursor = [Filter("project", "=", (project,)), Filter("state", "=", ("dead",))], None
+    while True:
+        page = store.page(Delivery, dead, cursor=cursor, limit=MOST_DUE)
+        yield from (each for each in page.records if isinstance(each, Delivery))
+        cursor = page.next
+        if cursor is None:
+            return
 
 
 def _comes_later(store: Store, delivery: Delivery) -> bool:

@@ -12,6 +12,7 @@ from tracewatch.alerts.deciding import Rules, decide
 from tracewatch.alerts.history import Past
 from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
 from tracewatch.alerts.matching import DEFAULT, at_least
+from tracewatch.course import CLOSED
 from tracewatch.records import AlertRule, Incident, iso
 from tracewatch.times import DAY_S
 
@@ -164,10 +165,18 @@ def replay(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until:
         if seen or longest:
             some = decide(rules, audience, seen, ledger, now)
             told += some if now > since else []
+        if not longest:  # of what is over only digests tell again, and of so many each step would ask once more
+            there = [each for each in there if not _is_told(each, ledger, now)]
         if now >= until:
             return told
         following = max(now + STEP_S, _next(coming, now)) if not there and not longest else now + STEP_S
         now = min(following, until)  # what came since the last step counts too
+
+
+def _is_told(past: Past, ledger: Ledger, now: float) -> bool:
+    """Whether an incident is over for good, and nobody waits to hear so."""
+    over = past.phases[-1].incident.state == CLOSED and now >= past.times[-1]
+    return over and not ledger.waiting(past.incident.id)
 
 
 def _next(coming: Sequence[Past], now: float) -> float:

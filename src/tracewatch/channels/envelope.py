@@ -87,10 +87,11 @@ def signature(secret: str, key: str, stamp: str, body: bytes) -> str:
 
 
 def _key(secret: str) -> bytes:
-    """The bytes of a secret: base64 after whsec_, else the text itself."""
+    """The bytes of a secret: base64 after whsec_, also without its padding, else the text itself."""
     if secret.startswith(SECRET_PREFIX):
+        coded = secret.removeprefix(SECRET_PREFIX).rstrip("=")
         try:
-            return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+            return base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True)
         except binascii.Error:
             return secret.encode()
     return secret.encode()

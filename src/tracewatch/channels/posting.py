@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
@@ -68,7 +69,7 @@ def _exchange(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> tu
     watch.daemon = True
     try:
         watch.start()
-        connection.connect()
+        _connect(connection)
         connection.request("POST", target, body=body, headers={"Host": _host(parts), **headers})
         response = connection.getresponse()
         answer = Answer(status=response.status, body=response.read(MOST_ANSWER))
@@ -80,6 +81,15 @@ def _exchange(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> tu
     finally:
         watch.cancel()
         connection.close()
+
+
+def _connect(connection: HTTPConnection) -> None:
+    """Connects soon or not at all; who is connected has the whole time to answer."""
+    try:
+        connection.connect()
+    except TimeoutError as error:
+        raise ConnectionError(errno.ETIMEDOUT, f"no connection within {CONNECT_S:.0f} s") from error
+    connection.sock.settimeout(WHOLE_S)
 
 
 def _cut(connection: HTTPConnection, late: threading.Event) -> None:

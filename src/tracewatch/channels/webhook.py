@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from tracewatch.channels.base import Channel
@@ -50,9 +50,16 @@ def taken_apart(url: str, name: str) -> tuple[str, dict[str, str], str]:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     asked = parse_qsl(parts.query, keep_blank_values=True)
-    secret = next((value for key, value in asked if key == "secret"), "")
+    secret = next((value for key, value in _as_typed(parts.query) if key == "secret"), "")
     kept = urlencode([(key, value) for key, value in asked if key != "secret"])
     # What is not changed stays as it was written: some receivers sign over their own query.
     query = kept if any(key == "secret" for key, _ in asked) else parts.query
     bare = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=bare, query=query, fragment="").geturl(), authorization, secret
+
+
+def _as_typed(query: str) -> Iterator[tuple[str, str]]:
+    """The pairs of a query in which a + is a plus, not a space: base64 has it, and is pasted as it is."""
+    for each in query.split("&"):
+        key, _, value = each.partition("=")
+        yield unquote(key), unquote(value)

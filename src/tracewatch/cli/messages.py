@@ -79,16 +79,18 @@ def deliveries(db: str, project: str, states: tuple[str, ...], limit: int, outpu
 @click.option("--dead", is_flag=True, help="All that were given up.")
 def resend(db: str, project: str, key: str | None, dead: bool) -> None:
     """Have what was not delivered tried again, by its KEY as `deliveries` shows it, or its beginning."""
-    from tracewatch.alerts.outbox import deliveries_of
+    from tracewatch.alerts.outbox import deliveries_of, given_up
     from tracewatch.alerts.outbox import resend as again
 
     if (key is None) is not dead:
         raise click.UsageError("Give the KEY of a delivery, or --dead for all that were given up.")
     with open_db(db) as store:
-        found = deliveries_of(store, project, ("dead", "failed", "waiting"), 1000)
-        keys = [each.key for each in found if (each.state == "dead" if dead else each.key.startswith(key or ""))]
-        if not dead and len(keys) != 1:
-            keys = [key or ""]
+        if dead:
+            keys = [each.key for each in given_up(store, project)]
+        else:
+            found = deliveries_of(store, project, ("dead", "failed", "waiting"), 1000)
+            keys = [each.key for each in found if each.key.startswith(key or "")]
+            keys = keys if len(keys) == 1 else [key or ""]
         for each in keys:
             again(store, project, each, time.time())
     count = len(keys)

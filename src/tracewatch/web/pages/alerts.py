@@ -26,7 +26,6 @@ from tracewatch.web.serving import Server, Serving
 router = APIRouter(include_in_schema=False)
 
 SHOWN = 50  # deliveries; all are in the API
-MOST_DEAD = 1_000
 SHAPES = {"firing": "high", "no_data": "high", "pending": "medium", "ok": "ok", "recovered": "ok"}
 """How a state is drawn; one that is not here is silent on purpose."""
 WORDS = {"no_data": "no data"}
@@ -152,8 +151,7 @@ def _remove_channel(asked: Asked, server: Serving, caller: Caller, form: Form) -
 def _resend(asked: Asked, server: Serving, caller: Caller, form: Form) -> None:
     keys = form.every("key")
     if form.one("all"):
-        found = outbox.deliveries_of(asked.store, caller.project, ("dead",), MOST_DEAD)
-        keys = tuple(each.key for each in found)
+        keys = tuple(each.key for each in outbox.given_up(asked.store, caller.project))
     for key in keys:
         outbox.resend(asked.store, caller.project, key, asked.now)
 
