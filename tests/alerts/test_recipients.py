@@ -1,5 +1,6 @@
 """A channel with several recipients tells each of them once, whatever becomes of the others."""
 
+import doctest
 import json
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +13,7 @@ from receivers import receiving
 from tracewatch.alerts import outbox
 from tracewatch.alerts.sending import Sender
 from tracewatch.alerts.telling import Alerting
-from tracewatch.channels import opening, slack
+from tracewatch.channels import base, opening, slack
 from tracewatch.channels.base import mark_of
 from tracewatch.records import AlertChannel, Delivery, Incident
 from tracewatch.stores import open_store
@@ -96,6 +97,39 @@ def test_of_two_who_take_it_apart_one_does(store):
     assert outbox.apart(store, written, ["x", "y"]) == ()
 
 
+def test_what_was_taken_apart_under_shorter_marks_is_told_once_and_its_end_comes_after(store, receiver):
+    receiver.answers += [FINE, DOWN, FINE, FINE, FINE]
+    (written,) = Alerting(store, "default").run(NOON)
+    outbox.apart(store, written, [mark_of(each)[:6] for each in "ab"])
+    assert go(store) == 2
+    assert states(store) == {"sent": 1, "failed": 1}
+    over = {"state": "closed", "closed_at": NOON, "updated_at": NOON + 1}
+    store.annotate(Incident, {"project": "default", "id": "i1"}, over)
+    Alerting(store, "default").run(NOON + 1)
+    assert go(store, NOON + 1) == 1
+    assert go(store, NOON + 60) == 2
+    assert sorted(told(receiver)) in (list("aaabb"), list("aabbb"))
+    assert states(store) == {"sent": 4}
+
+
+def test_of_many_recipients_no_two_share_a_mark():
+    many = [f"ops{each}@example.com" for each in range(20_000)]
+    assert len({mark_of(each)[:6] for each in many}) < len(many)  # as the shorter ones did
+    assert len({mark_of(each) for each in many}) == len(many)
+
+
+def test_two_whose_shorter_marks_are_the_same_are_both_told(store, receiver):
+    first, second = "t1250", "t5534"
+    assert mark_of(first)[:6] == mark_of(second)[:6]
+    (channel,) = store.page(AlertChannel).records
+    url = channel.url.replace("/a/b", f"/{first}/{second}").replace("/a,b", f"/{first},{second}")
+    store.put([replace(channel, url=url)])
+    receiver.answers += [FINE, FINE]
+    Alerting(store, "default").run(NOON)
+    assert go(store) == 2
+    assert sorted(told(receiver)) == sorted([first, second])
+
+
 def test_a_recipient_who_is_none_any_more_is_told_nothing(store, receiver):
     (written,) = Alerting(store, "default").run(NOON)
     outbox.apart(store, written, [mark_of("a"), mark_of("gone")])
@@ -120,3 +154,7 @@ def test_recipients_of_a_mail_are_told_one_by_one():
     parts = opening.open_channel("mailto://127.0.0.1:1?from=w@example.com&to=a@example.com,b@example.com").parts
     assert len(parts) == 2
     assert all(list(each.parts) == [mark] and "example" not in mark for mark, each in parts.items())
+
+
+def test_the_example_of_a_mark_holds():
+    assert doctest.testmod(base).attempted > doctest.testmod(base).failed == 0

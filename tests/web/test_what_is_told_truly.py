@@ -1,12 +1,15 @@
 """What nobody explained is not called without a cause, a budget is no cost per call, and all calls have a lane."""
 
+import pytest
 from shop import COSTLY, NOW, ONSET, OVER, a_span, an_incident, looking_at
 from test_pages import own, words
 
 from tracewatch.access import Caller
+from tracewatch.errors import StoreBusy
 from tracewatch.headlines import limit_of
 from tracewatch.records import Incident
 from tracewatch.stores import open_store
+from tracewatch.web.views import incident as view
 from tracewatch.web.views.summary import summary
 from tracewatch.web.views.waterfall import waterfall
 
@@ -34,6 +37,36 @@ def test_an_incident_that_nobody_explained_says_so_and_is_explained_when_asked(o
         assert "Nobody has looked yet" not in told
         assert "Where the money went" in told
         assert "Nobody has looked yet" in words(client.get(f"/incidents/{OVER}").text)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ZeroDivisionError("a secret of the inside"), "something went wrong here, and the server's log says what"),
+        (
+            StoreBusy(path="w.db", seconds=5),
+            "w.db was locked by another process for 5 s. Nothing was written; try again.",
+        ),
+    ],
+)
+def test_what_cannot_be_explained_is_said_and_left_as_it_was(own, monkeypatch, caplog, error, why):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(view, "explain", failing)
+    with open_store(own) as store:
+        store.annotate(Incident, {"project": "default", "id": COSTLY}, {"causes": None, "recommended_actions": ()})
+        before = store.get(Incident, {"project": "default", "id": COSTLY})
+    with looking_at(own) as client:
+        answer = client.get(f"/incidents/{COSTLY}?explained=now")
+        assert answer.status_code == 200
+        assert "It cannot be explained" in words(answer.text)
+        assert why in words(answer.text)
+        assert "Try again" in words(answer.text)
+        assert "secret of the inside" not in answer.text
+    with open_store(own) as store:
+        assert store.get(Incident, {"project": "default", "id": COSTLY}) == before
+    assert ("ZeroDivisionError" in caplog.text) is isinstance(error, ZeroDivisionError)
 
 
 def test_a_budget_shows_what_is_spent_of_it(own):

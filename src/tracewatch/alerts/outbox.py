@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tracewatch.channels.base import SHORT_MARK
 from tracewatch.errors import NotFound
 from tracewatch.records import Delivery
 from tracewatch.stores.base import Filter, Store
@@ -159,7 +160,7 @@ def _comes_later(store: Store, delivery: Delivery) -> bool:
         Filter("project", "=", (delivery.project,)),
         Filter("incident_id", "=", (delivery.incident_id,)),
         Filter("channel", "=", (delivery.channel,)),
-        Filter("recipient", "=", (delivery.recipient, "")),
+        Filter("recipient", "=", (delivery.recipient, delivery.recipient[:SHORT_MARK], "")),
         Filter("state", "=", UNDONE),
         Filter("created_at", "<", (delivery.created_at,)),
     ]

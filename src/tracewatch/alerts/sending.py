@@ -17,6 +17,7 @@ from tracewatch.alerts import outbox
 from tracewatch.alerts.book import Book
 from tracewatch.alerts.kept import book_of
 from tracewatch.channels import Channel, from_json
+from tracewatch.channels.base import SHORT_MARK
 from tracewatch.errors import DeliveryFailed, DeliveryRefused, StoreBusy, StoreUnreadable, StoreUnwritable
 from tracewatch.errors import TracewatchError as Ours
 from tracewatch.records import Delivery
@@ -176,6 +177,10 @@ def _way(book: Book, delivery: Delivery) -> Channel:
     channel = book.open(delivery.channel)
     if not delivery.recipient:
         return channel
-    if delivery.recipient in channel.parts:
-        return channel.parts[delivery.recipient]
-    raise DeliveryRefused(channel=channel.name, why=f"recipient {delivery.recipient} is none of its own any more")
+    parts = channel.parts
+    if len(delivery.recipient) == SHORT_MARK:  # of two that share it, the last was meant
+        parts = {mark[:SHORT_MARK]: part for mark, part in parts.items()}
+    if delivery.recipient in parts:
+        return parts[delivery.recipient]
+    why = f"recipient {delivery.recipient[:SHORT_MARK]} is none of its own any more"
+    raise DeliveryRefused(channel=channel.name, why=why)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracewatch import settings
+from tracewatch.channels.base import SHORT_MARK
 from tracewatch.cli.output import Heading, format_option, open_db, plain_table, safe, say, show_rows, store_options
 from tracewatch.cli.times import show_time
 from tracewatch.errors import StoreNotFound, TracewatchError
@@ -114,4 +115,4 @@ def _deliveries_table(found: Sequence[Delivery]) -> Table:
 
 
 def _to(each: Delivery) -> str:
-    return f"{each.channel} ({each.recipient})" if each.recipient else each.channel
+    return f"{each.channel} ({each.recipient[:SHORT_MARK]})" if each.recipient else each.channel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tracewatch import formats, words
 from tracewatch.access import Caller
 from tracewatch.dealing import deeds_about
+from tracewatch.errors import TracewatchError
 from tracewatch.explaining import explain, saying, story_of, with_why
 from tracewatch.incidents import closes_at
 from tracewatch.judge import KNOWN_DAYS
@@ -22,6 +24,8 @@ from tracewatch.web.views.summary import Summary, summary
 
 MOST_SLICES = 6
 MOST_TRACES = 4
+
+_log = logging.getLogger("tracewatch.web")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,8 @@ class Whole:
     after: Incident | None
     is_gone: bool
     """Whether its calls were deleted since (retention)."""
+    stuck: str = ""
+    """Why it could not be explained when that was asked for."""
 
     @property
     def closes_at(self) -> float | None:
@@ -125,11 +131,9 @@ def is_unexplained(caller: Caller, incident: Incident) -> bool:
 def whole(store: Store, caller: Caller, incident: Incident, now: float, *, explains: bool = False) -> Whole:
     """Everything about an incident; with `explains` one that nobody has explained yet is, for this answer."""
     findings = incidents.findings_of(store, caller, incident)
+    stuck = ""
     if explains and is_unexplained(caller, incident):
-        others = tuple((each.metric_name, each.slice or {}) for each in findings if each.id != incident.root_id)
-        incident = with_why(
-            incident, explain(store, incident.project, replace(story_of(incident), members=others), now)
-        )
+        incident, stuck = _explained(store, incident, findings, now)
     notes = incidents.notes_near(store, caller, incident)
     deeds = deeds_about(store, incident.project, [incident.id])
     causes: Mapping[str, Any] = incident.causes or {}
@@ -156,7 +160,21 @@ def whole(store: Store, caller: Caller, incident: Incident, now: float, *, expla
         before=before,
         after=after,
         is_gone=bool(causes.get("gone")),
+        stuck=stuck,
     )
+
+
+def _explained(store: Store, incident: Incident, findings: Sequence[Anomaly], now: float) -> tuple[Incident, str]:
+    """An incident with why it came; or as it was, with why that cannot be said."""
+    others = tuple((each.metric_name, each.slice or {}) for each in findings if each.id != incident.root_id)
+    story = replace(story_of(incident), members=others)
+    try:
+        return with_why(incident, explain(store, incident.project, story, now)), ""
+    except TracewatchError as error:
+        return incident, f"It cannot be explained now: {error}."
+    except Exception:  # of any kind: what is known of the incident is shown all the same
+        _log.exception("incident %s of project %s cannot be explained", incident.id, incident.project)
+        return incident, "It cannot be explained: something went wrong here, and the server's log says what."
 
 
 def _neighbours(
