@@ -1,7 +1,12 @@
 """Every route and every command, over a store full of secrets and of names that want more than to be read."""
 
+import asyncio
+import io
 import logging
 import re
+import stat
+from contextlib import aclosing
+from datetime import UTC
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -9,12 +14,19 @@ import alerted
 import pytest
 import shop
 from click.testing import CliRunner
+from pyarrow import parquet
 from test_isolation import ROUTES, STREAMS
 
-from tracewatch.access import create_key
+from tracewatch.access import create_key, find_caller
 from tracewatch.cli import group
 from tracewatch.records import AlertChannel, AlertRule, Anomaly, Delivery, Span
 from tracewatch.stores import open_store
+from tracewatch.web.api import events as happenings
+from tracewatch.web.asking import Asked
+from tracewatch.web.events import Events
+from tracewatch.web.pages.live import Screen
+from tracewatch.web.views import happening
+from tracewatch.web.views.period import period_of
 
 NAME = "<script>alert(1)</script><img src=x onerror=y>\"' \x1b[31m\x07\u202eevil\u2066 <!channel>\r\nBcc: x@example.com"
 SECRETS = ("s3cretfixed", "s3cretkept", "s3cretvariable", "s3crettoken", "s3cretrule", alerted.SECRET, alerted.TOKEN)
@@ -82,6 +94,10 @@ def client(db):
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         client.headers["origin"] = "http://127.0.0.1"
+        store = client.app.state.serving.store
+        _, key = create_key(store, project="default", rights=("read", "write", "admin"), now=shop.NOW)
+        client.headers["authorization"] = f"Bearer {key}"
+        assert "What was unusual" in client.get("/").text  # not the page that asks for a key
         yield client
 
 
@@ -139,6 +155,76 @@ def test_no_deed_says_a_secret_however_it_fails(client, method, path, caplog):
                 assert answer.status_code < 500, answer.text
                 found = said(answer) + caplog.text
                 assert not [secret for secret in SECRETS if secret in found], f"{method} {each} {body}"
+
+
+def caller_of(client):
+    key = client.headers["authorization"].removeprefix("Bearer ")
+    return find_caller(client.app.state.serving.store, key, shop.NOW)
+
+
+def heard(store, made, missed):
+    """What a listener gets at first: a sign of life, what was missed, and how things stand."""
+
+    async def first():
+        events = Events(store, lambda: shop.NOW, every_s=0.001)
+        async with aclosing(events.listen(made, missed)) as stream:
+            return [await anext(stream) for _ in range(2 + len(missed()))]
+
+    return b"".join(asyncio.run(asyncio.wait_for(first(), 60))).decode()
+
+
+def test_the_stream_of_what_happens_says_no_secret(client, caplog):
+    caplog.set_level(logging.DEBUG)
+    store = client.app.state.serving.store
+    caller = caller_of(client)
+    messages = happenings.messages(*happening.since(store, caller, shop.NOW - 86_400), shop.NOW)
+    told = heard(store, happenings.Happenings(store, caller), lambda: messages)
+    assert {"incident.opened", "anomaly"} <= {each.event for each in messages}
+    assert "evil" in told
+    assert all(line.startswith(("id: ", "event: ", "data: ", ": still here")) for line in told.split("\n") if line)
+    assert not [secret for secret in SECRETS if secret in told + caplog.text]
+
+
+@pytest.mark.parametrize("path", ["/", "/incidents", "/incidents/odd", "/anomalies", "/alerts", "/settings"])
+def test_the_stream_of_no_page_says_a_secret(client, path, caplog):
+    caplog.set_level(logging.DEBUG)
+    store = client.app.state.serving.store
+    screen = Screen(
+        Asked(store=store, caller=caller_of(client), now=shop.NOW, zone=UTC, zone_name="UTC",
+              period=period_of({"since": "30d"}, shop.NOW), path=path, query=(("since", "30d"), ("q", NAME)))
+    )  # fmt: skip
+    told = heard(store, screen, tuple)
+    assert "hx-partial" in told
+    assert not [secret for secret in SECRETS if secret in told + caplog.text]
+    assert Tags(told).wrong == []
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("what", ["traces", "anomalies", "incidents"])
+def test_no_export_says_a_secret(client, db, what, form, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    sent = client.get("/api/v1/export", params={"what": what, "format": form, "since": "30d"})
+    assert sent.status_code == 200
+    file = tmp_path / f"out.{form}"
+    done = CliRunner(env=ENVIRONMENT).invoke(group, ["export", str(file), "--what", what, "--db", db])
+    assert done.exit_code == 0, done.output
+    for each in (sent.content, file.read_bytes()):
+        rows = str(parquet.read_table(io.BytesIO(each)).to_pylist()) if form == "parquet" else each.decode()
+        assert "evil" in rows
+        assert not [secret for secret in SECRETS if secret in rows]
+    assert not [secret for secret in SECRETS if secret in done.output + caplog.text]
+
+
+def test_an_archive_says_no_secret_and_only_its_owner_reads_it(db, tmp_path, caplog):
+    """The addresses of channels are in it, or it could not bring them back; those of the environment are not."""
+    caplog.set_level(logging.DEBUG)
+    folder = tmp_path / "backup"
+    done = CliRunner(env=ENVIRONMENT).invoke(group, ["export", "--what", "everything", str(folder), "--db", db])
+    assert done.exit_code == 0, done.output
+    assert not [secret for secret in SECRETS if secret in done.output + caplog.text]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    held = b"".join(each.read_bytes() for each in sorted(folder.iterdir()))
+    assert not [each for each in (b"s3cretfixed", b"s3cretvariable") if each in held]
 
 
 COMMANDS = (

@@ -40,7 +40,7 @@ class Happenings(Channel):
         if self._incidents is not None:
             happened = list(happening.between_looks(self._incidents, incidents))
             found = happening.found_after(self._store, self.caller, self._token)
-            told = _messages(happened, found, now)
+            told = messages(happened, found, now)
         self._incidents, self._token, self._at = incidents, token, now
         if numbers != self._numbers:
             self._numbers = numbers
@@ -73,12 +73,13 @@ def follow(request: Request, server: Server, caller: Reader) -> Response:
         if last is None or not now - happening.LONGEST_S <= last <= now:
             return ()
         happened, found = happening.since(server.store, caller, last)
-        return _messages(happened, found, now)
+        return messages(happened, found, now)
 
     return stream(server, Happenings(server.store, caller), missed)
 
 
-def _messages(happened: Sequence[Happened], found: Sequence[Anomaly], now: float) -> list[Message]:
+def messages(happened: Sequence[Happened], found: Sequence[Anomaly], now: float) -> list[Message]:
+    """What happened to incidents, and what was found, as a stream tells it."""
     told = [
         Message(event=f"incident.{each.change}", data=_json(as_dict(each.incident)), id=_id(now)) for each in happened
     ]
