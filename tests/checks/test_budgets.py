@@ -1,5 +1,8 @@
 """When a budget will be spent: right where it is certain, and honest about how far it may be off."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 
@@ -109,3 +112,56 @@ def test_the_hours_of_the_day_count():
     assert found.spent == 0
     assert found.total == pytest.approx(8.0, abs=1.5)
     assert found.spent_at == pytest.approx(now + 6 * HOUR, abs=HOUR)
+
+
+def berlin(text):
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+
+
+def office(now):
+    """A dollar an hour from 9 to 17 by the clock of Berlin, on working days of the five weeks before."""
+    found = {}
+    for hour in np.arange(now // HOUR * HOUR - 35 * DAY, now, HOUR).tolist():
+        local = datetime.fromtimestamp(hour, ZoneInfo("Europe/Berlin"))
+        found[hour] = 1.0 if local.weekday() < 5 and 9 <= local.hour < 17 else 0.0
+    return found
+
+
+@pytest.mark.parametrize("monday", ["2026-03-30", "2026-10-26", "2026-06-15"])
+@pytest.mark.parametrize("clock", ["08:30", "09:00", "10:00", "11:00", "16:00"])
+def test_after_clocks_change_the_same_day_is_expected_by_the_clock(monday, clock):
+    now = berlin(f"{monday}T{clock}")
+    found = burn(office(now), 12.0, "day", period_of("day", now, "Europe/Berlin"), now)
+    assert found.total == pytest.approx(8.0, abs=0.3)
+    assert not found.is_bad
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", "2026-03-29", 23), ("Europe/Berlin", "2026-10-25", 25), ("America/Santiago", "2026-09-06", 23),
+        ("America/Santiago", "2026-04-04", 25), ("America/Havana", "2026-11-01", 25), ("Atlantic/Azores", "2026-10-25", 25),
+        ("Africa/Cairo", "2026-04-24", 23), ("Australia/Lord_Howe", "2026-04-05", 24.5),
+    ],
+)  # fmt: skip
+def test_days_in_which_clocks_change_are_one_day_without_a_gap(zone, day, hours):
+    noon = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=ZoneInfo(zone)).timestamp()
+    found = period_of("day", noon, zone)
+    assert (found.until - found.since) / HOUR == hours
+    within = {period_of("day", at, zone) for at in np.arange(found.since, found.until, 600.0).tolist()}
+    assert within == {found}
+    assert period_of("day", found.since - 1, zone).until == found.since
+    assert period_of("day", found.until, zone).since == found.until
+    month = period_of("month", noon, zone)
+    assert {period_of("month", at, zone) for at in np.arange(found.since, found.until, 600.0).tolist()} <= {
+        month, period_of("month", found.since, zone),
+    }  # fmt: skip
+    assert period_of("month", month.until, zone).since == month.until
+
+
+def test_what_is_spent_counts_to_the_day_that_the_calendar_says():
+    change = berlin("2026-10-25T00:00")
+    hours = {change + hour * HOUR: 1.0 for hour in range(-24, 49)}
+    for day, spent in (("2026-10-24", 24), ("2026-10-25", 25)):
+        period = period_of("day", berlin(f"{day}T12:00"), "Europe/Berlin")
+        assert burn(hours, 1e9, "day", period, period.until).spent == spent

@@ -1,5 +1,9 @@
 """Runs of jobs that do not come, by the jobs' own rhythm."""
 
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
 import pytest
 
 from tracewatch.detectors.adaptive.cadence import LEAST, Cadence
@@ -51,3 +55,38 @@ def test_a_run_that_comes_counts_again():
     cadence.missed = True
     cadence.come(8 * HOUR)
     assert not cadence.missed
+
+
+def nights(zone, since, days, *, on=range(7), seed=3):
+    """When a job that starts at five past three was over, by the clock of a zone, taking 10 minutes or so."""
+    rng = np.random.default_rng(seed)
+    start = datetime.fromisoformat(since).replace(hour=3, minute=5)
+    every = [start + timedelta(days=day) for day in range(days)]
+    return [
+        each.replace(tzinfo=ZoneInfo(zone)).timestamp() + rng.uniform(300, 900)
+        for each in every
+        if each.weekday() in on
+    ]
+
+
+@pytest.mark.parametrize("change", ["2026-03-29", "2026-10-25"])
+@pytest.mark.parametrize("on", [range(7), range(5)], ids=["nightly", "working days"])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_run_is_missed_because_clocks_change(change, on, seed):
+    since = datetime.fromisoformat(change) - timedelta(days=24)
+    cadence, known = Cadence(), 0
+    for end in nights("Europe/Berlin", since.isoformat(), 50, on=on, seed=seed):
+        due = cadence.deadline()
+        assert due is None or end < due, datetime.fromtimestamp(end, UTC)
+        known += due is not None
+        cadence.come(end)
+    assert known > 15
+
+
+@pytest.mark.parametrize("change", ["2026-03-29", "2026-10-25"])
+def test_a_run_that_stays_away_after_clocks_changed_is_missed_the_same_day(change):
+    since = datetime.fromisoformat(change) - timedelta(days=24)
+    runs = nights("Europe/Berlin", since.isoformat(), 26)
+    assert deadline(*runs[:-1]) < 29
+    weekdays = [each for each in runs if datetime.fromtimestamp(each, UTC).weekday() < 5]
+    assert deadline(*weekdays) < 30

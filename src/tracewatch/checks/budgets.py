@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import erf, inf, sqrt
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,8 @@ class Period:
     until: float
     name: str
     """As people call it: `November`, `the week of Nov 16`, `Nov 21`."""
+    zone: str = "UTC"
+    """By whose calendar, and by whose clock hours are alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,8 @@ def period_of(per: str, now: float, zone: str) -> Period:
     'November'
     """
     local = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(zone))
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    # Where clocks go back at midnight there are two: a day begins with the first, and only once.
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
     if per == "day":
         since, until, name = midnight, midnight + timedelta(days=1), f"{midnight:%b} {midnight.day}"
     elif per == "week":
@@ -80,7 +84,7 @@ def period_of(per: str, now: float, zone: str) -> Period:
         since = midnight.replace(day=1)
         until, name = (since + timedelta(days=32)).replace(day=1), f"{since:%B}"
     at, end = (each.replace(tzinfo=ZoneInfo(zone)).timestamp() for each in (since, until))
-    return Period(since=at, until=end, name=name)
+    return Period(since=at, until=end, name=name, zone=zone)
 
 
 def burn(hours: Mapping[float, float], budget: float, per: str, period: Period, now: float) -> Burn:
@@ -92,7 +96,7 @@ def burn(hours: Mapping[float, float], budget: float, per: str, period: Period, 
             spent=spent, total=spent, low=spent, high=None, spent_at=at, earliest=at, latest=at, sure=1.0,
             going_on=True,
         )  # fmt: skip
-    known = _History.of(hours, now)
+    known = _History.of(hours, now, period.zone)
     if known is None:
         return Burn(
             spent=spent, total=None, low=None, high=None, spent_at=None, earliest=None, latest=None, sure=0.0,
@@ -126,20 +130,23 @@ class _History:
     hours: Amounts
     """Beginnings of the hours, from the first with anything on."""
     amounts: Amounts
+    zone: str
 
     @staticmethod
-    def of(hours: Mapping[float, float], now: float) -> _History | None:
+    def of(hours: Mapping[float, float], now: float, zone: str) -> _History | None:
         """None where there are too few."""
         last = now // HOUR_S * HOUR_S
         first = min((hour for hour, amount in hours.items() if amount and hour >= now - HISTORY_S), default=inf)
         if last - first < ENOUGH_HOURS * HOUR_S:
             return None
         beginnings = np.arange(first, last, HOUR_S)
-        return _History(hours=beginnings, amounts=np.array([hours.get(each, 0.0) for each in beginnings.tolist()]))
+        amounts = np.array([hours.get(each, 0.0) for each in beginnings.tolist()])
+        return _History(hours=beginnings, amounts=amounts, zone=zone)
 
     def usual(self, times: Amounts) -> Amounts:
         """What an hour at these times comes to: the mean of its like, else of its hour of the day, else of all."""
-        kinds, clocks = _kind(self.hours), _clock(self.hours)
+        ours, times = _on_the_wall(self.hours, self.zone), _on_the_wall(times, self.zone)
+        kinds, clocks = _kind(ours), _clock(ours)
         out = np.full(len(times), self.amounts.mean())
         for which, wanted in ((clocks, _clock(times)), (kinds, _kind(times))):
             counts = np.bincount(which, minlength=48)
@@ -199,6 +206,19 @@ def _reached(hours: Mapping[float, float], budget: float, period: Period) -> flo
 
 def _chance(beyond: float, spread: float) -> float:
     return 0.5 * (1 + erf(beyond / (spread * sqrt(2)))) if spread > 0 else float(beyond >= 0)
+
+
+def _on_the_wall(times: Amounts, zone: str) -> Amounts:
+    """What clocks of a zone show then, in seconds of an epoch of their own: people keep to these all year."""
+    hours = (times // HOUR_S).astype(np.int64).tolist()
+    return times + np.fromiter((_ahead_s(zone, each) for each in hours), np.float64, len(hours))
+
+
+@lru_cache(maxsize=20_000)
+def _ahead_s(zone: str, hour: int) -> float:
+    """By how much the clocks of a zone are ahead of UTC in an hour since the epoch."""
+    ahead = datetime.fromtimestamp(hour * HOUR_S, ZoneInfo(zone)).utcoffset()
+    return ahead.total_seconds() if ahead else 0.0
 
 
 def _clock(times: Amounts) -> NDArray[np.int64]:

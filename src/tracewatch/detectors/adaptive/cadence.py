@@ -24,7 +24,8 @@ TENTH, LEAST_S = 0.1, 600.0  # of the rhythm, and seconds, that a run may be lat
 KNOWN_S = 8 * DAY_S  # of a job that runs every half day or less often: a weekend must have been seen
 SLOW_S = 12 * HOUR_S
 WEEK_S = 7 * DAY_S
-SAME_TIME_S = HOUR_S  # from one week to the next
+SAME_TIME_S = 1.25 * HOUR_S  # from one week to the next: clocks that change in between, and runs of different length
+GRACE_S = 2 * HOUR_S
 
 
 @dataclass(slots=True)
@@ -53,11 +54,11 @@ class Cadence:
         return self._by_the_week()
 
     def _by_the_week(self) -> float | None:
-        """The next moment at which runs came one and two weeks before, and an hour's grace."""
+        """The next moment at which runs came one and two weeks before, and two hours' grace."""
         last = self.ends[-1]
         for end in self.ends:
             due = end + WEEK_S
             before = any(abs(other - (end - WEEK_S)) <= SAME_TIME_S for other in self.ends)
             if due > last + SAME_TIME_S and before:
-                return due + 2 * SAME_TIME_S
+                return due + GRACE_S
         return None
