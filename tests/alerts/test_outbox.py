@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -149,6 +150,20 @@ def test_attempts_wait_longer_and_longer_and_are_given_up(store, heard, clock):
     assert only(store).state == "sent"
     with pytest.raises(NotFound):
         outbox.resend(store, "default", dead.key, clock.now)
+
+
+def test_all_that_were_given_up_are_found_however_many_others_there_are(store):
+    one = put_on_its_way(store)[0]
+    store.put([replace(one, key=f"d{each}", state="dead", created_at=NOON - each) for each in range(1_100)])
+    assert [each.key for each in outbox.given_up(store, "default")] == [f"d{each}" for each in range(1_100)]
+
+
+@pytest.mark.parametrize(("state", "why"), [("sending", "being sent at this moment"), ("sent", "It has arrived")])
+def test_why_something_is_not_sent_again_is_said(store, state, why):
+    one = put_on_its_way(store)[0]
+    store.put([replace(one, state=state)])
+    with pytest.raises(NotFound, match=why):
+        outbox.resend(store, "default", one.key, NOON)
 
 
 def test_what_the_receiver_refuses_is_dead_at_once(store, heard, clock):

@@ -139,8 +139,10 @@ def test_after_clocks_change_the_same_day_is_expected_by_the_clock(monday, clock
 @pytest.mark.parametrize(
     ("zone", "day", "hours"),
     [
-        ("Europe/Berlin", "2026-03-29", 23), ("Europe/Berlin", "2026-10-25", 25), ("America/Santiago", "2026-09-06", 23),
-        ("America/Santiago", "2026-04-04", 25), ("America/Havana", "2026-11-01", 25), ("Atlantic/Azores", "2026-10-25", 25),
+        ("Europe/Berlin", "2026-03-29", 23), ("Europe/Berlin", "2026-10-25", 25),
+        ("America/Santiago", "2026-09-06", 23),
+        ("America/Santiago", "2026-04-04", 25), ("America/Havana", "2026-11-01", 25),
+        ("Atlantic/Azores", "2026-10-25", 25),
         ("Africa/Cairo", "2026-04-24", 23), ("Australia/Lord_Howe", "2026-04-05", 24.5),
     ],
 )  # fmt: skip

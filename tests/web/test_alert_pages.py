@@ -57,6 +57,25 @@ def test_the_list_says_what_stands_how(pages):
     assert "Calls of chat cost 4.1× as much" in said
 
 
+def test_of_many_rules_that_fire_the_headline_counts_the_rest(own):
+    store = store_of(own)
+    for number in range(6):
+        store.put([AlertRule(name=f"r{number}", severity="high", channels=("team",), changed_at=shop.NOW - 86_400)])
+        said = words(own.get("/alerts").text)
+        if number == 0:
+            assert "r0 is pending" not in said
+            store.put([AlertChannel(project="default", name="team", url=alerted.HOOK, changed_at=0.0)])
+        store.add([
+            Delivery(
+                project="default", key=f"k{number}", state="sent", channel="team", rule=f"r{number}", event="opened",
+                incident_id=shop.COSTLY, severity="critical", title="t", message={}, created_at=shop.NOW - 60,
+                due_at=shop.NOW - 60, episode="0",
+            )
+        ])  # fmt: skip
+    said = words(own.get("/alerts").text)
+    assert "r0, r1, r2 and 3 more are firing." in said
+
+
 def test_the_incident_says_who_was_told(pages):
     said = words(pages.get(f"/incidents/{shop.COSTLY}").text)
     assert "Who was told" in said
