@@ -60,14 +60,12 @@ def test_the_list_says_what_stands_how(pages):
 def test_of_many_rules_that_fire_the_headline_counts_the_rest(own):
     store = store_of(own)
     for number in range(6):
-        store.put([AlertRule(name=f"r{number}", severity="high", channels=("team",), changed_at=shop.NOW - 86_400)])
-        said = words(own.get("/alerts").text)
-        if number == 0:
-            assert "r0 is pending" not in said
-            store.put([AlertChannel(project="default", name="team", url=alerted.HOOK, changed_at=0.0)])
+        way = f"c{number}"
+        store.put([AlertChannel(project="default", name=way, url=alerted.HOOK, changed_at=0.0)])
+        store.put([AlertRule(name=f"r{number}", severity="high", channels=(way,), changed_at=shop.NOW - 86_400)])
         store.add([
             Delivery(
-                project="default", key=f"k{number}", state="sent", channel="team", rule=f"r{number}", event="opened",
+                project="default", key=way, state="sent", channel=way, rule=f"r{number}", event="opened",
                 incident_id=shop.COSTLY, severity="critical", title="t", message={}, created_at=shop.NOW - 60,
                 due_at=shop.NOW - 60, episode="0",
             )

@@ -106,13 +106,13 @@ def test_nothing_of_another_project_or_account_is_told(store):
 
 
 def test_who_was_away_gets_what_happened_since(store):
-    from tracewatch.web.api.events import _messages
+    from tracewatch.web.api.events import messages
     from tracewatch.web.views import happening
 
     before = an_incident("before0000000001", updated_at=NOW - 900, detected_at=NOW - 900)
     store.put([before, an_incident("after00000000001", updated_at=NOW - 10, detected_at=NOW - 10)])
     deal(store, before, "acknowledge", who="me", now=NOW - 5)
-    found = told(store, count=2, missed=lambda: _messages(*happening.since(store, EVERYTHING, NOW - 60), NOW))
+    found = told(store, count=2, missed=lambda: messages(*happening.since(store, EVERYTHING, NOW - 60), NOW))
     assert {(each["event"], each["data"]["id"]) for each in found} == {
         ("incident.changed", "before0000000001"),
         ("incident.opened", "after00000000001"),
