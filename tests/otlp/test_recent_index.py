@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 from bodies import read_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,3 +101,63 @@ def test_a_project_that_one_instrumentation_reports_is_not_indexed():
     again = dataclasses.replace(calls[77], span_id="ff" * 8, instrumentation="other")
     (found,) = recent.merge([again], {("default", SPAN.trace_id, calls[77].span_id): calls[77]}.get).duplicates
     assert found.kept_span_id == calls[77].span_id
+
+
+def numbered(numbers, **given):
+    return [dataclasses.replace(SPAN, span_id=f"{each:016x}", response_id=f"r-{each}", **given) for each in numbers]
+
+
+@pytest.mark.parametrize("odd", ["a second report", "a request over HTTP"])
+def test_what_has_long_been_alone_is_let_pass_again(odd):
+    recent = RecentCalls(20)
+    (first,) = numbered([1])
+    if odd == "a second report":
+        second = dataclasses.replace(first, span_id="ff" * 8, instrumentation="other")
+    else:
+        second = dataclasses.replace(first, span_id="ff" * 8, operation_type="http", parent_span_id=first.span_id)
+    recent.merge([first, second], lambda key: None)
+    passed = []
+    for begin in range(100, 160, 5):
+        recent.merge(numbered(range(begin, begin + 5)), lambda key: None)
+        passed.append(bool(recent._lone._count))
+    assert passed == [False] * passed.index(True) + [True] * (len(passed) - passed.index(True))
+    assert passed.index(True) in (4, 5)  # after as many as are remembered
+
+
+SENT = st.lists(
+    st.tuples(
+        st.sampled_from(["one"] * 6 + ["two", "tool", "http", "again"]),
+        st.integers(0, 3),
+        st.sampled_from(["shop", "shop", "bank"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches=st.lists(SENT, min_size=4, max_size=16), calls=st.sampled_from([4, 9]))
+def test_calls_that_are_let_pass_again_are_found_all_the_same(batches, calls):
+    """Each batch has calls of its own, second reports of earlier calls, steps below them, and some again."""
+    number = 100
+    sent = []
+    for batch in batches:
+        spans = []
+        for by, back, project in batch:
+            number += 1
+            (span,) = numbered([number], project=project, instrumentation=by)
+            if by == "two":
+                span = dataclasses.replace(span, response_id=f"r-{number - 1 - back}")
+            elif by in ("http", "tool"):  # requests come before their calls, steps after what they are below
+                above = f"{number + 1 + back if by == 'http' else number - 1 - back:016x}"
+                span = dataclasses.replace(span, operation_type=by, parent_span_id=above, response_id=None)
+            elif by == "again":
+                span = next((each[0] for each in sent[-2 - back % 3 :]), span)
+            if span not in spans:
+                spans.append(span)
+        sent.append(spans)
+    strict, quick = RecentCalls(calls), RecentCalls(calls)
+    strict._let_pass = lambda rows: False
+    for mine, theirs in zip(merged(quick, sent), merged(strict, sent), strict=True):
+        assert set(map(str, mine.spans)) == set(map(str, theirs.spans))
+        assert (mine.changed, mine.duplicates) == (theirs.changed, theirs.duplicates)

@@ -1,6 +1,7 @@
 """Calls of projects in which one instrumentation alone reports: nothing is looked for among them until a second does.
 
-Most projects are like that. Their calls are kept as they came, and read only when somebody asks: a third of the time.
+Most projects are like that, and one in which a second has long been silent is again (`RecentCalls`). Their calls are
+kept as they came, and read only when somebody asks: a third of the time.
 """
 
 from __future__ import annotations

@@ -91,8 +91,10 @@ class RecentCalls:
         self._index: dict[tuple[Any, ...], list[_Call]] = {}
         self._indexed: set[str] = set()  # the projects whose calls stand in it
         self._reporters: dict[str, Counter[str | None]] = {}
-        self._merged: OrderedDict[Key, tuple[Key, str]] = OrderedDict()
-        self._tries: OrderedDict[Key, dict[str, str | None]] = OrderedDict()
+        # The third of the one and the first of the other are how many calls had been looked at by then.
+        self._merged: OrderedDict[Key, tuple[Key, str, int]] = OrderedDict()
+        self._tries: OrderedDict[Key, tuple[int, dict[str, str | None]]] = OrderedDict()
+        self._looked_at = 0
         self._lone = LoneCalls(calls)
 
     def remember(self, spans: Iterable[Span]) -> None:
@@ -115,6 +117,7 @@ class RecentCalls:
 
         Objects and lists in a row may be in any form that `span_of` understands.
         """
+        self._let_go()
         if self._let_pass(rows):
             return MergedRows(rows=tuple(rows), changed=(), duplicates=())
         for batch in self._lone.drain():
@@ -131,6 +134,7 @@ class RecentCalls:
             if row.get("operation_type") not in MODEL_CALLS:
                 kept[key] = row
                 continue
+            self._looked_at += 1
             row = self._retried(key, row)
             call = _call_of(key, row, span_of)
             held = self._calls.get(key)
@@ -157,6 +161,20 @@ class RecentCalls:
             changed=tuple(each for each in self._reparented(changed) if isinstance(each, Span)),
             duplicates=tuple(duplicates.values()),
         )
+
+    def _let_go(self) -> None:
+        """Forgets what was merged and tried when only calls before the last ones had to do with it.
+
+        So a project that has had two reports of a call once is let pass again after as many calls as are remembered.
+        """
+        long_ago = self._looked_at - self._limit
+        while self._tries and next(iter(self._tries.values()))[0] <= long_ago:
+            self._tries.popitem(last=False)
+        while self._merged:
+            first, _, since = next(iter(self._merged.values()))
+            if since > long_ago or first in self._calls:
+                return
+            self._merged.popitem(last=False)
 
     def _let_pass(self, rows: Sequence[Row]) -> bool:
         """Whether none of these can have to do with another report; they are remembered then."""
@@ -226,7 +244,7 @@ class RecentCalls:
         return near[1]
 
     def _join(self, found: _Call, call: _Call, how: str) -> None:
-        self._merged[call.key] = (found.key, how)
+        self._merged[call.key] = (found.key, how, self._looked_at)
         if len(self._merged) > self._limit:
             self._merged.popitem(last=False)
         if call.by:
@@ -291,13 +309,14 @@ class RecentCalls:
             return
         parent = (row["project"], row["trace_id"], above)
         failed = row.get("status", "ok") != "ok"
-        self._tries.setdefault(parent, {})[row["span_id"]] = row.get("error_category") if failed else None
+        _, tries = self._tries.setdefault(parent, (self._looked_at, {}))
+        tries[row["span_id"]] = row.get("error_category") if failed else None
         if len(self._tries) > self._limit:
             self._tries.popitem(last=False)
 
     def _retried(self, key: Key, row: Row) -> Row:
         """The call with its retries, where the requests below it tell of several and itself of none."""
-        tries = self._tries.get(key)
+        _, tries = self._tries.get(key, (0, None))
         if not tries or len(tries) < 2 or row.get("retry_count") is not None:
             return row
         reason = row.get("retry_reason") or next((each for each in tries.values() if each), None)
