@@ -149,3 +149,16 @@ def test_a_plan_has_what_a_condition_would_have_made_in_place_of_what_it_made(st
     assert (found.missed, dict(found.untried), found.silent) == ((), {}, ())
     assert plan(Rules.of([rule]), Book(), kept, since, NOW).ruled["mine"].incidents == ("old",)
     assert pasts(store, "default", since, NOW) == []
+
+
+def test_what_was_over_within_a_step_of_a_plan_was_told_all_the_same(store):
+    """Live it is told to the second; a minute later calls come again."""
+    rule = a_condition(no_data={"for": "30m"})
+    began = NOW - 6 * HOUR + 89  # so that it is told, and over, between two steps of five minutes
+    for end in (began, NOW - 4 * HOUR):
+        calls(store, 120, over=2 * HOUR - (31 * MINUTE if end != began else 0), until=end)
+    made = tried(store, [rule], NOW - 7 * HOUR, NOW - 4 * HOUR)
+    ((opened, *_),) = [each.times for each in made[0].pasts]
+    assert opened // 300 == (opened + 120) // 300
+    found = plan(Rules.of([rule]), Book(), [], NOW - 7 * HOUR, NOW - 4 * HOUR, made)
+    assert (found.ruled["mine"].fired, found.missed) == (1, ())

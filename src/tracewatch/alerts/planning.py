@@ -12,7 +12,7 @@ from tracewatch.alerts.deciding import Rules, decide
 from tracewatch.alerts.history import Past
 from tracewatch.alerts.ledger import OPENINGS, Ledger, Telling
 from tracewatch.alerts.matching import DEFAULT, at_least
-from tracewatch.course import CLOSED
+from tracewatch.course import CLOSED, RECOVERING
 from tracewatch.records import AlertRule, Incident, iso
 from tracewatch.times import DAY_S
 
@@ -157,6 +157,7 @@ def replay(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until:
     there: list[Past] = []
     longest = max(each.digest_s for each in rules.all) if rules.all else 0.0
     now = since // STEP_S * STEP_S
+    openings = _openings(pasts)
     while True:
         while coming and coming[-1].times[0] <= now:
             there.append(coming.pop())
@@ -169,8 +170,22 @@ def replay(rules: Rules, book: Book, pasts: Sequence[Past], since: float, until:
             there = [each for each in there if not _is_told(each, ledger, now)]
         if now >= until:
             return told
-        following = max(now + STEP_S, _next(coming, now)) if not there and not longest else now + STEP_S
-        now = min(following, until)  # what came since the last step counts too
+        step = (now // STEP_S + 1) * STEP_S
+        following = step if there or longest else max(step, _next(coming, now))
+        while openings and openings[-1] <= now:
+            openings.pop()
+        now = min(following, until, *openings[-1:])  # what came since the last step counts too
+
+
+def _openings(pasts: Sequence[Past]) -> list[float]:
+    """When conditions opened incidents, the last first: live these are told at once, and may be over in a step."""
+    found: set[float] = set()
+    for each in pasts:
+        if each.incident.rule is not None:
+            lasting = [phase.incident.state not in (CLOSED, RECOVERING) for phase in each.phases]
+            began = zip(each.times, lasting, [False, *lasting], strict=False)
+            found.update(at for at, lasts, did in began if lasts and not did)
+    return sorted(found, reverse=True)
 
 
 def _is_told(past: Past, ledger: Ledger, now: float) -> bool:

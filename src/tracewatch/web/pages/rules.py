@@ -170,7 +170,8 @@ def _preview(asked: Asked, server: Serving, rule: AlertRule, was: AlertRule | No
     if not ruled.fired:
         said = f"It would have told nothing in {DAYS} days, of {formats.plural(found.incidents, 'incident')}."
     if ruled.made:
-        said += f" The last time: {ruled.made[-1].title}"
+        when = "The last time" if ruled.fired else "Its condition was met, and the rule silent; the last time"
+        said += f" {when}: {ruled.made[-1].title}"
     if why := found.untried.get(rule.name):
         said += f" Not all of it is known: {why}."
     some = [asked.store.get(Incident, {"project": rule.project, "id": id_}) for id_ in ruled.incidents[:NAMED]]
