@@ -10,6 +10,7 @@ from told import a_message
 
 from tracewatch.alerts.book import Book
 from tracewatch.channels import open_channel
+from tracewatch.channels import reaching as reached
 from tracewatch.channels.base import Channel
 from tracewatch.channels.reaching import Refused, Within, reaching, refusal_of
 from tracewatch.errors import DeliveryFailed, DeliveryRefused, UnknownChannel
@@ -199,3 +200,33 @@ def test_a_failure_behind_a_proxy_is_tried_again(monkeypatch):
         with pytest.raises(DeliveryFailed, match="503") as raised:
             Within(Busy(port), private=False).send(a_message())
     assert not isinstance(raised.value, DeliveryRefused)
+
+
+def test_syslog_takes_a_name_where_private_networks_are_let_through():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as log:
+        log.bind(("127.0.0.1", 0))
+        log.settimeout(10)
+        open_channel(f"rsyslog://localhost:{log.getsockname()[1]}").send(a_message())
+        assert b"Calls of rag_answer" in log.recv(65_536)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")  # Apprise leaves its own for the collector
+@pytest.mark.parametrize(
+    ("leads_to", "why"),
+    [
+        ("127.0.0.1", "127.0.0.1 is in a private network"),
+        (
+            "93.184.215.14",
+            "localhost is resolved only when it is sent to, so that it may lead anywhere: give its address",
+        ),
+    ],
+)
+def test_syslog_by_name_is_refused_with_a_sentence_where_they_are_not(monkeypatch, leads_to, why):
+    monkeypatch.setattr(reached, "_resolved", lambda _: frozenset({leads_to}))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as log:
+        log.bind(("127.0.0.1", 0))
+        log.setblocking(False)
+        with pytest.raises(DeliveryRefused, match=why):
+            open_channel(f"rsyslog://localhost:{log.getsockname()[1]}", private=False).send(a_message())
+        with pytest.raises(BlockingIOError):
+            log.recv(1)
