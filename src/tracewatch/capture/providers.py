@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 # By the end of the host's name; the first that fits decides.
@@ -85,6 +84,8 @@ def provider_of(address: Any, otherwise: str) -> tuple[str, str | None]:
     """
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     if host is None:
+        from urllib.parse import urlsplit  # not at the top: a tenth of what importing us costs
+
         try:
             parts = urlsplit(str(address))
             host, port = parts.hostname, parts.port
