@@ -138,6 +138,13 @@ def test_a_stream_that_breaks(folder):
 
 
 @pytest.mark.parametrize("folder", FULL_OPENAI[:3])
+def test_a_response_that_was_counted_is_whole(folder):
+    assert (
+        call_of(f"{folder}/openai_responses_stream").warning_flags is None
+    )  # though OpenInference never says why it ended
+
+
+@pytest.mark.parametrize("folder", FULL_OPENAI[:3])
 def test_a_stream_that_is_given_up(folder):
     call = call_of(f"{folder}/openai_chat_stream_abandoned")
     assert call.status == "ok"

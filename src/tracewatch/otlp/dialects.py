@@ -58,8 +58,10 @@ def translate(convention: str, span: WireSpan, values: Values, metadata: Attribu
         metadata["reported_input_tokens"] = values[INPUT]
         yield "corrected_tokens"
     if convention in _SAY_WHY and values.get("streaming_enabled") and "finish_reason" not in values:
-        ollama = values.get("model_provider", "").lower() == "ollama"  # OpenLLMetry never names Ollama's
-        if span.code != 2 and not values.get("error_type") and not ollama and _answers(values):
+        provider = values.get("model_provider", "").lower()
+        # OpenLLMetry never names Ollama's, nor OpenInference those of a response; OpenAI's count of tokens comes last.
+        is_whole = provider == "ollama" or (provider == "openai" and OUTPUT in values)
+        if span.code != 2 and not values.get("error_type") and not is_whole and _answers(values):
             yield "unfinished_stream"
 
 
