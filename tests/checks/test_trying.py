@@ -162,3 +162,12 @@ def test_what_was_over_within_a_step_of_a_plan_was_told_all_the_same(store):
     assert opened // 300 == (opened + 120) // 300
     found = plan(Rules.of([rule]), Book(), [], NOW - 7 * HOUR, NOW - 4 * HOUR, made)
     assert (found.ruled["mine"].fired, found.missed) == (1, ())
+
+
+def test_before_the_first_call_of_all_nothing_is_silent(store):
+    calls(store, 240, over=2 * HOUR, until=NOW - HOUR)
+    (found,) = tried(store, [a_condition(no_data={"for": "30m"})], NOW - 5 * DAY, NOW)
+    assert [(each.incident.state, each.times[0] > NOW - HOUR) for each in found.pasts] == [("open", True)]
+    never = a_condition(no_data={"for": "30m", "slice": {"service_name": "nosuch"}})
+    (found,) = tried(store, [never], NOW - 5 * DAY, NOW)
+    assert [round(each.times[0] - (NOW - 5 * DAY)) for each in found.pasts] == [1801]

@@ -192,8 +192,9 @@ def _silences(trial: _Trial, asked: NoData) -> Tried:
     where = where_of(trial.rule.project, asked.slice)
     parts, since = trial.read(lambda begin, end: _seconds(trial.store, where, begin, end), DAY_S)
     reach = trial.store.extent(Span, [*where, Filter("start_time", "<", (since,))])
-    ever = reach is not None
-    calls = np.concatenate([[reach[1] if reach else since], *parts])
+    came = np.concatenate(parts) if parts else np.empty(0)
+    ever = reach is not None or len(came) > 0  # before the first call of all nothing had fallen silent
+    calls = came if reach is None and ever else np.concatenate([[reach[1] if reach else since], came])
     lasted = np.diff(np.append(calls, trial.until))
     gaps = np.flatnonzero(lasted > asked.for_s)
     ends = np.append(calls, np.inf)[gaps + 1]
