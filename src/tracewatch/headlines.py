@@ -216,6 +216,8 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
         return f"one of the {subject} {lead}".replace(" were ", " was "), value, f"{rest}{compared}"
     lead, _, rest = (_past(measure.verb) if incident.closed_at is not None else measure.verb).partition("{value}")
     ratio = ratio_of(incident)
+    if incident.kind == "drift":
+        return f"{subject} {lead}", _amount(observed, measure.unit), f"{rest}, {_crept(incident, measure.unit)}"
     told = (
         _RATIO.get(measure.family)
         if measure.unit in ("ms", "USD", "tokens") and lead.split()[0] in ("take", "took", "cost", "send", "sent")
@@ -227,6 +229,13 @@ def _what(incident: Incident, measure: Measure) -> tuple[str, str, str]:
         return f"{subject} {lead}", told.format(ratio=formats.ratio(ratio)), beside
     value = _amount(observed, measure.unit)
     return f"{subject} {lead}", value, f"{rest}{compared}"
+
+
+def _crept(incident: Incident, unit: str | None) -> str:
+    """How far it has crept, and from where; of a share the numbers say so."""
+    ratio = None if unit in ("share", "score") else ratio_of(incident)
+    before = None if incident.expected is None else _amount(incident.expected, unit)
+    return saying.crept(incident.direction, ratio, before)
 
 
 def _amount(value: float | None, unit: str | None) -> str:

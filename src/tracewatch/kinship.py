@@ -154,6 +154,8 @@ def kinship(old: Alert, new: Alert) -> int:
     """How sure it is that two alerts have one cause: SAME_CALLS to ONE_CALL; 0 when nothing says so."""
     if "point" in (old.kind, new.kind):
         return _of_call(old, new)
+    if (old.kind == "drift") != (new.kind == "drift"):
+        return 0  # what creeps for weeks is not what began within the hour in which that became plain
     near = gap(old, new)
     if old.kind == new.kind == "silence" and nested(calls_of(old), calls_of(new)):
         return SAME_CALLS * (near <= SAME_DAY)  # nothing comes at all any more: the part fell silent with the rest

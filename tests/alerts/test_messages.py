@@ -25,7 +25,8 @@ GOLDEN = Path(__file__).parent / "messages.txt"
 RULE = AlertRule(name="costly", labels={"team": "search"}, changed_at=0.0)
 METRIC_OF_KIND = {
     "spike": "duration_ms", "drop": "cache_hit_rate", "level_shift": "cost_usd", "ramp": "input_tokens",
-    "rate": "error_rate", "silence": "call_count", "surge": "call_count", "first_seen": "first_seen_model",
+    "drift": "ttft_ms", "rate": "error_rate",
+    "silence": "call_count", "surge": "call_count", "first_seen": "first_seen_model",
     "point": "ttft_ms",
 }  # fmt: skip
 COURSE = {"start": "2026-03-02T12:02:00.000Z", "step_s": 900, "values": [1.4, 1.5, None, 1.4, 1.6, 5.8, 5.9, 5.9]}

@@ -126,6 +126,16 @@ def part(name: str, change: float) -> str:
     return less if change < 0 else more
 
 
+def crept(direction: str, ratio: float | None, before: str | None) -> str:
+    """How far a level has crept, and from where; a ratio of None tells nothing of it.
+
+    >>> crept("up", 1.34, "$2.10"), crept("down", 0.8, None), crept("up", None, "2 %")
+    ('crept up 34 % from $2.10', 'crept down 20 %', 'crept up from 2 %')
+    """
+    part = "" if ratio is None else f" {abs(ratio - 1) * 100:.0f} %"
+    return f"crept {direction}{part}{f' from {before}' if before else ''}"
+
+
 def near(late_s: float) -> str:
     """How far a change is from the onset, which is only known to some minutes.
 

@@ -83,9 +83,26 @@ def _what(story: Story, measure: Measure) -> str:
         words.amount(story.observed, measure.unit) if story.observed is not None else "more" if _up(story) else "less"
     )
     verb = measure.verb.format(value=value)
+    if story.kind == "drift":
+        return f"{subject} {verb}, {_crept(story, measure)}, {when}"
     if story.kind == "point":
         return f"one of the {subject} {_singular(verb)} at {since}{_compared(story, measure)}"
     return f"{subject} {verb} {when}{_compared(story, measure)}"
+
+
+def _crept(story: Story, measure: Measure) -> str:
+    """How far a level has crept, and from where.
+
+    >>> from tracewatch.explaining.measures import measure_of
+    >>> story = Story(metric="ttft_ms", direction="up", kind="drift", slice={}, since=0.0, observed=670.0,
+    ...               expected=500.0)
+    >>> _crept(story, measure_of("ttft_ms"))
+    'crept up 34 % from 500 ms'
+    """
+    observed, expected = story.observed, story.expected
+    ratio = observed / expected if observed and expected and measure.unit not in ("share", "score") else None
+    before = None if expected is None else words.amount(expected, measure.unit)
+    return saying.crept(story.direction, ratio, before)
 
 
 def _volume(story: Story, measure: Measure, when: str) -> str:

@@ -9,7 +9,7 @@ from tracewatch.records.base import Json, Record, Texts, Time, column
 
 SEVERITIES = ("low", "medium", "high", "critical")
 RESOLUTIONS = ("pending", "acknowledged", "resolved", "dismissed")
-KINDS = ("spike", "drop", "level_shift", "ramp", "rate", "silence", "surge", "first_seen", "point")
+KINDS = ("spike", "drop", "level_shift", "ramp", "drift", "rate", "silence", "surge", "first_seen", "point")
 DIRECTIONS = ("up", "down")
 STATES = ("open", "growing", "recovering", "closed")
 CHECKED = ("self", "rules")

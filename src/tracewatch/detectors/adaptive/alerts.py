@@ -61,6 +61,7 @@ class Notice:
     segments: tuple[int, ...] = ()  # of a part: it is no news while an incident of its family is open in one of them
     families: tuple[str, ...] = ()  # those, where the key does not name one
     proof: Proof | None = None
+    level: bool = False  # it lasts until it is the new normal
 
 
 def named(notices: Mapping[int, list[Notice]], names: Mapping[str, Any]) -> dict[int, list[Notice]]:

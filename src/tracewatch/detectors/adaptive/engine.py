@@ -12,6 +12,8 @@ from .arrays import Floats, Rows
 from .beside import Beside
 from .channels import drivers, observed
 from .culprits import judge
+from .drifts import BLOCK as AT_A_TIME
+from .drifts import Drifts
 from .errands import CAN_SHARE, Errand, Second
 from .extras import Extras
 from .failover import Failover
@@ -51,6 +53,8 @@ COSTS = {
     "volume": 10,
     "points": 10,
     "segment": 1,
+    "levels": 2,
+    "drifts": 2,
 }  # in such segments
 BLOCK = 64  # slices whose wobble is learned at once, if not all is
 LIMITS = 256  # segments whose limits of single calls are learned at once, if not all are
@@ -83,7 +87,7 @@ class Engine:
         self.users.put(Users())
         self.schedules, self.volume, self.parts = Schedules(), Volume(), Parts()
         self.failover, self.firsts = Failover(), Firsts()
-        self.runs, self.routes, self.streaks = Runs(), Routes(), Streaks()
+        self.runs, self.routes, self.streaks, self.drifts = Runs(), Routes(), Streaks(), Drifts()
         self.now: int | None = None  # the first tick not yet read
         self.last_row = 0  # tick
         self.lessons: list[Lesson] = []  # left of the last midnight's
@@ -271,6 +275,7 @@ class Engine:
             self.firsts.scan(known, first, ticks, rows, alarming),
             self.routes.scan(known, self.firsts, first, ticks, rows, alarming),
             self.streaks.scan(known, first, ticks, rows, alarming),
+            self.drifts.scan(first, alarming),
         ]
         crossed = [
             (each.tick, judge(known, self.parts, each, first)) for each in self.parts.scan(known, first, ticks, rows)
@@ -321,6 +326,7 @@ class Engine:
         # What nobody waits for comes after what is waited for.
         self.users.ask(Users.learn, self.incidents.reported_users(tick - DAY))
         self.beside.extras.ask(Extras.learn, day, soon)
+        points += [(name, low) for name in ("levels", "drifts") for low in range(0, segments, AT_A_TIME)]
         if not elsewhere:
             self.lessons += points
             self.owed[:0] = [("close", tick), ("forget", tick)]
@@ -396,6 +402,10 @@ class Engine:
                 self.sessions.ask(Sessions.learn, midnight)
             elif name == "volume":
                 self.volume.learn(tick, known.first, self.schedules.plans, self.incidents.volume)
+            elif name == "levels":
+                self.drifts.close_day(known, self.incidents, which, midnight)
+            elif name == "drifts":
+                self.drifts.judge(known, which, midnight)
             else:
                 self.points.learn(
                     known.memory, known.expect.known, slice(which, None if most > A_TICK else which + LIMITS)
@@ -449,6 +459,7 @@ class Engine:
             self.streaks.keep_slices(slices)
             self.points.keep_segments(keep)
             self.routes.keep_segments(keep)
+            self.drifts.keep_segments(keep)
             place = {int(old): new for new, old in enumerate(keep)}
             self.failover.keep_segments(place)
             left = [(name, place.get(which, -1) if name == "segment" else which) for name, which in self.lessons]

@@ -351,6 +351,8 @@ class Incidents:
         self.quiet[key] = now + notice.hold
         if about_volume:
             self.volume.append((int(str(key[1])), now - notice.window, now + notice.hold))
+        if notice.level:
+            return [replace(notice.alert, story=self.stories.last(key, now + ACCEPTED, level=True))]
         return [replace(notice.alert, story=self.stories.last(key, now + min(notice.hold, LULL)))]
 
     def one_off(self, alert: Alert, now: int) -> Alert:

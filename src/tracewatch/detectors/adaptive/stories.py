@@ -32,6 +32,7 @@ class Stories:
         self.news: list[Ending | Return] = []
         self.of: dict[Key, int] = {}  # the last story of a key
         self.until: dict[Key, int] = {}  # last tick of the stories that last because nothing says that they ended
+        self.levels: set[Key] = set()  # of those, what does not heal but becomes the new normal
 
     def begin(self) -> int:
         """The number of a new one."""
@@ -46,9 +47,11 @@ class Stories:
         """A tick showed that it is back."""
         self.news.append(Return(story=story, at=float((tick + 1) * TICK)))
 
-    def last(self, key: Key, until: int) -> int:
-        """Begin one that lasts until a tick, unless it is heard of again."""
+    def last(self, key: Key, until: int, level: bool = False) -> int:
+        """Begin one that lasts until a tick, unless it is heard of again; a level is the new normal then."""
         self.of[key], self.until[key] = self.begin(), until
+        if level:
+            self.levels.add(key)
         return self.of[key]
 
     def heard(self, key: Key, tick: int, until: int) -> None:
@@ -62,7 +65,8 @@ class Stories:
         """End those whose time has run out."""
         for key in [key for key, until in self.until.items() if until < tick]:
             del self.until[key]
-            self.end(self.of[key], tick)
+            self.end(self.of[key], tick, key in self.levels)
+            self.levels.discard(key)
 
     def forget(self, key: Key, tick: int) -> None:
         """Its key goes to another."""

@@ -23,7 +23,7 @@ from tracewatch.stores.base import Filter, Store
 from tracewatch.web.charts import Range, Series
 from tracewatch.web.views.series import can_be_rolled, series, step_for, where_of
 
-MOVEMENTS = ("spike", "drop", "level_shift", "ramp", "rate")
+MOVEMENTS = ("spike", "drop", "level_shift", "ramp", "drift", "rate")
 """Kinds of movement whose range is one of means over calls, as the steps of a picture are."""
 MOST_CALLS = 3_000  # that are drawn one by one; of more the means are shown
 MOST_STEPS = 60  # of a picture of single calls
