@@ -146,6 +146,17 @@ def test_what_was_told_is_not_told_again():
     assert lines(told, fresh=4)[0] < 5.5 < lines(told)[0]
 
 
+def test_a_block_whose_segments_were_forgotten_says_nothing(stream):
+    engine = Engine()
+    engine.feed({name: values[:200] for name, values in stream.items()})
+    engine.advance(MONDAY + DAY)
+    tick = engine.known.first + DAYS * TICKS
+    for low in (0, 16):
+        engine.drifts.close_day(engine.known, engine.incidents, low, tick)
+        engine.drifts.judge(engine.known, low, tick)
+    assert engine.drifts.scan(tick, alarming=True) == {}
+
+
 def test_the_days_of_a_series_take_less_than_two_kilobytes():
     levels = Levels()
     levels.grow(100)

@@ -75,7 +75,7 @@ class Drifts:
 
     def judge(self, known: Knowledge, low: int, tick: int) -> None:
         """Note what is to be told of a block of segments, after all have taken their day."""
-        if tick - known.first < SPANS[0] * WEEK * DAY:
+        if tick - known.first < SPANS[0] * WEEK * DAY or low >= len(known.intake.segments):  # some were forgotten
             return
         if low == 0:
             self.steps, self.sums = pooled_steps(self.sums), np.zeros((2, SERIES))
