@@ -4,6 +4,7 @@
 
 VENV := .venv
 READY := $(VENV)/.ready
+PRODUCT := $(VENV)/.product
 RUN := $(VENV)/bin
 
 help:
@@ -14,9 +15,14 @@ help:
 
 $(READY): pyproject.toml environment.sh
 	@sh environment.sh $(VENV)
-	@touch $(READY)
+	@touch $(PRODUCT) $(READY)
 
-demo: $(READY)
+# Who only wants to see it waits for the product alone, not for all that it is tested with.
+$(PRODUCT): pyproject.toml environment.sh
+	@sh environment.sh $(VENV) demo
+	@touch $(PRODUCT)
+
+demo: $(PRODUCT)
 	@$(RUN)/tracewatch demo
 
 test: $(READY)

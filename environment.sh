@@ -1,7 +1,9 @@
 #!/bin/sh
-# Makes the private environment that every make target runs in: sh environment.sh .venv
+# Makes the private environment that every make target runs in: sh environment.sh .venv [demo]
+# With `demo` it holds what the product needs and nothing else.
 set -eu
 venv=$1
+wanted=${2:-everything}
 
 newest_python() {
     for name in python3.14 python3.13 python3.12 python3.11 python3 python; do
@@ -32,9 +34,15 @@ make_venv() {
 }
 
 python=$(newest_python)
-[ -x "$venv/bin/python" ] || { echo "Making a private environment in $venv (once, about a minute) ..."; make_venv; }
+[ -x "$venv/bin/python" ] || { echo "Making a private environment in $venv (once) ..."; make_venv; }
 # pip 25.1 is the first that knows dependency groups.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+if [ "$wanted" = demo ]; then
+    echo "Installing tracewatch into it (once, about a minute) ..."
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[server]'
+    exit
+fi
+echo "Installing what it is tested with (once, some minutes) ..."
 # The screens are looked at in Chromium; where it can be had without asking it is had, and tests say when there is none.
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && ! command -v chromium >/dev/null 2>&1; then
     echo "Installing chromium, to look at the screens with ..."

@@ -87,6 +87,10 @@ def group() -> None:
     """tracewatch notices by itself what is abnormal in your application's LLM calls."""
 
 
+_EXTRA_OF = {"psycopg": "postgres", "clickhouse_connect": "clickhouse"}
+"""Which extra brings a package, where it is not the server's."""
+
+
 def main() -> None:
     """Runs the command line; an error of ours is one sentence on stderr and exit code 1."""
     sys.meta_path.insert(0, WithoutPandas())
@@ -109,7 +113,9 @@ def main() -> None:
     except ImportError as missing:
         if (missing.name or "tracewatch").partition(".")[0] == "tracewatch":
             raise
-        _fail(MissingExtra(what="This command", package=missing.name, extra="server"))
+        _fail(
+            MissingExtra(what="This command", package=missing.name, extra=_EXTRA_OF.get(missing.name or "", "server"))
+        )
 
 
 def _check_arguments(given: Sequence[str]) -> None:

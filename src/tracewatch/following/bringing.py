@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from math import inf
+from typing import TYPE_CHECKING
 
-from tracewatch.errors import BadSetting, FollowingFailed
+from tracewatch.errors import BadSetting, FollowingFailed, MissingExtra
 from tracewatch.following.mapping import Mapped, read_mapping
-from tracewatch.following.table import Cursor, Table
 from tracewatch.imports.files import priced
 from tracewatch.imports.spans import Converter
 from tracewatch.own_prices import overrides_of
@@ -21,6 +21,9 @@ from tracewatch.settings import Settings
 from tracewatch.stores.address import is_database
 from tracewatch.stores.base import Store
 
+if TYPE_CHECKING:
+    from tracewatch.following.table import Cursor, Table
+
 LOOK_S = 2.0  # so often it is asked for new rows
 LOOK_BACK_S = 30.0  # so often for those that appeared behind the cursor, which are read again
 GO_S = 2.0  # for so long rows are brought in one go: whoever follows has other things to do as well
@@ -29,7 +32,7 @@ _log = logging.getLogger("tracewatch.following")
 
 
 def follower_of(given: Settings, store: Store) -> Follower | None:
-    """The one that the settings ask for, if they do. Raises BadMapping or BadSetting."""
+    """The one that the settings ask for, if they do. Raises BadMapping, BadSetting or MissingExtra."""
     if not given.follow:
         return None
     url = given.follow_db or given.db
@@ -43,7 +46,7 @@ class Follower:
     """Brings what comes to a table, a little at a time."""
 
     def __init__(self, store: Store, url: str, mapped: Mapped) -> None:
-        self._store, self._table, self._mapped = store, Table(url, mapped), mapped
+        self._store, self._table, self._mapped = store, _table(url, mapped), mapped
         self._converter = Converter("traces", project=mapped.project)
         self._noted = self._known()
         self._looked_back_at = -inf
@@ -141,3 +144,14 @@ def _written(cursor: Cursor) -> str:
     if isinstance(cursor, datetime):
         return f"time {cursor.isoformat()}"
     return f"whole {cursor}" if isinstance(cursor, int) else f"real {float(cursor)!r}"
+
+
+def _table(url: str, mapped: Mapped) -> Table:
+    """The table where it is. PostgreSQL's library is an extra, so nobody else needs it. Raises MissingExtra."""
+    try:
+        from tracewatch.following.table import Table
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise MissingExtra(what="Following a table", package="psycopg", extra="postgres") from error
+    return Table(url, mapped)

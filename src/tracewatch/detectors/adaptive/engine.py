@@ -54,7 +54,7 @@ COSTS = {
     "points": 10,
     "segment": 1,
     "levels": 2,
-    "drifts": 2,
+    "drifts": 4,
 }  # in such segments
 BLOCK = 64  # slices whose wobble is learned at once, if not all is
 LIMITS = 256  # segments whose limits of single calls are learned at once, if not all are
