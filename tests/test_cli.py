@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -25,6 +26,51 @@ def db(tmp_path):
     with open_store(path, create=True) as store:
         store.add([Span(start_time=1.0, trace_id="t", span_id="s", cost_status="unpriced")])
     return path
+
+
+def every_group(command, path):
+    """The groups of commands, each with the words that lead to it."""
+    if isinstance(command, click.Group):
+        yield command, path
+        for name in command.list_commands(click.Context(command)):
+            yield from every_group(command.get_command(click.Context(command), name), [*path, name])
+
+
+GROUPS = [path for _, path in every_group(group, [])]
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=lambda path: " ".join(path) or "tracewatch")
+def test_no_summary_of_a_command_is_cut_in_a_terminal_of_80_columns(path):
+    result = CliRunner().invoke(group, [*path, "--help"], env={"COLUMNS": "80"}, terminal_width=80)
+    listed = result.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert listed
+    assert [line for line in listed.splitlines() if line.endswith("...") or len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "guess"),
+    [
+        (("tracse",), "'trace' or 'traces'"),
+        (("alerts", "aply"), "'apply'"),
+        (("detect", "--detector", "adaptative"), "'adaptive'"),
+        (("traces", "--format", "jsnol"), "'json"),
+    ],
+)
+def test_a_word_that_is_nearly_right_gets_a_suggestion(words, guess):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert f"Did you mean {guess}" in result.stderr
+
+
+def test_a_word_that_is_near_nothing_gets_no_suggestion():
+    assert "Did you mean" not in run("qqqqq").stderr
+
+
+@pytest.mark.parametrize(("noun", "show"), [("incidents", "incidents show"), ("anomalies", "explain")])
+def test_an_id_in_place_of_a_command_leads_to_the_command_that_shows_it(noun, show):
+    result = run(noun, "3f9a12c0")
+    assert result.exit_code == 2
+    assert f"type: tracewatch {show} 3f9a12c0" in result.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -15,6 +15,8 @@ from tracewatch.stores.address import without_secrets
 
 try:
     import click
+
+    from tracewatch.cli.suggesting import Suggesting
 except ImportError as missing:
     raise SystemExit(str(MissingExtra(what="The tracewatch command", package="click", extra="server"))) from missing
 
@@ -52,7 +54,7 @@ Examples:
 """
 
 
-class LazyCommands(click.Group):
+class LazyCommands(Suggesting):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:

@@ -26,6 +26,7 @@ from tracewatch.cli.output import (
     store_options,
     to_type,
 )
+from tracewatch.cli.suggesting import Suggesting
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import BadRules, TracewatchError
 from tracewatch.records import iso
@@ -40,16 +41,20 @@ NAMED = 10  # incidents that are named; all are in JSON
 
 
 @click.group(
+    cls=Suggesting,
     epilog="""
 \b
 Examples:
   tracewatch alerts plan alerts.yaml                what these rules would have told in the last 30 days
   tracewatch alerts apply alerts.yaml               put them in force
   tracewatch alerts test                            send a sample to every channel
-"""
+""",
 )
 def alerts() -> None:
-    """Who is told of incidents: try rules on the past, apply them, test channels, see what was sent."""
+    """Say who is told of incidents, and see what was sent.
+
+    Rules are tried on the past and put in force, channels are tested.
+    """
 
 
 alerts.add_command(test)
@@ -70,10 +75,10 @@ Examples:
 @click.option("--since", default="30d", show_default=True, help="How far back: 7d, 30d, 2026-03-02 …")
 @format_option("table", "json")
 def plan(db: str, project: str, file: str | None, since: str, output: str) -> None:
-    """Show what the rules of FILE would have told in the past, beside those in force, and what they miss.
+    """Show what the rules of FILE would have told in the past.
 
-    The incidents that are stored are gone through as if they came now, and conditions are tried on the calls of that
-    time; nothing is sent.
+    They stand beside those in force, with what both miss. The incidents that are stored are gone through as if they
+    came now, and conditions are tried on the calls of that time; nothing is sent.
     """
     from tracewatch.alerts import planning
     from tracewatch.alerts.book import Book
@@ -112,7 +117,10 @@ def plan(db: str, project: str, file: str | None, since: str, output: str) -> No
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @format_option("table", "json")
 def apply_(db: str, project: str, file: str, dry_run: bool, output: str) -> None:
-    """Make the rules and channels of a project equal to FILE, all of them or none."""
+    """Put the rules and channels of FILE in force.
+
+    Those of the project become equal to FILE, all of them or none.
+    """
     from tracewatch.alerts.kept import apply
 
     wanted = _read(file, project)
@@ -137,7 +145,10 @@ def apply_(db: str, project: str, file: str, dry_run: bool, output: str) -> None
 @store_options
 @format_option("table", "json", "yaml")
 def list_(db: str, project: str, output: str) -> None:
-    """Show the rules in force, where they stand, what they told in 30 days, and what people said of it."""
+    """Show the rules in force and what they told in 30 days.
+
+    Where each of them stands, and what people said of its messages.
+    """
     from tracewatch.alerts.checking import written
     from tracewatch.alerts.file import as_text
     from tracewatch.alerts.kept import channels_of, rules_of

@@ -21,6 +21,7 @@ from tracewatch.cli.output import (
     store_options,
     to_type,
 )
+from tracewatch.cli.suggesting import ShowsOne
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.records import RESOLUTIONS, SEVERITIES, Anomaly, Incident, as_dict
 
@@ -35,6 +36,8 @@ BAR_WIDTH = 40
 
 
 @click.group(
+    cls=ShowsOne,
+    one="explain",
     invoke_without_command=True,
     epilog="""
 \b

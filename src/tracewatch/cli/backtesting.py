@@ -20,6 +20,7 @@ import click
 
 from tracewatch import settings
 from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options, to_type
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.cli.telling import counted, summarise, told_alerts, told_incidents
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import OutputRefused
@@ -59,7 +60,7 @@ Examples:
     "--scores", type=click.Path(path_type=Path), help="For a file timestamp,value: a score for each row, as CSV."
 )
 @click.option(
-    "--detector", type=click.Choice(DETECTORS), default=DETECTORS[0], show_default=True, help="Who judges the calls."
+    "--detector", type=OneOf(DETECTORS), default=DETECTORS[0], show_default=True, help="Who judges the calls."
 )
 @store_options
 def backtest(
@@ -72,10 +73,10 @@ def backtest(
     db: str,
     project: str,
 ) -> None:
-    """Replay past calls row by row, and tell each alert at the moment it could have been known.
+    """Replay past calls, and tell each alert when it could be known.
 
-    FILE holds calls (Parquet, JSONL, CSV, SQLite; any column names that `import` knows), or one series of
-    timestamp,value. Everything from its first row on is learned from; nothing is saved.
+    Calls are replayed row by row. FILE holds calls (Parquet, JSONL, CSV, SQLite; any column names that `import` knows),
+    or one series of timestamp,value. Everything from its first row on is learned from; nothing is saved.
     """
     from tracewatch.backtest import is_series
     from tracewatch.imports import recognise

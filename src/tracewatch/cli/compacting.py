@@ -24,11 +24,11 @@ Examples:
 )
 @store_options
 def compact(days: int | None, db: str, project: str) -> None:
-    """Put spans that are days old into compressed files beside the database.
+    """Put spans that are days old into compressed files.
 
-    They take a quarter of the room, and every command and page shows them as before. It may be stopped and repeated at
-    any time. `tracewatch serve` and `tracewatch watch` do it by themselves, but not in a file that holds an
-    application's own tables.
+    The files lie beside the database. They take a quarter of the room, and every command and page shows them as before.
+    It may be stopped and repeated at any time. `tracewatch serve` and `tracewatch watch` do it by themselves, but not
+    in a file that holds an application's own tables.
     """
     from tracewatch.live.compacting import compact as compacted
     from tracewatch.live.leasing import this_process

@@ -37,11 +37,12 @@ Examples:
 @click.argument("target", metavar="TO")
 @format_option("table", "json")
 def copy(source: str, target: str, output: str) -> None:
-    """Copy everything in FROM to TO, which is made where it is not there, and prove it by counts and checksums.
+    """Copy a whole database to another one, and prove it.
 
-    Both are a file or an address, as for --db. What is in TO already is not copied again: a copy that was stopped goes
-    on with the same command, and so does one whose FROM has grown. Nothing of FROM is changed, and nothing that TO has
-    besides. Servers may run meanwhile; before the last copy stop that of FROM, so that nothing more comes to it.
+    TO is made where it is not there; counts and checksums are the proof. Both are a file or an address, as for --db.
+    What is in TO already is not copied again: a copy that was stopped goes on with the same command, and so does one
+    whose FROM has grown. Nothing of FROM is changed, and nothing that TO has besides. Servers may run meanwhile; before
+    the last copy stop that of FROM, so that nothing more comes to it.
     """
     from tracewatch import settings
     from tracewatch.copying import copy as copied

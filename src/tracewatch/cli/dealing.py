@@ -23,6 +23,7 @@ from tracewatch.cli.output import (
     store_options,
     to_type,
 )
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
 from tracewatch.records import Anomaly, Incident, Lesson, as_dict
@@ -70,7 +71,7 @@ def _ack(record: type[Kept]) -> click.Command:
 
 def _resolve(record: type[Kept]) -> click.Command:
     @_IDS
-    @click.option("--because", type=click.Choice(RESOLVED), help="Why it is over.")
+    @click.option("--because", type=OneOf(RESOLVED), help="Why it is over.")
     @_NOTE
     @_WHO
     @store_options
@@ -79,13 +80,13 @@ def _resolve(record: type[Kept]) -> click.Command:
     ) -> None:
         _do(record, "resolve", ids, db, project, who=who, text=text, reason=because)
 
-    told = "; an incident that is back within 24 hours opens again" if record is Incident else ""
-    return click.command(name="resolve", help=f"Say that {NOUNS[record]}s are dealt with{told}.")(resolve)
+    told = "\n\nAn incident that is back within 24 hours opens again." if record is Incident else ""
+    return click.command(name="resolve", help=f"Say that {NOUNS[record]}s are dealt with.{told}")(resolve)
 
 
 def _dismiss(record: type[Kept]) -> click.Command:
     @_IDS
-    @click.option("--because", type=click.Choice(DISMISSED), help="Why nobody should have been told.")
+    @click.option("--because", type=OneOf(DISMISSED), help="Why nobody should have been told.")
     @click.option("--preview", is_flag=True, help="Only say what else that would have hidden.")
     @click.option("--yes", is_flag=True, help="Do not ask, even when it would have hidden more.")
     @_NOTE
@@ -106,7 +107,7 @@ def _dismiss(record: type[Kept]) -> click.Command:
             say(f"Nothing is learned from that: add --because {DISMISSED[0]}, or another reason, and it is.")
 
     noun = NOUNS[record]
-    text = f"Say that {noun}s are noise or expected, and with --because teach the detectors not to tell the like."
+    text = f"Say that {noun}s are noise or expected.\n\nWith --because the detectors learn not to tell the like."
     return click.command(name="dismiss", help=text)(dismiss)
 
 
@@ -146,9 +147,8 @@ def _note(record: type[Kept]) -> click.Command:
 
 
 def _reopen(record: type[Kept]) -> click.Command:
-    return _plain(
-        record, "reopen", f"Open {NOUNS[record]}s again that were dealt with; what a dismissal taught is taken back."
-    )
+    text = f"Open {NOUNS[record]}s again that were dealt with.\n\nWhat a dismissal taught is taken back."
+    return _plain(record, "reopen", text)
 
 
 def _undo(record: type[Kept]) -> click.Command:
@@ -219,7 +219,10 @@ def _user() -> str:
 @store_options
 @format_option()
 def taught(everything: bool, db: str, project: str, output: str) -> None:
-    """List what dismissals taught the detectors: movements that are noise or expected, and told to nobody."""
+    """List what dismissals taught the detectors.
+
+    These are movements that are noise or expected, and told to nobody.
+    """
     from tracewatch.teaching import lessons_of
 
     with open_db(db) as store:
@@ -233,7 +236,10 @@ def taught(everything: bool, db: str, project: str, output: str) -> None:
 @_WHO
 @store_options
 def unlearn(ids: tuple[str, ...], who: str | None, db: str, project: str) -> None:
-    """Take back what was taught, by the ids that `taught` lists: the like is told again."""
+    """Take back what was taught, so that the like is told again.
+
+    ID is one of those that `taught` lists.
+    """
     from tracewatch.teaching import forget, judged_until
 
     with open_db(db) as store:

@@ -53,9 +53,10 @@ SHOWN = 6  # incidents told in words: about one screen
     help="Show it in the browser afterwards, until Ctrl+C.  [default: where somebody sits at a terminal]",
 )
 def demo(db: str, serves: bool | None) -> None:
-    """Load a real workload with incidents in it, show what is found, and open the dashboard at it.
+    """See it work on a real workload with incidents in it.
 
-    Without a terminal, as in CI, it says what it found and ends.
+    The workload is loaded, what is found is shown, and the dashboard opens at it. Without a terminal, as in CI, it says
+    what it found and ends.
     """
     if is_database(db):
         raise DemoInDatabase(name=without_secrets(db))

@@ -25,6 +25,7 @@ from tracewatch.cli.output import (
     show_json,
     store_options,
 )
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.cli.windows import SOURCES, end_of, newest_of, why_nothing
 from tracewatch.errors import BadWindow
@@ -61,7 +62,7 @@ Examples:
 )
 @click.option(
     "--source",
-    type=click.Choice(tuple(SOURCES)),
+    type=OneOf(tuple(SOURCES)),
     default="traces",
     show_default=True,
     help="Which rows: traces, an imported messages table, or both to compare them.",
@@ -69,14 +70,14 @@ Examples:
 @click.option("--user", help="Only this account's calls.")
 @click.option(
     "--detector",
-    type=click.Choice(DETECTORS),
+    type=OneOf(DETECTORS),
     help="Who judges: adaptive finds incidents by what it has learned, spec single calls by ten z-scores. "
     "[default: adaptive; spec while that is learning, with --user, and for messages]",
 )
 @click.option("--relearn", is_flag=True, help="Forget what was learned, and learn from all of history again.")
 @click.option(
     "--fail-on",
-    type=click.Choice(SEVERITIES),
+    type=OneOf(SEVERITIES),
     help="Exit with 3 when a finding this bad or worse is new, for cron and CI.",
 )
 @format_option()

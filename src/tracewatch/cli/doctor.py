@@ -38,7 +38,10 @@ class Check:
 @store_options
 @format_option("table", "json")
 def doctor(db: str, project: str, output: str) -> None:
-    """Check the installation and the database; exit code 1 when something is broken."""
+    """Check the installation and the database.
+
+    The exit code is 1 when something is broken.
+    """
     checks = [*_installation(), *_prices(), *_database(db, project)]
     if output == "json":
         rows = [{"what": c.what, "verdict": c.verdict, "found": c.found, "advice": c.advice} for c in checks]

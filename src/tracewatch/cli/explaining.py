@@ -46,10 +46,10 @@ _MARKS = {"since": "▲", "detected": "◆", "now": "■"}
 @store_options
 @format_option("table", "json")
 def explain(anomaly_id: str, db: str, project: str, output: str) -> None:
-    """Show everything known about a finding or an incident, by its id or the beginning of it.
+    """Show everything known about a finding or an incident.
 
-    What came and what was expected, since when and where, what it cost, why it happened with everything behind it, what
-    to do next, and which traces to open.
+    ID is its id or the beginning of it. What came and what was expected, since when and where, what it cost, why it
+    happened with everything behind it, what to do next, and which traces to open.
     """
     with open_db(db) as store:
         found = _find(store, project, anomaly_id, db)

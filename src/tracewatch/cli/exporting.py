@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.cli.times import parse_time
 from tracewatch.errors import OutputRefused
 
@@ -33,9 +34,9 @@ Examples:
 """
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option("--format", "form", type=click.Choice(FORMATS), help="How to write it. [default: by the file's name]")
+@click.option("--format", "form", type=OneOf(FORMATS), help="How to write it. [default: by the file's name]")
 @click.option(
-    "--what", type=click.Choice(("traces", "anomalies", "incidents", EVERYTHING)), default="traces", show_default=True,
+    "--what", type=OneOf(("traces", "anomalies", "incidents", EVERYTHING)), default="traces", show_default=True,
     help="Which records.",
 )  # fmt: skip
 @click.option("--since", help="Only what began from then on: 24h, 7d, 2026-03-02 … [default: everything]")
@@ -47,10 +48,11 @@ def export(
     context: click.Context, file: Path | None, form: str | None, what: Any, since: str | None, until: str | None,
     where: tuple[str, ...], db: str, project: str,
 ) -> None:  # fmt: skip
-    """Write what is stored to FILE, or to the terminal: CSV, JSON Lines or Parquet.
+    """Write what is stored as CSV, JSON Lines or Parquet.
 
-    A file appears when it is whole; `tracewatch import` reads it back. With --what everything FILE is a new folder:
-    calls, findings, incidents, what people said and did, rules, channels, prices, projects and keys.
+    It goes to FILE, or to the terminal. A file appears when it is whole; `tracewatch import` reads it back. With --what
+    everything FILE is a new folder: calls, findings, incidents, what people said and did, rules, channels, prices,
+    projects and keys.
     """
     if what == EVERYTHING:
         _everything(context, file, form, db, project)

@@ -57,10 +57,10 @@ Examples:
 )
 @format_option("lines", "json", "jsonl")
 def watch(db: str, project: str, once: bool, every: int, output: str) -> None:
-    """Watch a database and print each finding as it comes, until Ctrl+C.
+    """Watch a database and print each finding as it comes.
 
-    One process watches a database at a time, a server included: others stand by, and take over within seconds when it
-    ends or dies.
+    It goes on until Ctrl+C. One process watches a database at a time, a server included: others stand by, and take over
+    within seconds when it ends or dies.
     """
     from tracewatch import live
 

@@ -15,6 +15,7 @@ import click
 
 from tracewatch import settings
 from tracewatch.cli.output import format_option, open_db, progress_bar, say, show_json, store_options, visible
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.errors import ImportRefused, ImportStopped, StoreBusy, StoreUnwritable, TracewatchError
 from tracewatch.records import MESSAGES_SOURCE, iso
 from tracewatch.times import DAY_S
@@ -41,7 +42,7 @@ Examples:
 
 @click.command("import", epilog=EXAMPLES)
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
-@click.option("--as", "kind", type=click.Choice(KINDS), help="What the files are, where their columns do not tell.")
+@click.option("--as", "kind", type=OneOf(KINDS), help="What the files are, where their columns do not tell.")
 @click.option("--rejects", type=click.Path(path_type=Path), help="Where refused rows go. [default: FILE.rejects.jsonl]")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Keep this text column in the metadata; repeatable.")
 @store_options
@@ -57,7 +58,7 @@ def import_(
     project: str,
     output: str,
 ) -> None:
-    """Brings rows from CSV, JSONL, Parquet or SQLite files into the database.
+    """Bring CSV, JSONL, Parquet or SQLite files into the database.
 
     Rows that are already there are left alone, so a file may be imported again. Rows that cannot be believed are
     refused one by one, with the reason, and kept in a file of their own; the rest goes in. FILE may be - for standard

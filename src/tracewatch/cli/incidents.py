@@ -25,6 +25,7 @@ from tracewatch.cli.output import (
     store_options,
     to_type,
 )
+from tracewatch.cli.suggesting import ShowsOne
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.records import SEVERITIES, STATES, Anomaly, Incident, Span, as_dict, column_of
 
@@ -39,6 +40,8 @@ CHOICES = {"state": STATES, "severity": SEVERITIES}
 
 
 @click.group(
+    cls=ShowsOne,
+    one="incidents show",
     invoke_without_command=True,
     epilog="""
 \b
@@ -62,7 +65,11 @@ Examples:
 @format_option()
 @click.pass_context
 def incidents(context: click.Context, /, db: str, project: str, output: str, **given: Any) -> None:
-    """List incidents, newest first; show one; deal with it and all its findings; or see what dismissals taught."""
+    """List incidents, newest first, or show and deal with one.
+
+    What is done about an incident is done about all its findings. Dismissals teach, and what they taught is listed,
+    too.
+    """
     if context.invoked_subcommand is not None:
         pass_on(context, context.invoked_subcommand, {"db": db, "project": project}, "the ids of incidents")
         return
@@ -83,7 +90,10 @@ def incidents(context: click.Context, /, db: str, project: str, output: str, **g
 @store_options
 @format_option("table", "json")
 def show(incident_id: str, db: str, project: str, output: str) -> None:
-    """Show one incident, by its id or the beginning of it, with the findings folded under it."""
+    """Show one incident with the findings folded under it.
+
+    ID is its id or the beginning of it.
+    """
     with open_db(db) as store:
         incident = find(store, Incident, project, incident_id, db)
         findings = _findings(store, incident)

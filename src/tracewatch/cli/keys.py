@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracewatch.cli.output import format_option, open_db, plain_table, safe, say, show_json, show_rows, store_options
+from tracewatch.cli.suggesting import Suggesting
 from tracewatch.cli.times import parse_duration
 from tracewatch.records import ApiKey, iso
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.group(epilog="\b\nExamples:\n  tracewatch keys create --name 'the owner'\n  tracewatch keys revoke 1f0c2ab4d9e3")
+@click.group(
+    cls=Suggesting,
+    epilog="\b\nExamples:\n  tracewatch keys create --name 'the owner'\n  tracewatch keys revoke 1f0c2ab4d9e3",
+)
 def keys() -> None:
     """Make, list and revoke the API keys of a server."""
 
@@ -74,7 +78,10 @@ def create(
 @store_options
 @format_option()
 def list_(db: str, project: str, output: str) -> None:
-    """Show the keys of a project: what they may do, and whether they still open it."""
+    """Show the keys of a project and what they may do.
+
+    Whether they still open it is shown as well.
+    """
     from tracewatch.access import keys_of
 
     now = time.time()

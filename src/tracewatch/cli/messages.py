@@ -13,6 +13,7 @@ import click
 from tracewatch import settings
 from tracewatch.channels.base import SHORT_MARK
 from tracewatch.cli.output import Heading, format_option, open_db, plain_table, safe, say, show_rows, store_options
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.cli.times import show_time
 from tracewatch.errors import StoreNotFound, TracewatchError
 from tracewatch.records import DELIVERY_STATES, Delivery, as_dict
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 @store_options
 @click.argument("channel", required=False)
 def test(db: str, project: str, channel: str | None) -> None:
-    """Send a sample to CHANNEL (a name or an address), or to every channel, and say what came back."""
+    """Send a sample to CHANNEL, or to every channel.
+
+    CHANNEL is a name or an address. What came back is said.
+    """
     from tracewatch.alerts.book import Book
     from tracewatch.alerts.checking import is_address
     from tracewatch.alerts.kept import book_of
@@ -61,11 +65,14 @@ def test(db: str, project: str, channel: str | None) -> None:
 
 @click.command(epilog="\b\nExamples:\n  tracewatch alerts deliveries --state dead")
 @store_options
-@click.option("--state", "states", multiple=True, type=click.Choice(DELIVERY_STATES), help="Only those in this state.")
+@click.option("--state", "states", multiple=True, type=OneOf(DELIVERY_STATES), help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
 @format_option()
 def deliveries(db: str, project: str, states: tuple[str, ...], limit: int, output: str) -> None:
-    """Show what was put on its way, the newest first: to whom, how often it was tried, what came back."""
+    """Show what was put on its way, the newest first.
+
+    To whom, how often it was tried, and what came back.
+    """
     from tracewatch.alerts.outbox import deliveries_of
 
     with open_db(db) as store:
@@ -79,7 +86,10 @@ def deliveries(db: str, project: str, states: tuple[str, ...], limit: int, outpu
 @click.argument("key", required=False)
 @click.option("--dead", is_flag=True, help="All that were given up.")
 def resend(db: str, project: str, key: str | None, dead: bool) -> None:
-    """Have what was not delivered tried again, by its KEY as `deliveries` shows it, or its beginning."""
+    """Have what was not delivered tried again.
+
+    KEY is what `deliveries` shows, or its beginning.
+    """
     from tracewatch.alerts.outbox import deliveries_of, given_up
     from tracewatch.alerts.outbox import resend as again
 

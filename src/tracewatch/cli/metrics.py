@@ -67,9 +67,9 @@ def metrics(
     everything: bool,
     output: str,
 ) -> None:
-    """List what is watched: where it stands, who judges it, and how far learning is.
+    """List what is watched, where it stands and who judges it.
 
-    WORDS choose metrics whose name or label has one of them.
+    How far learning is, is shown as well. WORDS choose metrics whose name or label has one of them.
     """
     from tracewatch.metrics.current import standings
     from tracewatch.metrics.custom import parse

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from tracewatch import settings
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.stores.address import file_of, without_secrets
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
     return click.option(
         "--format",
         "output",
-        type=click.Choice(formats or ("table", "json", "jsonl")),
+        type=OneOf(formats or ("table", "json", "jsonl")),
         default=formats[0] if formats else "table",
         show_default=True,
         help="How to print it.",

@@ -23,6 +23,7 @@ from tracewatch.cli.output import (
     visible,
 )
 from tracewatch.cli.seen import elsewhere, instead, values_of
+from tracewatch.cli.suggesting import Suggesting
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
 from tracewatch.records import ANSWERED, MESSAGES_SOURCE, PriceOverride, Span, as_dict
@@ -39,17 +40,18 @@ _LOAD = "Load something with: tracewatch import FILE --db {db}"
 
 
 @click.group(
-    epilog="\b\nExamples:\n  tracewatch prices check\n  tracewatch prices set 'my-model.*' --input 1 --output 5"
+    cls=Suggesting,
+    epilog="\b\nExamples:\n  tracewatch prices check\n  tracewatch prices set 'my-model.*' --input 1 --output 5",
 )
 def prices() -> None:
-    """Show which prices are used, set your own, and price stored calls anew."""
+    """Show the prices that are used, set your own, price calls anew."""
 
 
 @prices.command(epilog="\b\nExample:\n  tracewatch prices check --format json")
 @store_options
 @format_option()
 def check(db: str, project: str, output: str) -> None:
-    """Show every model seen, where its price comes from, and what has none."""
+    """Show where the price of every model comes from, or has none."""
     from tracewatch.pricing import STALE_AFTER_DAYS, coverage, table_age_days, table_version
 
     with caught_up_db(db, project) as store:
@@ -160,7 +162,10 @@ def set_(
     until: str | None,
     provider: str | None,
 ) -> None:
-    """Set a price for every model whose whole name matches PATTERN, a regular expression."""
+    """Set a price for every model whose name matches PATTERN.
+
+    PATTERN is a regular expression that the whole name has to match.
+    """
     from tracewatch.pricing import checked
 
     override = PriceOverride(

@@ -49,7 +49,10 @@ Examples:
 @click.option("--until", default="now", show_default=True, help="Where it ends; 'newest' is the newest call.")
 @format_option("table", "json")
 def stats(db: str, project: str, since: str, until: str, output: str) -> None:
-    """Show calls, cost, latency and failures of a period, and the rules that raise their hand."""
+    """Show calls, cost, latency and failures of a period.
+
+    The rules that raise their hand are shown as well.
+    """
     from tracewatch.overview import overview
 
     with caught_up_db(db, project) as store:

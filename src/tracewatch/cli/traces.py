@@ -25,6 +25,7 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.seen import elsewhere, instead, values_of
+from tracewatch.cli.suggesting import OneOf
 from tracewatch.cli.times import parse_duration, parse_time, show_time
 from tracewatch.cli.waterfall import SHORT_ID, STATUS_STYLES, cost_of, error_of, head, rows_of, totals, waterfall
 from tracewatch.errors import Ambiguous, BadTime, NotFound
@@ -82,7 +83,7 @@ class Shorthand:
 
 
 SHORTHANDS: Mapping[str, Shorthand] = {
-    "status": Shorthand(column="status", help="Only these endings.", kind=click.Choice(STATUSES)),
+    "status": Shorthand(column="status", help="Only these endings.", kind=OneOf(STATUSES)),
     "model": Shorthand(column="model_name", help="Only this model."),
     "provider": Shorthand(column="model_provider", help="Only this provider."),
     "usage-type": Shorthand(column="usage_type", help="Only this usage type."),
@@ -170,7 +171,10 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="A line for every span, however many there are.")
 @format_option("table", "json", "jsonl")
 def trace(db: str, project: str, trace_id: str, everything: bool, output: str) -> None:
-    """Show one trace, by its id or the beginning of it, as a waterfall of its spans."""
+    """Show one trace as a waterfall of its spans.
+
+    ID is its id or the beginning of it.
+    """
     with caught_up_db(db, project) as store:
         spans = store.trace(project, trace_id) or store.trace(project, find_trace(store, project, trace_id, db))
     if output == "json":
