@@ -50,7 +50,7 @@ def test_what_is_said_of_an_import(run, traces):
         "  refused 1: start_time is not a time (write it like 2026-03-02T10:00:00Z, or in epoch seconds)",
         "  The refused rows, each with its reason, are in traces.csv.rejects.jsonl",
         "  2 time stamps name no time zone and were taken as UTC.",
-        "  No price is known for gpt-99-imaginary: the cost of 1 calls stays empty. See: tracewatch prices --help",
+        "  No price is known for gpt-99-imaginary: the cost of 1 call stays empty. See: tracewatch prices --help",
         "  Left out, as texts may be prompts or answers (--keep COLUMN keeps one): answer",
         "Next: tracewatch detect --db watch.db --until 2026-03-02T10:00:02Z",
     ]
@@ -103,10 +103,49 @@ def test_a_usage_database_in_place(run, tmp_path):
         app.execute("INSERT INTO llm_usage (timestamp, provider, model) VALUES ('2026-03-02', 'ollama', 'llama3')")
     done = run("usage.db", "--db", "usage.db")
     assert "gained the columns trace_id, latency_ms, status, error_message" in done.stdout
-    assert "1 rows of llm_usage came over" in done.stdout
+    assert "1 row of llm_usage came over" in done.stdout
     with open_store(str(tmp_path / "usage.db")) as store:
         assert store.count(Span) == 1
     assert "0 rows of llm_usage came over" in run("usage.db", "--db", "usage.db").stdout
+
+
+def an_app_with(tmp_path, *tables):
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as app, app:
+        app.execute("CREATE TABLE customers (name TEXT, created_at TEXT)")
+        for table in tables:
+            app.execute(f"CREATE TABLE [{table}] (ts TEXT, provider TEXT, model TEXT, input_tokens INTEGER)")
+            app.execute(f"INSERT INTO [{table}] VALUES ('2026-03-02T10:00:00Z', 'ollama', 'llama3', 7)")
+
+
+def test_the_one_table_with_the_columns_of_calls_is_taken(run, tmp_path):
+    an_app_with(tmp_path, 'my "calls"')
+    assert "1 row read: 1 stored" in run("shop.db", "--db", "watch.db").stdout
+    with open_store(str(tmp_path / "watch.db")) as store:
+        (span,) = store.page(Span).records
+    assert (span.model_name, span.input_tokens) == ("llama3", 7)
+
+
+def test_of_several_tables_with_calls_one_has_to_be_named(run, tmp_path):
+    an_app_with(tmp_path, "old_calls", "new_calls")
+    done = run("shop.db", "--db", "watch.db")
+    assert done.exit_code == 1
+    assert "2 others have the columns of calls: new_calls, old_calls. Name one with --table" in done.stderr
+    assert "1 stored" in run("shop.db", "--table", "new_calls", "--db", "watch.db").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("shop.db",), "no other with the columns of calls. It has customers: name one with --table"),
+        (("shop.db", "--table", "orders"), "it has no table orders; its tables are customers"),
+        (("traces.csv", "--table", "orders"), "it is no SQLite file and has no table orders; leave out --table"),
+    ],
+)
+def test_a_table_that_is_not_there_is_refused_with_those_that_are(run, traces, tmp_path, words, told):
+    an_app_with(tmp_path)
+    done = run(*words, "--db", "watch.db")
+    assert done.exit_code == 1
+    assert told in done.stderr
 
 
 def test_a_text_file_named_as_the_database(run, traces):
@@ -142,14 +181,14 @@ def test_all_that_is_said_of_a_usage_database_in_place(run, usage, tmp_path):
     assert done.exit_code == 0
     reason = "timestamp (start_time) is not a time (write it like 2026-03-02T10:00:00Z, or in epoch seconds)"
     behind = [
-        "  1 rows of llm_usage stayed behind in all; they are in ip.db.rejects.jsonl",
+        "  1 row of llm_usage stayed behind in all; see ip.db.rejects.jsonl",
         f"  stayed behind 1: {reason}",
     ]
     assert done.stdout.splitlines()[1:] == [
         "2 rows of llm_usage came over; what the app writes from now on follows by itself.",
         *behind,
         "  2 time stamps name no time zone and were taken as UTC.",
-        "  No price is known for gpt-99-imaginary: the cost of 1 calls stays empty. See: tracewatch prices --help",
+        "  No price is known for gpt-99-imaginary: the cost of 1 call stays empty. See: tracewatch prices --help",
         "Next: tracewatch detect --db ip.db --project shop --until 2026-03-02T00:00:01Z",
     ]
     (line,) = (tmp_path / "ip.db.rejects.jsonl").read_text().splitlines()

@@ -26,6 +26,11 @@ def parse_duration(text: str) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
+def is_duration(text: str) -> bool:
+    """Whether this is a length of time such as 24h, and no moment."""
+    return _DURATION.match(text) is not None
+
+
 def parse_time(text: str, now: float | None = None) -> float:
     """Epoch seconds of `now`, of a duration before now, of an ISO 8601 time (UTC without a zone) or of epoch seconds.
 
@@ -45,7 +50,7 @@ def parse_time(text: str, now: float | None = None) -> float:
 def _moment(text: str, now: float) -> float:
     if text.strip() == "now":
         return now
-    if _DURATION.match(text):
+    if is_duration(text):
         return now - parse_duration(text)
     try:
         return float(text)

@@ -115,9 +115,12 @@ class CaughtUp:
         if self.brought:
             told.append(f"New rows of llm_usage brought over: {self.brought:,}.")
         if self.priced:
-            told.append(f"Priced {self.priced:,} calls that were not priced yet.")
+            calls = "call that was" if self.priced == 1 else "calls that were"
+            told.append(f"Priced {self.priced:,} {calls} not priced yet.")
         if self.rolled_up:
-            told.append(f"Counted {self.rolled_up:,} new calls into the hourly figures.")
+            told.append(
+                f"Counted {self.rolled_up:,} new {'call' if self.rolled_up == 1 else 'calls'} into the hourly figures."
+            )
         return told
 
 

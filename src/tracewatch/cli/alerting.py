@@ -27,6 +27,7 @@ from tracewatch.cli.output import (
     to_type,
 )
 from tracewatch.cli.suggesting import Suggesting
+from tracewatch.cli.telling import counted
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import BadRules, TracewatchError
 from tracewatch.records import iso
@@ -210,7 +211,7 @@ def _plan_row(plan: Any) -> dict[str, Any]:
 
 def _show_plan(plans: Mapping[str, Any], titles: Mapping[str, str]) -> None:
     last = list(plans.values())[-1]
-    say(f"{show_time(last.since)} to {show_time(last.until)} UTC: {last.incidents:,} incidents.")
+    say(f"{show_time(last.since)} to {show_time(last.until)} UTC: {counted(last.incidents, 'incident')}.")
     names = list(dict.fromkeys(name for each in plans.values() for name in each.ruled))
     rows = [{"rule": name} for name in names]
     show_rows(rows, "table", lambda: _plan_table(plans, names), "")

@@ -9,6 +9,7 @@ import click
 
 from tracewatch.cli.copying import tell
 from tracewatch.cli.output import open_db, progress_bar, say
+from tracewatch.cli.telling import counted
 from tracewatch.errors import CopyUnproven
 from tracewatch.stores.address import without_secrets
 
@@ -26,7 +27,8 @@ def write(store: Store, folder: Path, form: Form) -> None:
     for table, file in files.items():
         if file.rows:
             say(f"  {file.rows:>12,}  {table}, checksum {file.checksum}")
-    say(f"Wrote {sum(each.rows for each in files.values()):,} rows to {folder}. tracewatch import {folder} reads it.")
+    written = counted(sum(each.rows for each in files.values()), "row")
+    say(f"Wrote {written} to {folder}. tracewatch import {folder} reads it.")
 
 
 def bring(folder: Path, db: str, output: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from tracewatch import settings
 from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
+from tracewatch.cli.telling import counted
 from tracewatch.times import DAY_S
 
 
@@ -39,6 +40,10 @@ def compact(days: int | None, db: str, project: str) -> None:
         with progress_bar("Compacting") as progress:
             done = compacted(store, this_process("tracewatch compact"), before, least=1, progress=progress)
         about = store.describe()
-    say(f"Compacted {done:,} spans." if done else f"There was nothing to compact that is older than {after} days.")
+    say(
+        f"Compacted {counted(done, 'span')}."
+        if done
+        else f"There was nothing to compact that is older than {counted(after, 'day')}."
+    )
     if "segments" in about:
         say(f"Segments beside the database: {about['segments']}; the database itself: {about['size']}.")

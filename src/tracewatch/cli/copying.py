@@ -18,6 +18,7 @@ from tracewatch.cli.output import (
     say,
     show_json,
 )
+from tracewatch.cli.telling import counted
 from tracewatch.errors import CopyRefused, CopyUnproven
 from tracewatch.stores.address import file_of, without_secrets
 
@@ -96,7 +97,7 @@ def _sentences(done: Copied) -> list[str]:
     if more:
         told.append(
             "Left as it was, for only the second one has it: "
-            + ", ".join(f"{rows:,} rows of {name}" for name, rows in more.items())
+            + ", ".join(f"{counted(rows, 'row')} of {name}" for name, rows in more.items())
             + "."
         )
     if done.learned:

@@ -22,6 +22,7 @@ import click
 from tracewatch.cli import showing, watching
 from tracewatch.cli.kept import SHORT_ID
 from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, progress_bar, safe, say
+from tracewatch.cli.telling import counted
 from tracewatch.cli.times import show_time
 from tracewatch.errors import DemoInDatabase, DemoOccupied, DemoWorkloadMissing
 from tracewatch.records import SEVERITIES, Span
@@ -152,7 +153,7 @@ def _load(store: Store, path: Path) -> None:
         watch.catch_up(store, progress=advance)
     say(f"Loaded 25 days of a shop assistant's LLM calls: {loaded.stored:,} spans by 10 models of 5 providers.")
     for model, rows in loaded.unpriced.items():
-        say(f"No price is known for {model}: the cost of {rows:,} calls is empty, not zero.")
+        say(f"No price is known for {model}: the cost of {counted(rows, 'call')} is empty, not zero.")
 
 
 def _tell(seen: Seen, db: str, took_s: float) -> list[Incident]:
@@ -178,8 +179,8 @@ def _summary(seen: Seen) -> str:
     lasting = sum(each.state != "closed" for each in found)
     single = sum(each.kind == "point" for each in found)
     return (
-        f"[bold]{len(found)} incidents in {seen.analyzed:,} spans[/]: {lasting} still going on, {single} of single "
-        f"slow calls. The first {WARMUP_DAYS:g} days are only learned from, and nothing is told of them."
+        f"[bold]{counted(len(found), 'incident')} in {seen.analyzed:,} spans[/]: {lasting} still going on, {single} of "
+        f"single slow calls. The first {WARMUP_DAYS:g} days are only learned from, and nothing is told of them."
     )
 
 

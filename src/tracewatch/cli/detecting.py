@@ -26,9 +26,8 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.suggesting import OneOf
-from tracewatch.cli.times import parse_time, show_time
+from tracewatch.cli.times import begin_of, show_time
 from tracewatch.cli.windows import SOURCES, end_of, newest_of, why_nothing
-from tracewatch.errors import BadWindow
 from tracewatch.records import SEVERITIES
 
 if TYPE_CHECKING:
@@ -105,9 +104,7 @@ def detect(
         newest = newest_of(store, project, sources, user)
         # Just past the newest call, because the end of a window is not in it.
         end = math.nextafter(newest, math.inf) if until == "newest" and newest is not None else end_of(until)
-        begin = parse_time(since, now=end)
-        if begin >= end:
-            raise BadWindow(since=show_time(begin), until=show_time(end))
+        begin = begin_of(since, until, end)
         seen = watching.look(store, project, begin, end, relearn=relearn) if adaptive else None
         found = []
         for each in () if seen and not _by_spec_too(seen, detector) else sources:

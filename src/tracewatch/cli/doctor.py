@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from tracewatch.cli.output import console, format_option, open_db, safe, show_json, store_options
+from tracewatch.cli.telling import counted
 from tracewatch.cli.times import show_time
 from tracewatch.errors import TracewatchError
 from tracewatch.records import Followed, Span
@@ -102,7 +103,7 @@ def _database(db: str, project: str) -> Iterator[Check]:
 def _followed(store: Store) -> Iterator[Check]:
     for each in store.page(Followed).records:
         assert isinstance(each, Followed)
-        found = f"{each.name}: {each.rows:,} calls, last at {show_time(each.updated_at)} UTC"
+        found = f"{each.name}: {counted(each.rows, 'call')}, last at {show_time(each.updated_at)} UTC"
         if each.problem:
             yield Check(what="following", verdict="warning", found=each.problem, advice=found)
         else:
@@ -124,12 +125,12 @@ def _contents(store: Store, project: str) -> Iterator[Check]:
     unpriced = store.count(Span, [*ours, Filter("cost_status", "=", ("unpriced",))])
     if unpriced:
         advice = "See which models with: tracewatch prices check"
-        yield Check(what="cost", verdict="warning", found=f"{unpriced:,} calls have no price", advice=advice)
+        yield Check(what="cost", verdict="warning", found=f"{counted(unpriced, 'call')} without a price", advice=advice)
     yield _detection(store, project)
     waiting = store.pending()
     if waiting:
         advice = "The next command that shows totals reads them by itself"
-        yield Check(what="totals", verdict="ok", found=f"{waiting:,} calls not counted yet", advice=advice)
+        yield Check(what="totals", verdict="ok", found=f"{counted(waiting, 'call')} not counted yet", advice=advice)
 
 
 def _detection(store: Store, project: str) -> Check:
@@ -144,6 +145,6 @@ def _detection(store: Store, project: str) -> Check:
     found = f"{now.holder} watches{until}{late}"
     if now.state == "behind":
         advice = "It catches up by itself where the machine has the time; import large histories in quiet hours"
-        found += f", {now.behind_s / 60:,.0f} min behind with {now.waiting:,} rows to read"
+        found += f", {now.behind_s / 60:,.0f} min behind with {counted(now.waiting, 'row')} to read"
         return Check(what="detection", verdict="warning", found=found, advice=advice)
     return Check(what="detection", verdict="ok", found=found)

@@ -23,6 +23,7 @@ from tracewatch.cli.output import (
     to_type,
     visible,
 )
+from tracewatch.cli.telling import counted
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
 from tracewatch.records import CHECKED, Anomaly, Incident, as_dict
@@ -228,7 +229,7 @@ def _compared(causes: Mapping[str, Any]) -> str:
     days = "day" if len(windows) == 1 else "days"
     when = f"the same hours of {len(windows)} {days} before" if told["same_hours"] else "all hours of the days before"
     part = "" if told["share_read"] >= 1 else f" (a sample: {told['share_read']:.0%} of the calls were read)"
-    return f"{told['usual_calls']:,} calls of {when}{part}"
+    return f"{counted(told['usual_calls'], 'call')} of {when}{part}"
 
 
 def _learning(store: Store, found: Anomaly | Incident) -> str:

@@ -12,7 +12,7 @@ import click
 
 from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
 from tracewatch.cli.suggesting import OneOf
-from tracewatch.cli.times import parse_time
+from tracewatch.cli.times import window
 from tracewatch.errors import OutputRefused
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def _conditions(what: Any, project: str, since: str | None, until: str | None, w
 
     record_type = WHATS[what]
     met = [Filter("project", "=", (project,)), *(parse_filter(each, record_type) for each in where)]
-    met += [Filter(record_type.newest_by, ">=", (parse_time(since),))] if since else []
-    met += [Filter(record_type.newest_by, "<", (parse_time(until),))] if until else []
-    return met
+    return met + window(record_type.newest_by, since, until)
 
 
 def _write(file: Path | None, pieces: Iterable[bytes]) -> None:

@@ -16,6 +16,7 @@ import click
 from tracewatch import settings
 from tracewatch.cli.output import format_option, open_db, progress_bar, say, show_json, store_options, visible
 from tracewatch.cli.suggesting import OneOf
+from tracewatch.cli.telling import counted
 from tracewatch.errors import ImportRefused, ImportStopped, StoreBusy, StoreUnwritable, TracewatchError
 from tracewatch.records import MESSAGES_SOURCE, iso
 from tracewatch.times import DAY_S
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 NAMED = 10  # models and columns named in full; a file has seldom more, and the JSON form has them all
 KINDS = ("usage-db", "messages", "traces")
 STDIN = "standard input"
+_ITSELF = "it is the database itself, and has no table llm_usage. Bring rows of another table into another --db"
 EXAMPLES = """
 \b
 Examples:
@@ -35,6 +37,7 @@ Examples:
   tracewatch import old/*.csv.gz --as messages             exports of a messages table
   tracewatch import usage.db --db watch.db                 what an app wrote into llm_usage
   tracewatch import usage.db --db usage.db                 the same in place: the app's file becomes the database
+  tracewatch import shop.db --table calls --db watch.db    a table of another name
   zcat old.csv.gz | tracewatch import - --db watch.db      what another program writes
   tracewatch import backup --db watch.db                   all that export --what everything has written
 """
@@ -43,6 +46,7 @@ Examples:
 @click.command("import", epilog=EXAMPLES)
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
 @click.option("--as", "kind", type=OneOf(KINDS), help="What the files are, where their columns do not tell.")
+@click.option("--table", help="Which table of a SQLite file. [default: the one that has the columns of calls]")
 @click.option("--rejects", type=click.Path(path_type=Path), help="Where refused rows go. [default: FILE.rejects.jsonl]")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Keep this text column in the metadata; repeatable.")
 @store_options
@@ -52,6 +56,7 @@ def import_(
     context: click.Context,
     files: tuple[Path, ...],
     kind: Kind | None,
+    table: str | None,
     rejects: Path | None,
     keep: tuple[str, ...],
     db: str,
@@ -67,7 +72,7 @@ def import_(
     from tracewatch.cli import archiving
 
     named = context.get_parameter_source("project") is not click.core.ParameterSource.DEFAULT
-    folder = archiving.only_archive(files, others=bool(kind or rejects or keep or named))
+    folder = archiving.only_archive(files, others=bool(kind or table or rejects or keep or named))
     if folder is not None:
         archiving.bring(folder, db, output)
         return
@@ -76,11 +81,12 @@ def import_(
     _spare_memory()
     chosen = project if named or project != settings.Settings().project else None
     with ExitStack() as streams:
-        inputs, refused = _inputs(files, kind, db, rejects, streams)
+        wanted = _Wanted(kind=kind, table=table, project=chosen, keep=keep)
+        inputs, refused = _inputs(files, wanted, db, rejects, streams)
         imported: list[Imported] = []
         if inputs:
             with open_db(db, create=True) as store:
-                refused += _bring(inputs, store, imported, _Wanted(kind=kind, project=chosen, keep=keep))
+                refused += _bring(inputs, store, imported, wanted)
                 if not any(isinstance(each, ImportStopped) for each in refused):
                     refused += _settle(store, chosen or project)
     _tell(imported, refused, db, output)
@@ -103,6 +109,7 @@ class _Wanted:
     """What the user asked for, for all files."""
 
     kind: Kind | None
+    table: str | None
     project: str | None
     keep: tuple[str, ...]
 
@@ -115,7 +122,7 @@ def _spare_memory() -> None:
 
 
 def _inputs(
-    files: Sequence[Path], kind: Kind | None, db: str, rejects: Path | None, streams: ExitStack
+    files: Sequence[Path], wanted: _Wanted, db: str, rejects: Path | None, streams: ExitStack
 ) -> tuple[list[_Input], list[TracewatchError]]:
     """The files that can be read, and why the others cannot: asked before a database is made."""
     inputs: list[_Input] = []
@@ -123,13 +130,13 @@ def _inputs(
     for file in files:
         try:
             with _named(file):
-                inputs.append(_input(file, kind, db, rejects, streams))
+                inputs.append(_input(file, wanted, db, rejects, streams))
         except ImportRefused as error:
             refused.append(error)
     return inputs, refused
 
 
-def _input(file: Path, kind: Kind | None, db: str, rejects: Path | None, streams: ExitStack) -> _Input:
+def _input(file: Path, wanted: _Wanted, db: str, rejects: Path | None, streams: ExitStack) -> _Input:
     from tracewatch.imports import has_usage, is_store, is_stream, recognise, spooled
 
     name = _name(file)
@@ -137,12 +144,12 @@ def _input(file: Path, kind: Kind | None, db: str, rejects: Path | None, streams
         path = streams.enter_context(spooled(file))
         # Beside a pipe (/dev/fd/63) there is no place for a file; here there is.
         given = rejects or Path(f"{'stdin' if name == STDIN else file.name}.rejects.jsonl")
-        return _Input(name=name, path=path, source=recognise(path, kind)[0], rejects=given)
+        return _Input(name=name, path=path, source=recognise(path, wanted.kind, wanted.table)[0], rejects=given)
     given = rejects or file.with_name(file.name + ".rejects.jsonl")
     if not is_store(file, db):
-        return _Input(name=name, path=file, source=recognise(file, kind)[0], rejects=given)
+        return _Input(name=name, path=file, source=recognise(file, wanted.kind, wanted.table)[0], rejects=given)
     if not has_usage(file):
-        raise ImportRefused(path=file, why="it is the database itself, and has no table llm_usage")
+        raise ImportRefused(path=file, why=_ITSELF)
     return _Input(name=name, path=file, source=None, rejects=given)
 
 
@@ -200,6 +207,7 @@ def _one(each: _Input, store: Store, wanted: _Wanted, book: PriceBook) -> Import
             store,
             name=each.name,
             kind=wanted.kind,
+            table=wanted.table,
             project=wanted.project,
             rejects=each.rejects,
             keep=wanted.keep,
@@ -256,8 +264,8 @@ def _sentences(imported: Imported) -> Iterator[str]:
     """What came of one file, for people."""
     yield f"{imported.path}: {imported.kind} in {imported.format}"
     yield (
-        f"  {imported.read:,} rows read: {imported.stored:,} stored, {imported.already_there:,} already there, "
-        f"{imported.refused_rows:,} refused"
+        f"  {counted(imported.read, 'row')} read: {imported.stored:,} stored, "
+        f"{imported.already_there:,} already there, {imported.refused_rows:,} refused"
     )
     if imported.already_there and not imported.stored:
         yield "  Nothing was added: every row that could be read is already in the database."
@@ -281,21 +289,25 @@ def _reasons(word: str, refused: Mapping[str, int]) -> Iterator[str]:
 def _remarks(imported: Imported) -> Iterator[str]:
     """What is to be known of the rows that went in."""
     if imported.naive_times:
-        yield f"  {imported.naive_times:,} time stamps name no time zone and were taken as UTC."
+        one = imported.naive_times == 1
+        named = "names no time zone and was" if one else "name no time zone and were"
+        yield f"  {counted(imported.naive_times, 'time stamp')} {named} taken as UTC."
     for model, rows in list(imported.unpriced.items())[:NAMED]:
-        yield f"  No price is known for {model}: the cost of {rows:,} calls stays empty. See: tracewatch prices --help"
+        calls = counted(rows, "call")
+        yield f"  No price is known for {model}: the cost of {calls} stays empty. See: tracewatch prices --help"
     if len(imported.unpriced) > NAMED:
-        yield f"  … nor for {len(imported.unpriced) - NAMED:,} more models."
+        yield f"  … nor for {counted(len(imported.unpriced) - NAMED, 'more model')}."
 
 
 def _upgraded(upgrade: Upgrade) -> Iterator[str]:
     if upgrade.columns_added:
         yield f"The table llm_usage gained the columns {', '.join(upgrade.columns_added)}; every row was kept."
-    yield f"{upgrade.rows_brought:,} rows of llm_usage came over; what the app writes from now on follows by itself."
+    brought = counted(upgrade.rows_brought, "row")
+    yield f"{brought} of llm_usage came over; what the app writes from now on follows by itself."
     behind = sum(upgrade.stayed_behind.values())
     if behind:
         since = f", {upgrade.refused_rows:,} of them now" if upgrade.refused_rows != behind else ""
-        yield f"  {behind:,} rows of llm_usage stayed behind in all{since}; they are in {upgrade.rejects}"
+        yield f"  {counted(behind, 'row')} of llm_usage stayed behind in all{since}; see {upgrade.rejects}"
         yield from _reasons("stayed behind", upgrade.stayed_behind)
     yield from _remarks(upgrade)
 

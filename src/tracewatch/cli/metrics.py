@@ -22,8 +22,8 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.seen import elsewhere
-from tracewatch.cli.times import parse_time, show_time
-from tracewatch.errors import BadWindow, NotFound
+from tracewatch.cli.times import begin_of, parse_time, show_time
+from tracewatch.errors import NotFound
 from tracewatch.records import Span
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ def metrics(
     _check(family)
     with caught_up_db(db, project) as store:
         end = _end(store, project, until)
-        begin = parse_time(since, now=end)
-        if begin >= end:
-            raise BadWindow(since=show_time(begin), until=show_time(end))
+        begin = begin_of(since, until, end)
         found = standings(store, project, begin, end, customs)
         chosen = list(_chosen(found.metrics, words, family, judged=judged, everything=everything))
         shown, folded = (chosen, {}) if words or everything or output != "table" else _folded(chosen)
@@ -90,7 +88,7 @@ def metrics(
             _say_what_was_read(found)
             _say_offers(found)
         if not found.calls:
-            _say_where_the_calls_are(store, project, db)
+            _say_where_the_calls_are(store, project, db, begin, end)
 
 
 def _check(family: str | None) -> None:
@@ -231,12 +229,12 @@ def _say_folded(families: Mapping[str, int]) -> None:
         say(f"Not shown: {count} metrics {family}…; see them with: tracewatch metrics {family}")
 
 
-def _say_where_the_calls_are(store: Store, project: str, db: str) -> None:
+def _say_where_the_calls_are(store: Store, project: str, db: str, begin: float, end: float) -> None:
     from tracewatch.stores.base import Filter
 
     reach = store.extent(Span, [Filter("project", "=", (project,))])
     if reach is None:
         found = elsewhere(store, project) or f"Load something with: tracewatch import FILE --db {db}"
         say(f"No calls in {db} (project {project}) yet. {found}")
-    else:
+    elif not begin <= reach[1] < end:
         say(f"The newest call began at {show_time(reach[1])} UTC. See its day with: tracewatch metrics --until newest")

@@ -24,7 +24,8 @@ from tracewatch.cli.output import (
 )
 from tracewatch.cli.seen import elsewhere, instead, values_of
 from tracewatch.cli.suggesting import Suggesting
-from tracewatch.cli.times import parse_time, show_time
+from tracewatch.cli.telling import counted
+from tracewatch.cli.times import parse_time, show_time, window
 from tracewatch.errors import NotFound
 from tracewatch.records import ANSWERED, MESSAGES_SOURCE, PriceOverride, Span, as_dict
 from tracewatch.remarks import ASK_FOR_TOKENS, COUNTING_UNASKED
@@ -77,7 +78,7 @@ def check(db: str, project: str, output: str) -> None:
             say(sentence)
         if uncounted:
             count, models = sum(uncounted.values()), ", ".join(map(visible, uncounted))
-            say(f"{_counted(count, 'streamed call')} of {models} told no tokens. {ASK_FOR_TOKENS}")
+            say(f"{counted(count, 'streamed call')} of {models} told no tokens. {ASK_FOR_TOKENS}")
     if summary["price_table_stale"]:
         say(
             f"The price table has had no news for {age_days:.0f} days, so newer models and prices may be missing. "
@@ -216,15 +217,14 @@ def remove(pattern: str, db: str, project: str, since: str | None) -> None:
     if not removed:
         hint = "See which there are with: tracewatch prices list"
         raise NotFound(what="price", given=pattern, where=f"{db} (project {project})", hint=hint)
-    say(f"Removed {_counted(removed, 'price')} of '{pattern}'. Price stored calls anew with: tracewatch prices reprice")
+    say(f"Removed {counted(removed, 'price')} of '{pattern}'. Price stored calls anew with: tracewatch prices reprice")
 
 
 def _window(project: str, since: str | None, until: str | None, models: tuple[str, ...]) -> list[Filter]:
     from tracewatch.stores.base import Filter
 
     where = [Filter("project", "=", (project,))]
-    where += [Filter("start_time", ">=", (parse_time(since),))] if since else []
-    where += [Filter("start_time", "<", (parse_time(until),))] if until else []
+    where += window("start_time", since, until)
     where += [Filter("model_name", "=", models)] if models else []
     return where
 
@@ -326,15 +326,15 @@ def _outcome(whole: Difference, db: str, project: str, models: tuple[str, ...], 
         return f"There is no call{of} in {db} (project {project}). See the models with: tracewatch prices check"
     money = f"{_told(whole.before)} before, {_told(whole.after)} after"
     if dry_run:
-        return f"{whole.changed:,} of {_counted(whole.calls, 'call')} would change: {money}. Nothing was written."
-    return f"Changed {whole.changed:,} of {_counted(whole.calls, 'call')}: {money}."
+        return f"{whole.changed:,} of {counted(whole.calls, 'call')} would change: {money}. Nothing was written."
+    return f"Changed {whole.changed:,} of {counted(whole.calls, 'call')}: {money}."
 
 
 def _told(money: Money) -> str:
     """An amount for people; what is not known is never 0."""
     if money.sum_usd is None:
         return "unknown" if money.unknown else "no cost"
-    return number(money.usd, "USD") + (f" ({_counted(money.unknown, 'call')} unknown)" if money.unknown else "")
+    return number(money.usd, "USD") + (f" ({counted(money.unknown, 'call')} unknown)" if money.unknown else "")
 
 
 def _models_table(seen: Sequence[Mapping[str, Any]]) -> Table:
@@ -379,7 +379,3 @@ def _overrides_table(overrides: Sequence[PriceOverride]) -> Table:
             show_time(each.ends_at),
         )
     return table
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -21,9 +21,10 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.seen import elsewhere
-from tracewatch.cli.times import parse_time, show_time
-from tracewatch.errors import BadWindow
+from tracewatch.cli.telling import counted
+from tracewatch.cli.times import begin_of, parse_time, show_time
 from tracewatch.records import Span
+from tracewatch.stores.sketch import ACCURACY
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,16 +58,14 @@ def stats(db: str, project: str, since: str, until: str, output: str) -> None:
 
     with caught_up_db(db, project) as store:
         end = _end(store, project, until)
-        begin = parse_time(since, now=end)
-        if begin >= end:
-            raise BadWindow(since=show_time(begin), until=show_time(end))
+        begin = begin_of(since, until, end)
         found = overview(store, project=project, since=begin, until=end)
         if output == "json":
             show_json(found.document())
             return
         _show(found)
         if not found.totals.calls:
-            _say_where_the_calls_are(store, project, db)
+            _say_where_the_calls_are(store, project, db, begin, end)
 
 
 def _end(store: Store, project: str, until: str) -> float:
@@ -84,10 +83,11 @@ def _show(found: Overview) -> None:
     out.print(f"{show_time(found.since)} to {show_time(found.until)} UTC\n")
     failed = all_calls.calls - all_calls.by_status["ok"]
     lines = {
-        "calls": f"{all_calls.calls:,} in {found.queries:,} traces, {found.conversations:,} conversations",
+        "calls": f"{all_calls.calls:,} in {counted(found.queries, 'trace')}, "
+        f"{counted(found.conversations, 'conversation')}",
         "cost": f"{number(all_calls.cost_usd, 'USD')}{_coverage(all_calls)}",
-        "today": f"{found.today.calls:,} calls, {number(found.today.cost_usd, 'USD')}",
-        "latency": f"{number(all_calls.latency_ms, 'ms')} on average, p95 {number(all_calls.p95_latency_ms, 'ms')}",
+        "today": f"{counted(found.today.calls, 'call')}, {number(found.today.cost_usd, 'USD')}",
+        "latency": f"{number(all_calls.latency_ms, 'ms')} on average{_p95(all_calls)}",
         "not ok": f"{failed:,} ({number(all_calls.failed_share, 'share')}){_endings(all_calls)}",
     }
     if all_calls.latency_ms is None:
@@ -100,7 +100,16 @@ def _show(found: Overview) -> None:
         if all_calls.calls and set(found.shares[name]) != {None}:
             out.print(_shares(title, found.shares[name]))
     if found.messages_left_out:
-        say(f"{found.messages_left_out:,} rows of the messages source are left out: the old view of the same calls.")
+        left_out = counted(found.messages_left_out, "row")
+        say(f"Left out: {left_out} of the messages source, which is the old view of the same calls.")
+
+
+def _p95(found: Totals) -> str:
+    """The 95th percentile; not where it is the mean, as of one call, but for what the sketch may be off."""
+    mean, p95 = found.latency_ms, found.p95_latency_ms
+    if mean is None or p95 is None or abs(p95 - mean) <= ACCURACY * mean:
+        return ""
+    return f", p95 {number(p95, 'ms')}"
 
 
 def _coverage(found: Totals) -> str:
@@ -108,7 +117,8 @@ def _coverage(found: Totals) -> str:
 
     if found.priced_share is None or not found.unpriced_calls:
         return ""
-    return f" + unpriced ({percent_down(found.priced_share)} % of tokens priced; {found.unpriced_calls:,} calls not)"
+    calls = counted(found.unpriced_calls, "call")
+    return f" + unpriced ({percent_down(found.priced_share)} % of tokens priced; {calls} not)"
 
 
 def _endings(found: Totals) -> str:
@@ -127,7 +137,7 @@ def _shares(title: str, shares: Mapping[str | None, Totals]) -> Table:
             f"{part.input_tokens:,}",
             f"{part.output_tokens:,}",
             number(part.latency_ms, "ms"),
-            number(part.p95_latency_ms, "ms"),
+            number(part.p95_latency_ms if _p95(part) else part.latency_ms, "ms"),
             number(part.failed_share, "share"),
         )
     rest = len(shares) - MOST_SHARES
@@ -136,12 +146,12 @@ def _shares(title: str, shares: Mapping[str | None, Totals]) -> Table:
     return table
 
 
-def _say_where_the_calls_are(store: Store, project: str, db: str) -> None:
+def _say_where_the_calls_are(store: Store, project: str, db: str, begin: float, end: float) -> None:
     from tracewatch.stores.base import Filter
 
     reach = store.extent(Span, [Filter("project", "=", (project,))])
     if reach is None:
         found = elsewhere(store, project) or f"Load something with: tracewatch import FILE --db {db}"
         say(f"No calls in {db} (project {project}) yet. {found}")
-    else:
+    elif not begin <= reach[1] < end:
         say(f"The newest call began at {show_time(reach[1])} UTC. See its day with: tracewatch stats --until newest")

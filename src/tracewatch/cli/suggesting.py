@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-
 MOST_MEANT = 2  # words suggested; of a trace and traces nobody can tell which was meant
 
 

@@ -26,7 +26,7 @@ from tracewatch.cli.output import (
 )
 from tracewatch.cli.seen import elsewhere, instead, values_of
 from tracewatch.cli.suggesting import OneOf
-from tracewatch.cli.times import parse_duration, parse_time, show_time
+from tracewatch.cli.times import begin_of, parse_duration, parse_time, show_time
 from tracewatch.cli.waterfall import SHORT_ID, STATUS_STYLES, cost_of, error_of, head, rows_of, totals, waterfall
 from tracewatch.errors import Ambiguous, BadTime, NotFound
 from tracewatch.records import MESSAGES_SOURCE, STATUSES, Span, as_dict
@@ -233,9 +233,11 @@ def _window(store: Store, project: str, since: str | None, until: str | None) ->
     """The condition on the time; a duration goes back from the window's end."""
     from tracewatch.stores.base import Filter
 
-    end = _end(store, project, until) if until else None
-    filters = [Filter("start_time", ">=", (parse_time(since, now=end),))] if since else []
-    return filters + ([Filter("start_time", "<", (end,))] if end is not None else [])
+    if not until:
+        return [Filter("start_time", ">=", (parse_time(since),))] if since else []
+    end = _end(store, project, until)
+    filters = [Filter("start_time", ">=", (begin_of(since, until, end),))] if since else []
+    return [*filters, Filter("start_time", "<", (end,))]
 
 
 def _end(store: Store, project: str, until: str) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tracewatch.errors import ImportRefused
 from tracewatch.imports.base import CHUNK_ROWS, Chunk, Kind, Source
 from tracewatch.imports.jsonl import array_of
+from tracewatch.imports.naming import has_time, plan
 from tracewatch.records import Span
 from tracewatch.stores.sqlite_schema import SEGMENTS
 
@@ -35,16 +36,14 @@ class Database(Source):
     place = "row_number"
     unit = "rows"
 
-    def __init__(self, path: Path, kind: Kind | None) -> None:
+    def __init__(self, path: Path, kind: Kind | None, table: str | None = None) -> None:
         self.path = path
         try:
             with closing(read_only(path)) as connection:
-                self.table = _table(connection, kind)
-                if self.table is None:
-                    raise ImportRefused(path=path, why=f"this SQLite file has none of the tables {', '.join(TABLES)}")
+                self.table = _table(connection, path, kind) if table is None else _named(connection, path, table)
                 if self.table == Span.table and _is_compacted(connection):
                     raise ImportRefused(path=path, why=_COMPACTED)
-                self.total = connection.execute(f'SELECT count(*) FROM "{self.table}"').fetchone()[0]
+                self.total = connection.execute(f"SELECT count(*) FROM {_quoted(self.table)}").fetchone()[0]
                 self.names = names_of(connection, self.table)
         except sqlite3.Error as error:
             raise ImportRefused(path=path, why=f"the SQLite file cannot be read ({error})") from error
@@ -81,7 +80,7 @@ def rows_after(connection: sqlite3.Connection, table: str, after: int | None, do
     Each call is a short read of its own, so that the app which owns the file is never kept from writing.
     """
     where = "" if after is None else "WHERE rowid > ?"
-    query = f'SELECT rowid, * FROM "{table}" {where} ORDER BY rowid LIMIT {CHUNK_ROWS}'
+    query = f"SELECT rowid, * FROM {_quoted(table)} {where} ORDER BY rowid LIMIT {CHUNK_ROWS}"
     cursor = connection.execute(query, () if after is None else (after,))
     names = [each[0] for each in cursor.description][1:]
     rows = cursor.fetchall()
@@ -101,6 +100,44 @@ def _is_compacted(connection: sqlite3.Connection) -> bool:
     return connection.execute(f"SELECT 1 FROM {SEGMENTS} WHERE gone_at IS NULL LIMIT 1").fetchone() is not None
 
 
-def _table(connection: sqlite3.Connection, kind: Kind | None) -> str | None:
+def _table(connection: sqlite3.Connection, path: Path, kind: Kind | None) -> str:
+    """The table of a name we know, or the only one that has the columns of calls. Raises ImportRefused."""
     wanted = [table for table, its_kind in TABLES.items() if kind in (None, its_kind)]
-    return next((table for table in wanted if names_of(connection, table)), None)
+    known = next((table for table in wanted if names_of(connection, table)), None)
+    if known:
+        return known
+    there = _tables(connection)
+    alike = [each for each in there if _has_calls(names_of(connection, each))]
+    if len(alike) == 1:
+        return alike[0]
+    why = f"this SQLite file has none of the tables {', '.join(wanted)}"
+    if alike:
+        why += f", and {len(alike)} others have the columns of calls: {', '.join(alike)}. Name one with --table"
+    elif there:
+        why += f", and no other with the columns of calls. It has {', '.join(there)}: name one with --table"
+    raise ImportRefused(path=path, why=why)
+
+
+def _named(connection: sqlite3.Connection, path: Path, table: str) -> str:
+    """The table of that name. Raises ImportRefused."""
+    if names_of(connection, table):
+        return table
+    there = _tables(connection)
+    raise ImportRefused(path=path, why=f"it has no table {table}; its tables are {', '.join(there) or 'none'}")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """The tables of a file, without those of SQLite itself."""
+    sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    return [row[0] for row in connection.execute(sql)]
+
+
+def _has_calls(names: tuple[str, ...]) -> bool:
+    """Whether these are the columns of calls: when each began, and its model or its tokens."""
+    its_plan = plan(names, "traces")
+    return has_time(its_plan) and not {"model_name", "input_tokens", "total_tokens"}.isdisjoint(its_plan.origins)
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'

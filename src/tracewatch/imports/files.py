@@ -30,6 +30,7 @@ def import_file(
     *,
     name: str | None = None,
     kind: Kind | None = None,
+    table: str | None = None,
     project: str | None = None,
     rejects: str | Path | None = None,
     keep: Sequence[str] = (),
@@ -39,7 +40,8 @@ def import_file(
     """Brings the rows of a file into a store as spans, those that are not there yet.
 
     `name` is what people call the file, if not its path. `kind` overrules what the file looks like, `project` what its
-    rows say. Refused rows go to `rejects` (by default beside the file). `keep` names text columns to be kept in the
+    rows say; `table` is the one to read of a SQLite file. Refused rows go to `rejects` (by default beside the file).
+    `keep` names text columns to be kept in the
     metadata. With a `book` rows are priced first.
     `progress` is called after each commit. Raises ImportRefused, and ImportStopped where the store gives up; what was
     stored until then stays.
@@ -48,7 +50,7 @@ def import_file(
     rejected = Path(rejects) if rejects else path.with_name(path.name + ".rejects.jsonl")
     if is_store(path, store.url):
         raise ImportRefused(path=path, why="it is the database itself; its own llm_usage rows come over by upgrade()")
-    source, its_kind = recognise(path, kind)
+    source, its_kind = recognise(path, kind, table)
     imported = Imported(path=name or str(path), kind=its_kind, format=source.format)
     converter = Converter(its_kind, project=project, keep=keep)
     _look_for_kept(source, converter)

@@ -30,26 +30,31 @@ OTHERS = {
 ACCEPTED = "tracewatch reads CSV, JSONL, JSON arrays, Parquet and SQLite"
 
 
-def recognise(path: Path, kind: Kind | None = None) -> tuple[Source, Kind]:
-    """The file as a source of rows, and which kind of export it is (`kind`, if given). Raises ImportRefused."""
+def recognise(path: Path, kind: Kind | None = None, table: str | None = None) -> tuple[Source, Kind]:
+    """The file as a source of rows, and which kind of export it is (`kind`, if given). Raises ImportRefused.
+
+    `table` is the one to read of a SQLite file; without it that of a known name, or the only one that has calls.
+    """
     try:
-        source = _source(path, kind)
+        source = _source(path, kind, table)
     except PermissionError as error:
         raise ImportRefused(path=path, why="permission was denied") from error
     except OSError as error:
         raise ImportRefused(path=path, why=error.strerror or str(error)) from error
-    kind = kind or (TABLES[source.table] if source.table else kind_of(source.names))
+    if table is not None and source.table is None:
+        raise ImportRefused(path=path, why=f"it is no SQLite file and has no table {table}; leave out --table")
+    kind = kind or TABLES.get(source.table or "") or kind_of(source.names)
     if not has_time(plan(source.names, kind)):
         raise ImportRefused(path=path, why=_without_time(source))
     return source, kind
 
 
-def _source(path: Path, kind: Kind | None) -> Source:
+def _source(path: Path, kind: Kind | None, table: str | None) -> Source:
     _look(path)
     with path.open("rb") as file:
         magic = file.read(16)
     if magic == database.MAGIC:
-        return Database(path, kind)
+        return Database(path, kind, table)
     if magic.startswith(parquet.MAGIC):
         return Parquet(path)
     for other, why in OTHERS.items():
