@@ -116,6 +116,36 @@ def test_doctor_says_when_there_is_no_database(tmp_path):
     assert "there is no database" in result.stdout
 
 
+@pytest.mark.parametrize("words", [("stats",), ("traces",), ("incidents",), ("watch", "--once"), ("detect",)])
+def test_the_address_of_a_server_is_told_from_its_database(words):
+    result = run(*words, "--db", "http://ann:secret@127.0.0.1:4319")
+    assert result.exit_code == 1
+    assert "is the address of a server, and its database is wanted here" in str(result.exception)
+    assert "secret" not in str(result.exception)
+
+
+def test_doctor_tells_the_address_of_a_server_from_a_database():
+    assert "its database is wanted here" in run("doctor", "--db", "http://127.0.0.1:4319").stdout
+
+
+def test_doctor_warns_where_nobody_watches(db):
+    checks = {each["what"]: each for each in json.loads(run("doctor", "--db", db, "--format", "json").stdout)}
+    assert (checks["detection"]["verdict"], checks["detection"]["found"]) == ("warning", "nobody watches")
+
+
+def test_a_file_of_rules_that_is_not_there_is_told_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("alerts", "apply", "none.yaml")
+    told = f"there is no file 'none.yaml' in {tmp_path}. Name a file like alerts.yaml"
+    assert (result.exit_code, str(result.exception)) == (1, told)
+
+
+def test_an_address_that_cannot_be_reached_is_named_once():
+    result = run("alerts", "test", "json://127.0.0.1:1/abc")
+    assert result.exit_code == 1
+    assert result.stderr.count("json://") == 1
+
+
 def test_settings_come_from_the_environment():
     assert settings.load({"TRACEWATCH_DB": "here.db", "TRACEWATCH_PROJECT": ""}).db == "here.db"
     assert settings.load({}).project == "default"

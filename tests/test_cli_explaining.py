@@ -171,6 +171,7 @@ def test_an_unknown_id_is_refused_with_what_to_do(db):
     result = CliRunner().invoke(group, ["explain", "none", "--db", db])
     assert isinstance(result.exception, NotFound)
     assert "tracewatch anomalies" in str(result.exception)
+    assert "tracewatch incidents" in str(result.exception)
 
 
 def test_what_gave_time_back_is_named_so_and_less_than_usual_is_no_waiting(tmp_path):

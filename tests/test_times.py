@@ -56,8 +56,10 @@ def test_a_misspelt_column_is_answered_with_the_one_that_was_meant():
         parse_filter("duration_mss>1")
     with pytest.raises(MisspeltColumn, match="did you mean duration_ms"):
         parse_filter("latncy>1")
-    with pytest.raises(UnknownColumn, match="its columns are"):
+    with pytest.raises(UnknownColumn, match="its columns are") as told:
         parse_filter("qqqqqq=1")
+    assert str(told.value).count(",") < 10
+    assert str(told.value).endswith("more. All of them are in docs/fields.md")
 
 
 def test_entries_of_metadata_are_said_not_to_be_fields():

@@ -16,7 +16,7 @@ class MissingExtra(TracewatchError):
 
 
 class UnknownColumn(TracewatchError):
-    """cannot ask {table} for '{name}': its columns are {columns}"""
+    """cannot ask {table} for '{name}': its columns are {columns}. All of them are in docs/fields.md"""
 
 
 class MisspeltColumn(UnknownColumn):
@@ -94,6 +94,11 @@ class NotAFile(TracewatchError):
 class UnknownStore(TracewatchError):
     """cannot open '{url}' as a store: use a file path, sqlite:///PATH, sqlite:///PATH?durability=full,
     postgresql://USER@HOST/DATABASE or clickhouse://USER@HOST/DATABASE"""
+
+
+class ServerNoStore(UnknownStore):
+    """'{url}' is the address of a server, and its database is wanted here: name the file or address that the server
+    was started with, as in --db watch.db"""
 
 
 class BadStoreAddress(TracewatchError):

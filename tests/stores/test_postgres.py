@@ -7,12 +7,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from conformance import SOME_DAYS, Conformance, an_anomaly, busy_days, key, rows
 from conftest import NOW
 from postgres_server import fresh_url, server
+from psycopg.conninfo import conninfo_to_dict
 from writing import SPANS_A_BATCH
 
 from tracewatch.errors import (
@@ -83,7 +85,21 @@ class TestAddress:
         with pytest.raises(StoreUnreadable) as told:
             open_store("postgresql://ann:s3cret@127.0.0.1:1/app")
         assert "postgresql://ann@127.0.0.1:1/app" in str(told.value)
+        assert str(told.value).endswith("Connection refused. Start the server, or correct host and port")
         assert "s3cret" not in str(told.value)
+
+    @pytest.mark.parametrize(
+        ("part", "remedy"),
+        [
+            ({"dbname": "no_such"}, 'database "no_such" does not exist. Make it with: createdb'),
+            ({"user": "no_such"}, 'role "no_such" does not exist. Make it with: createuser'),
+        ],
+    )
+    def test_what_the_server_does_not_have_is_told_with_what_to_do(self, url, part, remedy):
+        address = conninfo_to_dict(url) | part
+        user, host, port, database = (address.get(name, "") for name in ("user", "host", "port", "dbname"))
+        with pytest.raises(StoreUnreadable, match=remedy):
+            open_store(f"postgresql://{user}@/{database}?host={quote(str(host))}&port={port}")
 
     def test_a_database_without_our_tables_is_only_made_one_of_ours_on_request(self, url):
         with pytest.raises(StoreUnreadable, match="it has no tables of tracewatch"):

@@ -38,8 +38,10 @@ def read_file(path: str, *, project: str, now: float, who: str) -> Written:
     try:
         text = file.read_bytes()[: LARGEST + 1].decode()
     except OSError as error:
-        hint = "Name a file like alerts.yaml"
-        raise NotFound(what="file", given=path, where="reach", hint=f"{error.strerror}. {hint}") from error
+        if not isinstance(error, FileNotFoundError):
+            raise BadRules(why=f"{path} cannot be read ({error.strerror})") from error
+        folder = str(file.absolute().parent)
+        raise NotFound(what="file", given=file.name, where=folder, hint="Name a file like alerts.yaml") from error
     except UnicodeDecodeError as error:
         raise BadRules(why=f"{path} is not UTF-8 text") from error
     if len(text) > LARGEST:

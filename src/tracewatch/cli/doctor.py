@@ -141,7 +141,7 @@ def _detection(store: Store, project: str) -> Check:
     late = f", {now.late:,} came too late" if now.late else ""
     if now.state == "unwatched":
         advice = "Findings come by themselves while one of these runs: tracewatch serve, tracewatch watch"
-        return Check(what="detection", verdict="ok", found=f"nobody watches{until}{late}", advice=advice)
+        return Check(what="detection", verdict="warning", found=f"nobody watches{until}{late}", advice=advice)
     found = f"{now.holder} watches{until}{late}"
     if now.state == "behind":
         advice = "It catches up by itself where the machine has the time; import large histories in quiet hours"

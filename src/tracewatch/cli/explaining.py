@@ -65,10 +65,19 @@ def _find(store: Store, project: str, given: str, db: str) -> Anomaly | Incident
     try:
         return find(store, Incident, project, given, db)
     except NotFound:
-        finding = find(store, Anomaly, project, given, db)
+        finding = _finding(store, project, given, db)
     if finding.detector in CHECKED and finding.incident_id:  # of what was checked the incident alone has the words
         return find(store, Incident, project, finding.incident_id, db)
     return finding
+
+
+def _finding(store: Store, project: str, given: str, db: str) -> Anomaly:
+    """The finding of that id. Raises Ambiguous, or a NotFound that names both lists."""
+    try:
+        return find(store, Anomaly, project, given, db)
+    except NotFound as error:
+        hint = f"List the newest with: {to_type('incidents')} or {to_type('anomalies')}"
+        raise NotFound(what="incident or finding", given=given, where=db, hint=hint) from error
 
 
 def _show_first_form(store: Store, finding: Anomaly, output: str) -> None:

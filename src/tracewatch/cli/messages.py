@@ -56,7 +56,7 @@ def test(db: str, project: str, channel: str | None) -> None:
             book.open(name).send(message)
         except TracewatchError as error:
             failed = True
-            say(f"{name}: {error}")
+            say(str(error) if "://" in name and name in str(error) else f"{name}: {error}")
         else:
             click.echo(f"{name}: taken")
     if failed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tracewatch.errors import NotAFile, UnknownStore
+from tracewatch.errors import NotAFile, ServerNoStore, UnknownStore
 
 Durability = Literal["normal", "full"]
 
@@ -61,6 +61,8 @@ def parse_address(url: str, *, durability: str = "normal") -> Address:
         raise NotAFile(name=url.rpartition("@")[2])
     path = url
     if "://" in url:
+        if url.partition("://")[0].lower() in ("http", "https"):
+            raise ServerNoStore(url=without_secrets(url))
         parts = urlsplit(url)
         options = parse_qs(parts.query, keep_blank_values=True)
         if parts.scheme != "sqlite" or parts.netloc or parts.fragment or set(options) - {"durability"}:

@@ -68,6 +68,7 @@ class Group:
     last: float
 
 
+MOST_NAMED = 8  # columns named to somebody who asked for another one
 GroupOrder = Literal["cost_usd", "calls", "failed", "last"]
 
 
@@ -105,8 +106,15 @@ def checked_column(record_type: type[Record], name: str) -> Column:
     """The column of that name. Raises UnknownColumn."""
     known = column_of(record_type)
     if name not in known:
-        raise UnknownColumn(table=record_type.table, name=name, columns=", ".join(sorted(known)))
+        raise UnknownColumn(table=record_type.table, name=name, columns=_nearest(name, known))
     return known[name]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The names that are most like it, and how many more there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=MOST_NAMED, cutoff=0.0)
+    return ", ".join(near) + (f" and {len(names) - len(near)} more" if len(names) > len(near) else "")
 
 
 def _value(column: Column, text: str, given: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,15 @@ from tracewatch.records import Lease
 BUSY_S = 30  # a lock that is held for longer is held by somebody who hangs
 CONNECT_S = 10
 IDLE = 8  # connections that are kept for the next question
+
+REMEDIES = (
+    (re.compile("Connection refused|No such file or directory"), "Start the server, or correct host and port"),
+    (re.compile("could not translate host name|failed to resolve host", re.IGNORECASE), "Correct the host"),
+    (re.compile('database ".*" does not exist'), "Make it with: createdb, or name another one"),
+    (re.compile('role ".*" does not exist'), "Make it with: createuser, or name another user in the address"),
+    (re.compile("authentication failed|no password supplied"), "Correct user and password, or set PGPASSWORD"),
+)
+"""What to do about what the server, or the way to it, says of a connection."""
 
 _OPTIONS = f"-c lock_timeout={BUSY_S}s -c timezone=UTC"
 
@@ -169,4 +179,5 @@ def _reason(error: psycopg.Error) -> str:
     """What is wrong, in one line, without the address that libpq repeats."""
     lines = [each.strip() for each in str(error).splitlines() if each.strip()] or [type(error).__name__]
     failed = next((each.rpartition("failed: ")[2] for each in lines if "failed: " in each), lines[0])
-    return (error.diag.message_primary or failed).removeprefix("FATAL:").strip().rstrip(".")
+    said = (error.diag.message_primary or failed).removeprefix("FATAL:").strip().rstrip(".")
+    return said + next((f". {remedy}" for words, remedy in REMEDIES if words.search(said)), "")
