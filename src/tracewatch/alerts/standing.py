@@ -74,7 +74,8 @@ class Standings:
                     "called useful. Make it narrower (severity, for, slice), or turn it into a digest"
                 )
         if self.undelivered:
-            yield f"{self.undelivered} messages were given up. See them with: tracewatch alerts deliveries --state dead"
+            given_up = "1 message was" if self.undelivered == 1 else f"{self.undelivered:,} messages were"
+            yield f"{given_up} given up. See them with: tracewatch alerts deliveries --state dead"
 
 
 def standings(store: Store, project: str, addresses: str, now: float) -> Standings:

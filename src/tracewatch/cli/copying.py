@@ -108,7 +108,7 @@ def _sentences(done: Copied) -> list[str]:
         )
     if done.left:
         told.append(
-            f"{done.left:,} messages that are still to be sent stayed behind: whoever watches the first one sends them."
+            f"Still to be sent, {counted(done.left, 'message')} stayed behind: whoever watches the first one does it."
         )
     return told
 

@@ -21,6 +21,7 @@ from tracewatch.cli.output import (
     say,
     to_type,
 )
+from tracewatch.cli.telling import counted
 from tracewatch.cli.times import show_time
 from tracewatch.records import SEVERITIES, Anomaly, Headway, Incident, Lease, as_dict
 
@@ -183,9 +184,10 @@ def tell_pass(passed: Passed) -> None:
     for sentence in passed.sentences:
         say(sentence)
     if passed.late:
+        they, were = ("it", "was") if passed.late == 1 else ("they", "were")
         say(
-            f"{passed.late:,} calls came more than an hour after they had ended and after later ones were judged: they "
-            f"were left out. Judge all of history again with: {to_type('detect --relearn')}"
+            f"{counted(passed.late, 'call')} came more than an hour after {they} had ended and after later ones were "
+            f"judged: {they} {were} left out. Judge all of history again with: {to_type('detect --relearn')}"
         )
     if passed.ahead:
         say(
