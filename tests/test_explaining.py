@@ -142,6 +142,9 @@ def test_a_primary_whose_attempts_are_not_recorded_is_told_as_missing(rows, expl
         row |= {"model_name": "llama3", "model_provider": "ollama", "status": "fallback"}
     why = explained(a_story("fallback_rate", kind="rate", slice={"operation_type": "chat"}))
     assert why.factors[0].startswith("the usual model gpt-4o did not answer")
+    assert why.actions[0].startswith("Mend gpt-4o, not the fallback: check openai's status page")
+    assert "tracewatch.attempts" in why.actions[1]
+    assert not any("read the errors" in each for each in why.actions)
 
 
 def test_a_parent_is_slow_because_of_its_child(rows, explained):

@@ -77,6 +77,17 @@ def test_any_json(tree):
     fully(json.dumps(tree).encode("utf-8", "replace"), as_json=True)
 
 
+@pytest.mark.parametrize("tree", [{}, {"resourceSpans": []}, {"resource_spans": None}, {"new": 1, "resourceSpans": []}])
+def test_an_object_without_spans_may_come(tree):
+    assert fully(json.dumps(tree).encode(), as_json=True).rejected == 0
+
+
+@pytest.mark.parametrize("name", ["resourcespans", "resourceSpan", "bla"])
+def test_a_misspelt_body_is_refused_and_not_lost(name):
+    with pytest.raises(BadOtlp, match=f"no resourceSpans, but {name}"):
+        decode(json.dumps({name: []}).encode(), json=True)
+
+
 @FUZZ
 @given(st.binary(max_size=200))
 @example(b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 HEIGHT = 9  # lines: enough to tell a step from a ramp
 LEAST_WIDTH = 12  # columns of a chart; narrower tells nothing
@@ -39,6 +39,9 @@ def chart(curve: Curve, marks: Sequence[Mark], width: int) -> list[str]:
     >>> lines = chart(curve, [Mark(at=0.7, sign="▲")], 24)
     >>> lines[0], lines[-1]
     ('   5.2 ┤          ●', '                  ▲')
+    >>> share = Curve(values=[0.2, 1.0], calls=[5, 5], lower=0.0, upper=0.1, unit="share", adds=False)
+    >>> chart(share, [], 24)[0].split()[0]
+    '100'
     """
     from tracewatch import words  # only now: it brings numpy, which --help need not wait for
 
@@ -48,7 +51,8 @@ def chart(curve: Curve, marks: Sequence[Mark], width: int) -> list[str]:
     ends = [each for each in (curve.lower, curve.upper) if each is not None and isfinite(each)]
     low, high = min(*known, *ends, known[0]), max(*known, *ends, known[0])
     spare = (high - low or abs(high) or 1.0) * SPARE
-    low, high = (max(low - spare, 0.0) if low >= 0 else low - spare), high + spare
+    whole = 1.0 if curve.unit == "share" and high <= 1 else inf  # more than all there is not
+    low, high = (max(low - spare, 0.0) if low >= 0 else low - spare), min(high + spare, whole)
     labels = [words.amount(each, curve.unit) for each in (high, (low + high) / 2, low)]
     margin = max(map(len, labels)) + 2
     room = max(width - margin - 2, LEAST_WIDTH)

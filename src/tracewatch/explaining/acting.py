@@ -63,6 +63,10 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
         "Mend {failed}, not the fallback: read the errors of its failed attempts.",
         "Check {failed_provider}'s status page.",
     ),
+    "unrecorded_primary": (
+        "Mend {failed}, not the fallback: check {failed_provider}'s status page, key and limits.",
+        "Record each failed attempt as a call of its own, as tracewatch.attempts does: then its error is told here.",
+    ),
     "fallbacks": ("Read why {calls} fell back: the reason stands in the error message of the example traces.",),
     "rate_limit": (
         "Slow down or spread the calls to {model}, or ask {provider} for a higher limit.",

@@ -254,7 +254,7 @@ def _cause_of_primary(blamed: Primary) -> Cause:
     names = {"failed": who, "failed_provider": blamed.provider or f"the provider of {who}"}
     if not blamed.recorded:
         text = f"the usual model {who} did not answer these calls; its failed attempts are not recorded"
-        return Cause(kind="failed_primary", weight=0.5 + 0.4 * blamed.share, text=text, names=names)
+        return Cause(kind="unrecorded_primary", weight=0.5 + 0.4 * blamed.share, text=text, names=names)
     how = f" with {blamed.error}" if blamed.error else ""
     text = f"the first choice {who} failed{how} in {saying.share(blamed.share)} of the traces that fell back"
     return Cause(kind="failed_primary", weight=0.97 * blamed.share, text=text, names=names)

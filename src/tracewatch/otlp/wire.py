@@ -18,6 +18,7 @@ DEPTH = 16  # values nested deeper than this are dropped: nobody's attribute is
 _KINDS = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 _CODES = {"UNSET": 0, "OK": 1, "ERROR": 2}
 _EMPTY: tuple[Any, ...] = ()
+_SPANS = ("resourceSpans", "resource_spans")
 
 Event = tuple[str, int, Attributes]
 """Its name, when it happened (ns) and its attributes."""
@@ -77,11 +78,13 @@ def read_json(body: bytes) -> list[Group]:
         raise BadOtlp(form="JSON", why=str(error)[:200]) from error
     if not isinstance(tree, dict):
         raise BadOtlp(form="JSON", why=f"it holds {_what(tree)} where an object with resourceSpans is expected")
+    if tree and not any(name in tree for name in _SPANS):  # others may be new to us, but then spans stand beside them
+        raise BadOtlp(form="JSON", why=f"its object has no resourceSpans, but {', '.join(sorted(tree)[:3])[:100]}")
     return list(_groups(tree))
 
 
 def _groups(tree: dict[str, Any]) -> Iterator[Group]:
-    for resource_spans in _list(tree, "resourceSpans", "resource_spans"):
+    for resource_spans in _list(tree, *_SPANS):
         if not isinstance(resource_spans, dict):
             yield Group(Scope("", "", {}), [Unreadable("resourceSpans holds something that is no object")])
             continue

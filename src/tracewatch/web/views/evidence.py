@@ -39,6 +39,7 @@ BEHIND = {
     "network": "network_time_ms",
     "loop": "call_count",
     "failed_primary": "error_rate",
+    "unrecorded_primary": "fallback_rate",
     "rate_limit": "error_rate",
     "timeout": "timeout_rate",
     "server_error": "error_rate",
