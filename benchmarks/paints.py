@@ -51,7 +51,8 @@ def _painted(browser, address: str) -> tuple[float, list[int]]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(address, wait_until="load")
-    page.wait_for_function(f"{PAINTED} !== null")
+    while page.evaluate(PAINTED) is None:  # what waits inside a page evaluates texts there, which its policy forbids
+        page.wait_for_timeout(5)
     found = page.evaluate(PAINTED), page.evaluate(WEIGHT)
     context.close()
     return found
