@@ -184,7 +184,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(store, heard, clock):
 
 @pytest.mark.parametrize("answer", ["drop", "hold"])
 def test_an_attempt_whose_outcome_is_not_known_is_made_again_with_its_key(store, heard, clock, monkeypatch, answer):
-    monkeypatch.setattr(posting, "CONNECT_S", 0.2)
+    monkeypatch.setattr(posting, "WHOLE_S", 1.0)
     put_on_its_way(store)
     heard.answers += [answer]
     sent_by(store, clock)
