@@ -365,7 +365,7 @@ def test_a_rule_is_explained_without_a_chart(db):
 def test_an_id_that_is_not_there_or_not_one_alone_is_told(filled):
     detected(filled)
     missing = CliRunner().invoke(group, ["explain", "zzz", "--db", filled])
-    assert "there is no finding 'zzz'" in str(missing.exception)
+    assert "there is no incident or finding 'zzz'" in str(missing.exception)
     with open_store(filled) as store:
         store.add([a_span(600 + number, duration_ms=9000.0 + number) for number in range(17)])
         store.add([a_span(2000 + number) for number in range(3000)])

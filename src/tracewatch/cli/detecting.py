@@ -181,10 +181,10 @@ def _print(found: Sequence[Detection]) -> None:
     screen = console()
     for each in found:
         screen.print(_summary(each))
-    if not any(each.analyzed for each in found):
+    fired = [finding for each in found for finding in each.rules]
+    if not fired and not any(each.judged for each in found):  # a table of nothing would say no more
         return
     screen.print(_breakdown(found))
-    fired = [finding for each in found for finding in each.rules]
     for finding in fired:
         screen.print(_told(finding), soft_wrap=True)
     for each in found:
