@@ -63,7 +63,7 @@ def test_it_lists_what_the_calls_have(filled):
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert "902 ms" in lines["duration_ms"]
     assert "engine; type duration" in lines["duration_ms"]
-    assert "learning 1/7 days" in lines["duration_ms"]
+    assert "learning 0/7 days" in lines["duration_ms"]
     assert "engine, as cost_usd; once declared" in lines["cost_per_hour"]
     assert "ttft_ms" not in lines
 
@@ -99,7 +99,7 @@ def test_a_metric_carries_everything_about_it(filled):
         "values": 50,
         "days": 1,
         "state": "learning",
-        "learning": "learning 1/7 days",
+        "learning": "learning 0/7 days",
         "told_as": "cost_usd",
         "type": "cost",
         "threshold": 3,

@@ -232,7 +232,7 @@ def _history(judges: Judges, days: int, hours: int) -> tuple[int, int, str]:
     if judges.series:
         return hours, LEARNING, "hours"
     if judges.engine:
-        return days, _warmup_days(), "days"
+        return max(days - 1, 0), _warmup_days(), "days"  # a day counts when it is over, as everywhere else
     return days, MIN_HISTORY_DAYS, "days"
 
 
