@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from math import isfinite
 
@@ -282,6 +283,18 @@ def plural(number: float, noun: str) -> str:
     ('1 call', '1,204 calls')
     """
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def listed(texts: Sequence[str], word: str = "and", most: int | None = None) -> str:
+    """Texts as a list in a sentence; of more than `most` the last place says how many there are besides.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c", "d"], "or", most=3)
+    ('a', 'a, b and c', 'a, b or 2 more')
+    """
+    shown = list(texts)
+    if most is not None and len(shown) > most:
+        shown[most - 1 :] = [f"{len(texts) - most + 1} more"]
+    return f" {word} ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 
 def _long(whole_s: int) -> str:

@@ -15,6 +15,7 @@ from tracewatch.cli.messages import deliveries, resend, test
 from tracewatch.cli.output import (
     Heading,
     caught_up_db,
+    counted,
     format_option,
     open_db,
     plain_table,
@@ -27,7 +28,6 @@ from tracewatch.cli.output import (
     to_type,
 )
 from tracewatch.cli.suggesting import Suggesting
-from tracewatch.cli.telling import counted
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import BadRules, TracewatchError
 from tracewatch.records import iso

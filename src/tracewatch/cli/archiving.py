@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracewatch.cli.copying import tell
-from tracewatch.cli.output import open_db, progress_bar, say
-from tracewatch.cli.telling import counted
+from tracewatch.cli.output import counted, open_db, progress_bar, say
 from tracewatch.errors import CopyUnproven
 from tracewatch.stores.address import without_secrets
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from tracewatch import settings
-from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options, to_type
+from tracewatch.cli.output import caught_up_db, counted, progress_bar, say, store_options, to_type
 from tracewatch.cli.suggesting import OneOf
-from tracewatch.cli.telling import counted, summarise, told_alerts, told_incidents
+from tracewatch.cli.telling import summarise, told_alerts, told_incidents
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import OutputRefused
 from tracewatch.records import iso

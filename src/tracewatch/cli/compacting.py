@@ -7,8 +7,7 @@ import time
 import click
 
 from tracewatch import settings
-from tracewatch.cli.output import caught_up_db, progress_bar, say, store_options
-from tracewatch.cli.telling import counted
+from tracewatch.cli.output import caught_up_db, counted, progress_bar, say, store_options
 from tracewatch.times import DAY_S
 
 

@@ -11,6 +11,7 @@ import click
 from tracewatch.cli.output import (
     caught_up_db,
     console,
+    counted,
     format_option,
     open_db,
     plain_table,
@@ -18,7 +19,6 @@ from tracewatch.cli.output import (
     say,
     show_json,
 )
-from tracewatch.cli.telling import counted
 from tracewatch.errors import CopyRefused, CopyUnproven
 from tracewatch.stores.address import file_of, without_secrets
 

@@ -21,8 +21,7 @@ import click
 
 from tracewatch.cli import showing, watching
 from tracewatch.cli.kept import SHORT_ID
-from tracewatch.cli.output import SEVERITY_STYLES, console, open_db, progress_bar, safe, say
-from tracewatch.cli.telling import counted
+from tracewatch.cli.output import SEVERITY_STYLES, console, counted, open_db, progress_bar, safe, say
 from tracewatch.cli.times import show_time
 from tracewatch.errors import DemoInDatabase, DemoOccupied, DemoWorkloadMissing
 from tracewatch.records import SEVERITIES, Span

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tracewatch.cli.output import console, format_option, open_db, safe, show_json, store_options
-from tracewatch.cli.telling import counted
+from tracewatch.cli.output import console, counted, format_option, open_db, safe, show_json, store_options
 from tracewatch.cli.times import show_time
 from tracewatch.errors import TracewatchError
 from tracewatch.records import Followed, Span

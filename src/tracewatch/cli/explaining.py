@@ -14,6 +14,7 @@ from tracewatch.cli.output import (
     SEVERITY_STYLES,
     Heading,
     console,
+    counted,
     format_option,
     open_db,
     plain_table,
@@ -23,7 +24,6 @@ from tracewatch.cli.output import (
     to_type,
     visible,
 )
-from tracewatch.cli.telling import counted
 from tracewatch.cli.times import parse_time, show_time
 from tracewatch.errors import NotFound
 from tracewatch.records import CHECKED, Anomaly, Incident, as_dict

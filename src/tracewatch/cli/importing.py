@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracewatch import settings
-from tracewatch.cli.output import format_option, open_db, progress_bar, say, show_json, store_options, visible
+from tracewatch.cli.output import counted, format_option, open_db, progress_bar, say, show_json, store_options, visible
 from tracewatch.cli.suggesting import OneOf
-from tracewatch.cli.telling import counted
 from tracewatch.errors import ImportRefused, ImportStopped, StoreBusy, StoreUnwritable, TracewatchError
 from tracewatch.records import MESSAGES_SOURCE, iso
 from tracewatch.times import DAY_S

@@ -140,6 +140,11 @@ def number(value: float | None, unit: str | None = None) -> str:
     return "" if value is None else words.amount(value, unit)
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of them, to the last one."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def safe(text: str | None) -> str:
     """Text from outside, fit for the terminal: markup is shown, not obeyed, and control characters are dropped."""
     from rich.markup import escape

@@ -10,6 +10,7 @@ import click
 
 from tracewatch.cli.output import (
     caught_up_db,
+    counted,
     format_option,
     number,
     open_db,
@@ -24,7 +25,6 @@ from tracewatch.cli.output import (
 )
 from tracewatch.cli.seen import elsewhere, instead, values_of
 from tracewatch.cli.suggesting import Suggesting
-from tracewatch.cli.telling import counted
 from tracewatch.cli.times import parse_time, show_time, window
 from tracewatch.errors import NotFound
 from tracewatch.records import ANSWERED, MESSAGES_SOURCE, PriceOverride, Span, as_dict

@@ -12,6 +12,7 @@ from tracewatch.cli.output import (
     SEVERITY_STYLES,
     caught_up_db,
     console,
+    counted,
     format_option,
     number,
     plain_table,
@@ -21,7 +22,6 @@ from tracewatch.cli.output import (
     store_options,
 )
 from tracewatch.cli.seen import elsewhere
-from tracewatch.cli.telling import counted
 from tracewatch.cli.times import begin_of, parse_time, show_time
 from tracewatch.records import Span
 from tracewatch.stores.sketch import ACCURACY

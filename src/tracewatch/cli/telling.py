@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracewatch.cli.output import console, number, safe
+from tracewatch.cli.output import console, counted, number, safe
 from tracewatch.cli.times import show_time
 from tracewatch.records import SEVERITIES, Span, column_of
 from tracewatch.times import DAY_S
@@ -90,11 +90,6 @@ def summarise(told: Summary, rows: str, period: tuple[float, float], took_s: flo
         screen.print(f"The {told.which} {SHOWN}:")
     for line in told.lines[:SHOWN]:
         screen.print("  " + safe(line), soft_wrap=True)
-
-
-def counted(count: int, noun: str) -> str:
-    """So many of them."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _rate(a_day: float) -> str:

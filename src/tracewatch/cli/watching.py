@@ -14,6 +14,7 @@ from tracewatch.cli.output import (
     SEVERITY_STYLES,
     Heading,
     console,
+    counted,
     number,
     plain_table,
     progress_bar,
@@ -21,7 +22,6 @@ from tracewatch.cli.output import (
     say,
     to_type,
 )
-from tracewatch.cli.telling import counted
 from tracewatch.cli.times import show_time
 from tracewatch.records import SEVERITIES, Anomaly, Headway, Incident, Lease, as_dict
 

@@ -95,7 +95,4 @@ def _slice(slice: Mapping[str, Any]) -> str:
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
-    some = list(names[:MOST_NAMED])
-    if len(names) > MOST_NAMED:
-        some[-1] = f"{len(names) - MOST_NAMED + 1} more"
-    return f"{', '.join(some[:-1])} {word} {some[-1]}" if len(some) > 1 else "".join(some)
+    return formats.listed(names, word, most=MOST_NAMED)

@@ -25,7 +25,7 @@ from tracewatch.web.serving import Server, Serving
 
 router = APIRouter(include_in_schema=False)
 
-MOST_NAMED = 3  # rules in the headline
+MOST_NAMED = 4  # rules in the headline, the last one how many more there are
 SHOWN = 50  # deliveries; all are in the API
 SHAPES = {"firing": "high", "no_data": "high", "pending": "medium", "ok": "ok", "recovered": "ok"}
 """How a state is drawn; one that is not here is silent on purpose."""
@@ -114,17 +114,13 @@ def _row(asked: Asked, standing: Standing) -> Row:
     )
 
 
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
 def _sentence(rules: tuple[Standing, ...], channels: int, undelivered: int) -> str:
     """How alerting stands, in a sentence."""
     if not channels:
         return "Nobody is told of anything yet: there is no channel."
     firing = [each.rule.name for each in rules if each.state in ("firing", "no_data")]
-    named = firing if len(firing) <= MOST_NAMED + 1 else [*firing[:MOST_NAMED], f"{len(firing) - MOST_NAMED} more"]
-    what = f"{_listed(named)} {'is' if len(firing) == 1 else 'are'} firing" if firing else "No rule is firing"
+    named = formats.listed(firing, most=MOST_NAMED)
+    what = f"{named} {'is' if len(firing) == 1 else 'are'} firing" if firing else "No rule is firing"
     lost = f"; {formats.plural(undelivered, 'message')} did not arrive" if undelivered else ""
     in_force = sum(each.rule.enabled for each in rules)
     return f"{what}{lost}. {formats.plural(in_force, 'rule')} in force, {formats.plural(channels, 'channel')}."

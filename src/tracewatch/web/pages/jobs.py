@@ -75,9 +75,7 @@ def sentence(found: Sequence[Job]) -> str:
 
 def _listed(given: Sequence[str]) -> str:
     names = [each if len(each) <= LONGEST else f"{each[: LONGEST - 1]}…" for each in given]
-    if len(names) > 3:
-        return f"{', '.join(names[:2])} and {len(names) - 2} more"
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return formats.listed(names, most=3)
 
 
 def _row(asked: Asked, job: Job) -> Row:

@@ -178,7 +178,7 @@ def _sentence(told: Trace) -> Iterator[tuple[str, bool]]:
         yield formats.call_cost(sum.cost_usd), _beyond(sum.cost_usd, cost)
         yield (f", typically {formats.call_cost(cost.middle)}" if cost else ""), False
     reasons = list(_reasons(told))
-    yield (": " + _listed(reasons) if reasons else "") + ".", False
+    yield (": " + formats.listed(reasons) if reasons else "") + ".", False
 
 
 def _reasons(told: Trace) -> Iterator[str]:
@@ -197,11 +197,6 @@ def _reasons(told: Trace) -> Iterator[str]:
         yield "a substitute answered"
     if share and share.middle > 0.5 and (sum.cached_share or 0.0) < 0.1:
         yield "the prompt was not cached"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    """Texts as a list in a sentence."""
-    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
 
 
 def _beyond(value: float | None, usual: Typical | None) -> bool:
